@@ -1,0 +1,344 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"telemetry/wire"
+)
+
+// Limits of the car's configuration.
+const (
+	MaxLinks   = 16   // link indexes are one byte; no board has more modems
+	MaxSources = 64   // one goroutine and one group table each
+	MinQuota   = 8e6  // two chunks per lane and the reserve
+	MaxChannel = 50e3 // per simulated car
+)
+
+// Agent is the configuration of edgeagent. [ReadAgent] fills in the defaults.
+type Agent struct {
+	Version     int      `yaml:"version"`
+	Car         string   `yaml:"car"`
+	Board       string   `yaml:"board"` // profile name; default generic
+	Spool       Spool    `yaml:"spool"`
+	Sources     []Source `yaml:"sources"`
+	Receiver    Endpoint `yaml:"receiver"`
+	Links       []Link   `yaml:"links"`
+	Live        Preview  `yaml:"live"`
+	Clock       Clock    `yaml:"clock"`
+	Seal        Seal     `yaml:"seal"`
+	Socket      string   `yaml:"socket"` // unix socket of status; default /run/edgeagent/edgeagent.sock
+	Log         Log      `yaml:"log"`
+	MemoryLimit Size     `yaml:"memory_limit"` // soft limit of the Go heap; default 48MiB
+}
+
+// Spool says where and how much is kept.
+type Spool struct {
+	Dir            string   `yaml:"dir"`
+	Quota          Size     `yaml:"quota"`           // default 4GiB
+	Chunk          Size     `yaml:"chunk"`           // default 1MiB
+	CommitInterval Duration `yaml:"commit_interval"` // full lane; default 100ms
+	CriticalCommit Duration `yaml:"critical_commit"` // default 20ms
+}
+
+// Seal says how long a sample may wait for its batch to be sealed.
+type Seal struct {
+	Full     Duration `yaml:"full"`     // default 100ms
+	Live     Duration `yaml:"live"`     // default 100ms
+	Critical Duration `yaml:"critical"` // default 10ms
+}
+
+// Source is one named source; exactly one kind is set.
+type Source struct {
+	Name    string   `yaml:"name"`
+	Candump *Candump `yaml:"candump"`
+	Sim     *Sim     `yaml:"sim"`
+}
+
+// Candump replays a recorded CAN log.
+type Candump struct {
+	File       string            `yaml:"file"`
+	Speed      Speed             `yaml:"speed"` // default 1; max = as fast as it can be read
+	Loop       bool              `yaml:"loop"`
+	Interfaces []string          `yaml:"interfaces"` // empty = all
+	DBC        string            `yaml:"dbc"`        // for the log's first interface
+	BusDBC     map[string]string `yaml:"bus_dbc"`    // by interface
+}
+
+// Sim is a simulated car that drives laps.
+type Sim struct {
+	Channels int   `yaml:"channels"` // default 200
+	Rate     Rate  `yaml:"rate"`     // of the fastest group; default 100Hz
+	Seed     int64 `yaml:"seed"`     // default 1
+	Laps     int   `yaml:"laps"`     // 0 = drive until stopped
+}
+
+// Endpoint is where the cloud is.
+type Endpoint struct {
+	Addresses []string   `yaml:"addresses"` // tcp://host:port or tls://host:port
+	TLS       *ClientTLS `yaml:"tls"`
+}
+
+// ClientTLS names the files of a client's identity.
+type ClientTLS struct {
+	CA         string `yaml:"ca"`
+	Cert       string `yaml:"cert"`
+	Key        string `yaml:"key"`
+	ServerName string `yaml:"server_name"`
+}
+
+// Link is one path over one modem.
+type Link struct {
+	Name      string   `yaml:"name"`
+	Interface string   `yaml:"interface"` // bound to it; empty = the system's routing decides
+	Addresses []string `yaml:"addresses"` // instead of receiver.addresses
+}
+
+// Preview is the live lane's view of the channels.
+type Preview struct {
+	Off       bool     `yaml:"off"`
+	Rate      Rate     `yaml:"rate"`      // default 10Hz
+	Channels  []string `yaml:"channels"`  // names with * and ?; default all, up to 200
+	Statistic string   `yaml:"statistic"` // last, mean, min or max; default last
+}
+
+// Clock says how time anchors are taken.
+type Clock struct {
+	Interval Duration `yaml:"interval"` // between anchors of the system clock; default 10s
+}
+
+// Log says what is logged to standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error; default info
+	Format string `yaml:"format"` // text or json; default text
+}
+
+// ReadAgent reads, completes and validates the file at path. A fault of the
+// file is returned as [Faults]. Relative paths count from the file's folder.
+func ReadAgent(path string) (*Agent, error) {
+	c := &Agent{}
+	if err := read(path, c); err != nil {
+		return nil, err
+	}
+	c.resolve(filepath.Dir(path))
+	return c, nil
+}
+
+func (c *Agent) defaults() {
+	def(&c.Board, "generic")
+	def(&c.Spool.Quota, 4<<30)
+	def(&c.Spool.Chunk, 1<<20)
+	def(&c.Spool.CommitInterval, Duration(100*time.Millisecond))
+	def(&c.Spool.CriticalCommit, Duration(20*time.Millisecond))
+	def(&c.Seal.Full, Duration(100*time.Millisecond))
+	def(&c.Seal.Live, Duration(100*time.Millisecond))
+	def(&c.Seal.Critical, Duration(10*time.Millisecond))
+	def(&c.Live.Rate, 10_000)
+	def(&c.Live.Statistic, "last")
+	if len(c.Live.Channels) == 0 {
+		c.Live.Channels = []string{"*"}
+	}
+	def(&c.Clock.Interval, Duration(10*time.Second))
+	def(&c.Socket, "/run/edgeagent/edgeagent.sock")
+	def(&c.MemoryLimit, 48<<20)
+	c.Log.defaults()
+	for i := range c.Sources {
+		c.Sources[i].defaults()
+	}
+	for i := range c.Links {
+		if len(c.Links[i].Addresses) == 0 {
+			c.Links[i].Addresses = c.Receiver.Addresses
+		}
+	}
+}
+
+func (s *Source) defaults() {
+	if s.Candump != nil {
+		def(&s.Candump.Speed, 1)
+	}
+	if s.Sim != nil {
+		def(&s.Sim.Channels, 200)
+		def(&s.Sim.Rate, 100_000)
+		def(&s.Sim.Seed, 1)
+	}
+}
+
+func (c *Agent) resolve(dir string) {
+	abs(dir, &c.Spool.Dir)
+	abs(dir, &c.Socket)
+	for i := range c.Sources {
+		if s := c.Sources[i].Candump; s != nil {
+			abs(dir, &s.File)
+			abs(dir, &s.DBC)
+			for bus, p := range s.BusDBC {
+				abs(dir, &p)
+				s.BusDBC[bus] = p
+			}
+		}
+	}
+	if t := c.Receiver.TLS; t != nil {
+		abs(dir, &t.CA)
+		abs(dir, &t.Cert)
+		abs(dir, &t.Key)
+	}
+}
+
+func (c *Agent) validate(report func(path, format string, args ...any)) {
+	checkVersion(c.Version, report)
+	c.defaults()
+	if err := wire.ValidCar(c.Car); err != nil {
+		report("car", "%s", strings.TrimPrefix(err.Error(), "wire: "))
+	}
+	if c.Spool.Dir == "" {
+		report("spool.dir", "is missing (want a directory on a local disk)")
+	}
+	if c.Spool.Quota < MinQuota {
+		report("spool.quota", "is %d bytes (want at least %d)", c.Spool.Quota, int64(MinQuota))
+	}
+	if c.Spool.Chunk < 64<<10 || c.Spool.Chunk > 16<<20 {
+		report("spool.chunk", "is %d bytes (want 64KiB to 16MiB)", c.Spool.Chunk)
+	}
+	for path, d := range map[string]Duration{"seal.full": c.Seal.Full, "seal.live": c.Seal.Live, "seal.critical": c.Seal.Critical} {
+		if d.D() > time.Second {
+			report(path, "is %v (want at most 1s: nothing waits longer to be sealed)", d.D())
+		}
+	}
+	if _, err := ParseStat(c.Live.Statistic); err != nil {
+		report("live.statistic", "%v", err)
+	}
+	c.Log.validate(report)
+	c.validateSources(report)
+	c.validateLinks(report)
+}
+
+func (c *Agent) validateSources(report func(path, format string, args ...any)) {
+	if len(c.Sources) == 0 || len(c.Sources) > MaxSources {
+		report("sources", "has %d entries (want 1 to %d)", len(c.Sources), MaxSources)
+	}
+	seen := map[string]bool{}
+	for i, s := range c.Sources {
+		at := fmt.Sprintf("sources[%d]", i)
+		if s.Name == "" || seen[s.Name] {
+			report(at+".name", "%q is empty or used twice (want a name of its own)", s.Name)
+		}
+		seen[s.Name] = true
+		if (s.Candump != nil) == (s.Sim != nil) {
+			report(at, "has no kind or two kinds (want one of candump, sim)")
+		}
+		if s.Candump != nil && s.Candump.File == "" {
+			report(at+".candump.file", "is missing (want a candump log, plain or .gz)")
+		}
+		if m := s.Sim; m != nil && (m.Channels < 1 || m.Channels > MaxChannel) {
+			report(at+".sim.channels", "is %d (want 1 to %d)", m.Channels, int(MaxChannel))
+		}
+		if m := s.Sim; m != nil && (m.Rate < 1000 || m.Rate > 1_500_000) {
+			report(at+".sim.rate", "is out of range (want 1Hz to 1.5kHz)")
+		}
+	}
+}
+
+func (c *Agent) validateLinks(report func(path, format string, args ...any)) {
+	if len(c.Links) > MaxLinks {
+		report("links", "has %d entries (want at most %d)", len(c.Links), MaxLinks)
+	}
+	seen := map[string]bool{}
+	tls := false
+	for i, l := range c.Links {
+		at := fmt.Sprintf("links[%d]", i)
+		if l.Name == "" || seen[l.Name] {
+			report(at+".name", "%q is empty or used twice (want a name of its own)", l.Name)
+		}
+		seen[l.Name] = true
+		if len(l.Addresses) == 0 {
+			report(at, "has no address (want receiver.addresses or %s.addresses)", at)
+		}
+		for j, a := range l.Addresses {
+			scheme, err := checkAddress(a)
+			if err != nil {
+				report(fmt.Sprintf("%s.addresses[%d]", at, j), "%v", err)
+			}
+			tls = tls || scheme == "tls"
+		}
+	}
+	if tls && (c.Receiver.TLS == nil || c.Receiver.TLS.CA == "" || c.Receiver.TLS.Cert == "" || c.Receiver.TLS.Key == "") {
+		report("receiver.tls", "is not complete (want ca, cert and key: a tls:// address asks for the car's certificate)")
+	}
+}
+
+// checkAddress returns the scheme of an address of the receiver.
+func checkAddress(a string) (string, error) {
+	u, err := url.Parse(a)
+	if err != nil {
+		return "", fmt.Errorf("%q is no address (want tcp://host:port or tls://host:port)", a)
+	}
+	_, port, err := net.SplitHostPort(u.Host)
+	if (u.Scheme != "tcp" && u.Scheme != "tls") || err != nil || port == "" || u.Path != "" {
+		return "", fmt.Errorf("%q is no address (want tcp://host:port or tls://host:port)", a)
+	}
+	return u.Scheme, nil
+}
+
+// ParseStat reads the name of a preview statistic.
+func ParseStat(s string) (wire.Stat, error) {
+	switch s {
+	case "last":
+		return wire.StatLast, nil
+	case "mean":
+		return wire.StatMean, nil
+	case "min":
+		return wire.StatMin, nil
+	case "max":
+		return wire.StatMax, nil
+	}
+	return 0, fmt.Errorf("%q is no statistic (want last, mean, min or max)", s)
+}
+
+func (l *Log) defaults() {
+	def(&l.Level, "info")
+	def(&l.Format, "text")
+}
+
+func (l *Log) validate(report func(path, format string, args ...any)) {
+	switch l.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		report("log.level", "%q is no level (want debug, info, warn or error)", l.Level)
+	}
+	if l.Format != "text" && l.Format != "json" {
+		report("log.format", "%q is no format (want text or json)", l.Format)
+	}
+}
+
+func checkVersion(v int, report func(path, format string, args ...any)) {
+	switch v {
+	case Version:
+	case 0:
+		report("version", "is missing (want `version: %d`)", Version)
+	default:
+		report("version", "is %d (this build reads version %d)", v, Version)
+	}
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func abs(dir string, p *string) {
+	if *p != "" && !filepath.IsAbs(*p) {
+		*p = filepath.Join(dir, *p)
+	}
+}
+
+// IsFault reports whether err is a fault of a configuration file: exit code 78.
+func IsFault(err error) bool {
+	var fs Faults
+	return errors.As(err, &fs)
+}

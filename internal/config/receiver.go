@@ -1,0 +1,242 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// Receiver is the configuration of receiver. [ReadReceiver] fills in the
+// defaults.
+type Receiver struct {
+	Version  int      `yaml:"version"`
+	Name     string   `yaml:"name"`  // of this instance, in acks and headers; default the host's name
+	Roles    []string `yaml:"roles"` // ingest, sequence, live; default all
+	MQTT     MQTT     `yaml:"mqtt"`
+	Kafka    Kafka    `yaml:"kafka"`
+	Ingest   Ingest   `yaml:"ingest"`
+	Sequence Sequence `yaml:"sequence"`
+	Live     Live     `yaml:"live"`
+	Socket   string   `yaml:"socket"` // unix socket of status; empty = none
+	Log      Log      `yaml:"log"`
+}
+
+// MQTT is the side of the cars: the embedded broker, or an external one.
+type MQTT struct {
+	Listen   string     `yaml:"listen"` // of the embedded broker; default :8883 with TLS
+	TLS      *ServerTLS `yaml:"tls"`
+	Insecure bool       `yaml:"insecure"` // no TLS, no identity: a demo or a private network
+	Broker   string     `yaml:"broker"`   // tcp:// or tls:// address of an external broker instead
+	Client   *ClientTLS `yaml:"client"`   // identity towards the external broker
+}
+
+// ServerTLS names the files of a server's identity and of the CA of the cars.
+type ServerTLS struct {
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Kafka says which cluster is used; no brokers = the embedded one.
+type Kafka struct {
+	Brokers     []string   `yaml:"brokers"`
+	Prefix      string     `yaml:"prefix"`       // of all topics; default telemetry
+	Partitions  int        `yaml:"partitions"`   // of topics that are made; default 4
+	Replication int        `yaml:"replication"`  // of topics that are made; default 3, 1 embedded
+	AllowUnsafe bool       `yaml:"allow_unsafe"` // accept replication that can lose acknowledged records
+	TLS         *ClientTLS `yaml:"tls"`
+	SASL        *SASL      `yaml:"sasl"`
+	Embedded    Embedded   `yaml:"embedded"`
+}
+
+// SASL is a user of the cluster.
+type SASL struct {
+	Mechanism string `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+	User      string `yaml:"user"`
+	Password  Secret `yaml:"password"`
+}
+
+// Secret names where a secret is; it is never written into the file itself.
+type Secret struct {
+	File string `yaml:"file"`
+	Env  string `yaml:"env"`
+}
+
+// Embedded is the persistent in-process Kafka.
+type Embedded struct {
+	Dir  string `yaml:"dir"`
+	Port int    `yaml:"port"` // on 127.0.0.1; default 9092
+}
+
+// Ingest limits what one instance takes.
+type Ingest struct {
+	CreditPerCar Size `yaml:"credit_per_car"` // default 8MiB
+	CreditTotal  Size `yaml:"credit_total"`   // default 128MiB
+}
+
+// Sequence says how long holes are waited for.
+type Sequence struct {
+	Group   string   `yaml:"group"` // Kafka consumer group; default <prefix>-sequence
+	Windows Windows  `yaml:"windows"`
+	Memory  Size     `yaml:"memory"` // of batches held behind holes; default 128MiB
+	Commit  Duration `yaml:"commit"` // longest time between commits; default 50ms
+}
+
+// Windows are the reorder windows by lane.
+type Windows struct {
+	Critical *Window `yaml:"critical"` // default 1m
+	Live     *Window `yaml:"live"`     // default 250ms
+	Full     *Window `yaml:"full"`     // default 1m
+}
+
+// Live is the page for people.
+type Live struct {
+	Listen string `yaml:"listen"` // default 127.0.0.1:8080; "off" = none
+}
+
+var roleNames = map[string]bool{"ingest": true, "sequence": true, "live": true}
+
+var topicPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// ReadReceiver reads, completes and validates the file at path. A fault of the
+// file is returned as [Faults]. Relative paths count from the file's folder.
+func ReadReceiver(path string) (*Receiver, error) {
+	c := &Receiver{}
+	if err := read(path, c); err != nil {
+		return nil, err
+	}
+	c.resolve(filepath.Dir(path))
+	return c, nil
+}
+
+func (c *Receiver) defaults() {
+	if len(c.Roles) == 0 {
+		c.Roles = []string{"ingest", "sequence", "live"}
+	}
+	def(&c.MQTT.Listen, ":8883")
+	def(&c.Kafka.Prefix, "telemetry")
+	def(&c.Kafka.Partitions, 4)
+	if len(c.Kafka.Brokers) == 0 {
+		c.Kafka.Replication = 1
+		def(&c.Kafka.Embedded.Port, 9092)
+	}
+	def(&c.Kafka.Replication, 3)
+	def(&c.Ingest.CreditPerCar, 8<<20)
+	def(&c.Ingest.CreditTotal, 128<<20)
+	def(&c.Sequence.Group, c.Kafka.Prefix+"-sequence")
+	def(&c.Sequence.Memory, 128<<20)
+	def(&c.Sequence.Commit, Duration(50*time.Millisecond))
+	window(&c.Sequence.Windows.Critical, time.Minute)
+	window(&c.Sequence.Windows.Live, 250*time.Millisecond)
+	window(&c.Sequence.Windows.Full, time.Minute)
+	def(&c.Live.Listen, "127.0.0.1:8080")
+	c.Log.defaults()
+}
+
+func window(w **Window, d time.Duration) {
+	if *w == nil {
+		v := Window(d)
+		*w = &v
+	}
+}
+
+func (c *Receiver) resolve(dir string) {
+	abs(dir, &c.Socket)
+	abs(dir, &c.Kafka.Embedded.Dir)
+	if t := c.MQTT.TLS; t != nil {
+		abs(dir, &t.CA)
+		abs(dir, &t.Cert)
+		abs(dir, &t.Key)
+	}
+	for _, t := range []*ClientTLS{c.MQTT.Client, c.Kafka.TLS} {
+		if t != nil {
+			abs(dir, &t.CA)
+			abs(dir, &t.Cert)
+			abs(dir, &t.Key)
+		}
+	}
+	if s := c.Kafka.SASL; s != nil {
+		abs(dir, &s.Password.File)
+	}
+}
+
+func (c *Receiver) validate(report func(path, format string, args ...any)) {
+	checkVersion(c.Version, report)
+	c.defaults()
+	for i, r := range c.Roles {
+		if !roleNames[r] {
+			report(fmt.Sprintf("roles[%d]", i), "%q is no role (want ingest, sequence or live)", r)
+		}
+	}
+	c.validateMQTT(report)
+	c.validateKafka(report)
+	if c.Live.Listen != "off" {
+		checkListen("live.listen", c.Live.Listen, report)
+	}
+	if c.Sequence.Commit.D() < time.Millisecond || c.Sequence.Commit.D() > 10*time.Second {
+		report("sequence.commit", "is %v (want 1ms to 10s)", c.Sequence.Commit.D())
+	}
+	c.Log.validate(report)
+}
+
+func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {
+	if c.MQTT.Broker != "" {
+		scheme, err := checkAddress(c.MQTT.Broker)
+		if err != nil {
+			report("mqtt.broker", "%v", err)
+		}
+		if scheme == "tls" && c.MQTT.Client == nil {
+			report("mqtt.client", "is missing (want ca, cert and key: the broker's address is tls://)")
+		}
+		return
+	}
+	checkListen("mqtt.listen", c.MQTT.Listen, report)
+	t := c.MQTT.TLS
+	switch {
+	case t == nil && !c.MQTT.Insecure:
+		report("mqtt.tls", "is missing (want ca, cert and key, or `insecure: true` for a demo on a private network)")
+	case t != nil && c.MQTT.Insecure:
+		report("mqtt.insecure", "stands beside tls (want one of them)")
+	case t != nil && (t.CA == "" || t.Cert == "" || t.Key == ""):
+		report("mqtt.tls", "is not complete (want ca, cert and key)")
+	}
+}
+
+func (c *Receiver) validateKafka(report func(path, format string, args ...any)) {
+	k := c.Kafka
+	if !topicPrefix.MatchString(k.Prefix) {
+		report("kafka.prefix", "%q cannot begin a topic's name (want 1 to 64 of letters, digits, '.', '_', '-')", k.Prefix)
+	}
+	if k.Partitions < 1 || k.Partitions > 4096 {
+		report("kafka.partitions", "is %d (want 1 to 4096)", k.Partitions)
+	}
+	for i, b := range k.Brokers {
+		if _, port, err := net.SplitHostPort(b); err != nil || port == "" {
+			report(fmt.Sprintf("kafka.brokers[%d]", i), "%q is no broker (want host:port)", b)
+		}
+	}
+	if len(k.Brokers) == 0 && k.Embedded.Dir == "" {
+		report("kafka", "names no cluster (want brokers, or embedded.dir for the persistent in-process Kafka)")
+	}
+	if k.Embedded.Port < 0 || k.Embedded.Port > 65535 {
+		report("kafka.embedded.port", "is %d (want 1 to 65535)", k.Embedded.Port)
+	}
+	if s := k.SASL; s != nil {
+		switch s.Mechanism {
+		case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
+		default:
+			report("kafka.sasl.mechanism", "%q is no mechanism (want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512)", s.Mechanism)
+		}
+		if (s.Password.File == "") == (s.Password.Env == "") {
+			report("kafka.sasl.password", "want exactly one of file and env")
+		}
+	}
+}
+
+func checkListen(path, addr string, report func(path, format string, args ...any)) {
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+		report(path, "%q is no address to listen on (want host:port)", addr)
+	}
+}
