@@ -1,0 +1,49 @@
+# Every target has a help line: `make` or `make help` prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+FOR ?=
+
+.PHONY: help build test race fuzz demo e2e bench lint fmt cross image clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build edgeagent, receiver, demo and lab for this machine into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X telemetry/internal/version.stamp=$$(scripts/version.sh)" -o bin/ ./cmd/...
+
+test: ## vet, unit tests, layout and import rules
+	go vet ./...
+	go test ./...
+
+race: ## unit tests under the race detector
+	go test -race ./...
+
+FUZZTIME ?= 5s
+fuzz: ## each fuzz target for FUZZTIME (default 5s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+demo: build ## a simulated car, three bad links, the receiver and a page; FOR=30s ends by itself
+	@bin/demo $(if $(FOR),--for $(FOR))
+
+e2e: build ## a real CAN log over three links into Kafka, compared value by value (E2E_LOG, E2E_DBC, E2E_SPEED)
+	scripts/e2e.sh
+
+bench: ## benchmarks of the hot paths
+	go test -run '^$$' -bench . -benchtime 200ms ./wire ./reorder ./spool ./receiver/sequence/... ./sensors/...
+
+lint: ## gofumpt, vet, staticcheck, errorlint, sloglint, shellcheck
+	scripts/lint.sh
+
+fmt: ## format all Go files
+	go tool -modfile=tools/go.mod gofumpt -w $$(git ls-files '*.go')
+
+cross: ## edgeagent for armv6, armv7, arm64, amd64 and receiver for arm64, amd64 into dist/, twice, same bytes
+	scripts/cross-build.sh --check
+
+image: ## the receiver's container image from Containerfile (needs podman or docker)
+	scripts/image.sh
+
+clean: ## remove what was built
+	rm -rf bin dist
