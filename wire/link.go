@@ -3,7 +3,7 @@ package wire
 // Send is what travels in front of a batch and may differ at each sending.
 type Send struct {
 	Link   uint8  // index of the link in the car's configuration, from 0
-	Gen    uint32 // dial generation of that link's connection, from 1
+	Gen    uint32 // dial generation of that link's connection, never 0; begins at a random number per epoch
 	SentNS int64  // ns since boot at the moment of binding to the link
 	Base   uint64 // lowest number that this stream may still send; <= the batch's
 	Pulled bool   // pulled forward: goes to telemetry.pulled at once

@@ -1,0 +1,58 @@
+package wire
+
+import "fmt"
+
+// sendVersion is the version of the send header; its length makes later fields
+// skippable.
+const sendVersion = 1
+
+const sendPulled = 0x01
+
+// AppendSend appends the send header. The sealed batch follows it in an MQTT
+// message.
+func AppendSend(dst []byte, s Send) []byte {
+	start := len(dst)
+	var flags byte
+	if s.Pulled {
+		flags |= sendPulled
+	}
+	dst = append(dst, sendVersion, 0, s.Link, flags)
+	dst = appendUvarint(dst, uint64(s.Gen))
+	dst = appendVarint(dst, s.SentNS)
+	dst = appendUvarint(dst, s.Base)
+	dst[start+1] = byte(len(dst) - start + 4)
+	return appendChecksum(dst, start)
+}
+
+// ParseSend reads a send header off the front of b; n is its length.
+func ParseSend(b []byte) (s Send, n int, err error) {
+	if len(b) < 2 {
+		return s, 0, fmt.Errorf("wire: send header: %w", ErrShort)
+	}
+	if b[0] != sendVersion {
+		return s, 0, fmt.Errorf("wire: send header of version %d: %w", b[0], ErrVersion)
+	}
+	n = int(b[1])
+	if n > len(b) {
+		return s, 0, fmt.Errorf("wire: send header: %w", ErrShort)
+	}
+	body, err := cutChecksum(b[:n], "send header")
+	if err != nil {
+		return s, 0, err
+	}
+	r := &reader{b: body}
+	r.take(2, "version")
+	s.Link = r.byte("link")
+	flags := r.byte("flags")
+	s.Pulled = flags&sendPulled != 0
+	s.Gen = uint32(r.uvarint(1<<32-1, "generation"))
+	s.SentNS = r.varint("send time")
+	s.Base = r.uvarint(1<<64-1, "base")
+	if r.err == nil && flags&^byte(sendPulled) != 0 {
+		r.fail("flags", errRange)
+	}
+	if err := r.end("send header"); err != nil {
+		return Send{}, 0, err
+	}
+	return s, n, nil
+}
