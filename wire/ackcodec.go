@@ -28,23 +28,14 @@ func AppendAck(dst []byte, a *Ack) []byte {
 	dst = appendUvarint(dst, a.Counter)
 	dst = append(dst, byte(a.State))
 	dst = appendUvarint(dst, a.Credit)
+	var buf [256]byte
 	dst = appendUvarint(dst, uint64(len(a.Links)))
 	for _, l := range a.Links {
-		dst = append(dst, l.Link)
-		dst = appendUvarint(dst, uint64(l.Gen))
-		dst = appendUvarint(dst, l.Messages)
-		dst = appendUvarint(dst, l.Bytes)
-		dst = appendVarint(dst, l.LastSentNS)
-		dst = appendVarint(dst, l.HeldNS)
+		dst = appendEntry(dst, l.append(buf[:0]))
 	}
 	dst = appendUvarint(dst, uint64(len(a.Streams)))
 	for _, s := range a.Streams {
-		dst = appendEpoch(dst, s.Epoch)
-		dst = append(dst, byte(s.Lane))
-		dst = appendUvarint(dst, uint64(s.Shard))
-		dst = AppendRanges(dst, s.Received)
-		dst = AppendRanges(dst, s.Durable)
-		dst = AppendRanges(dst, s.Refused)
+		dst = appendEntry(dst, s.append(buf[:0]))
 	}
 	return appendChecksum(dst, start)
 }
@@ -61,31 +52,67 @@ func ParseAck(b []byte) (*Ack, error) {
 	a.State = InstanceState(r.byte("state"))
 	a.Credit = r.uvarint(1<<64-1, "credit")
 	for range r.uvarint(MaxAckLinks, "links") {
-		l := LinkEcho{Link: r.byte("link")}
-		l.Gen = uint32(r.uvarint(1<<32-1, "generation"))
-		l.Messages = r.uvarint(1<<64-1, "messages")
-		l.Bytes = r.uvarint(1<<64-1, "bytes")
-		l.LastSentNS = r.varint("send time")
-		l.HeldNS = r.varint("holding time")
-		if r.err != nil {
-			return nil, r.err
+		e := r.entry(MaxAckBytes, "link")
+		l := e.linkEcho()
+		if e.err != nil {
+			return nil, e.err
 		}
 		a.Links = append(a.Links, l)
 	}
 	for range r.uvarint(MaxAckStreams, "streams") {
-		s := StreamAck{Epoch: r.epoch(), Lane: r.lane(), Shard: r.shard()}
-		s.Received = r.ranges(MaxRanges)
-		s.Durable = r.ranges(MaxRanges)
-		s.Refused = r.ranges(MaxRanges)
-		if r.err != nil {
-			return nil, r.err
+		e := r.entry(MaxAckBytes, "stream")
+		s := e.streamAck()
+		if e.err != nil {
+			return nil, e.err
 		}
 		a.Streams = append(a.Streams, s)
 	}
-	if err := r.end("ack"); err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
 	return a, nil
+}
+
+// appendEntry appends e behind its length, so that a later version can add
+// fields at its end.
+func appendEntry(dst, e []byte) []byte {
+	return append(appendUvarint(dst, uint64(len(e))), e...)
+}
+
+func (l LinkEcho) append(dst []byte) []byte {
+	dst = append(dst, l.Link)
+	dst = appendUvarint(dst, uint64(l.Gen))
+	dst = appendUvarint(dst, l.Messages)
+	dst = appendUvarint(dst, l.Bytes)
+	dst = appendVarint(dst, l.LastSentNS)
+	return appendVarint(dst, l.HeldNS)
+}
+
+func (r *reader) linkEcho() LinkEcho {
+	l := LinkEcho{Link: r.byte("link")}
+	l.Gen = uint32(r.uvarint(1<<32-1, "generation"))
+	l.Messages = r.uvarint(1<<64-1, "messages")
+	l.Bytes = r.uvarint(1<<64-1, "bytes")
+	l.LastSentNS = r.varint("send time")
+	l.HeldNS = r.varint("holding time")
+	return l
+}
+
+func (s StreamAck) append(dst []byte) []byte {
+	dst = appendEpoch(dst, s.Epoch)
+	dst = append(dst, byte(s.Lane))
+	dst = appendUvarint(dst, uint64(s.Shard))
+	dst = AppendRanges(dst, s.Received)
+	dst = AppendRanges(dst, s.Durable)
+	return AppendRanges(dst, s.Refused)
+}
+
+func (r *reader) streamAck() StreamAck {
+	s := StreamAck{Epoch: r.epoch(), Lane: r.lane(), Shard: r.shard()}
+	s.Received = r.ranges(MaxRanges)
+	s.Durable = r.ranges(MaxRanges)
+	s.Refused = r.ranges(MaxRanges)
+	return s
 }
 
 // openCtl checks type, version, size and checksum of a ctl message.

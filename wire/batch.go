@@ -22,6 +22,10 @@ const (
 	MaxControlBytes  = 16 << 10
 )
 
+// MaxBatchCells bounds rows times columns, summed over all blocks of one batch:
+// constant columns cost almost no bytes, so bytes alone bound nothing.
+const MaxBatchCells = 1 << 20
+
 // Header is the decoded envelope of a sealed batch.
 type Header struct {
 	Stream     Stream

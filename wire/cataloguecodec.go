@@ -110,8 +110,8 @@ func ParseCatalogue(b []byte) (*Catalogue, error) {
 		}
 		c.Groups = append(c.Groups, g)
 	}
-	if err := r.end("catalogue"); err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
 	return c, nil
 }
@@ -191,8 +191,8 @@ func ParseCataloguePart(b []byte) (*CataloguePart, error) {
 		r.fail("index", errRange)
 	}
 	p.Data = r.bytes(MaxPartBytes, "data")
-	if err := r.end("catalogue part"); err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
 	return p, nil
 }

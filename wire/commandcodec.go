@@ -33,8 +33,8 @@ func ParseCommand(b []byte) (*Command, error) {
 	c.ExpiresMS = uint32(r.uvarint(1<<32-1, "expiry"))
 	c.Verb = r.string(MaxName, "verb")
 	c.Args = r.textMap()
-	if err := r.end("command"); err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
 	return c, nil
 }
@@ -73,8 +73,8 @@ func ParseAnswer(b []byte) (*Answer, error) {
 	a := &Answer{OK: ok == 1, ID: r.u64("id")}
 	a.Error = r.string(maxValue, "error")
 	a.Data = r.textMap()
-	if err := r.end("answer"); err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
 	return a, nil
 }

@@ -109,7 +109,7 @@ func AppendBase(dst []byte, v *Base) []byte {
 
 func (r *reader) base() *Base {
 	v := &Base{Epoch: r.epoch(), Lane: r.lane(), Shard: r.shard()}
-	v.Base = r.uvarint(1<<64-1, "base")
+	v.Base = r.uvarint(MaxSeq, "base")
 	return v
 }
 
@@ -172,14 +172,15 @@ func ParseControl(s Section) (Control, error) {
 	default:
 		return Control{}, fmt.Errorf("%w of type %d", ErrUnknownSection, s.Type)
 	}
-	if err := r.end("control record"); err != nil {
-		return Control{}, err
+	if r.err != nil {
+		return Control{}, r.err
 	}
-	return c, nil
+	return c, nil // bytes left over are fields of a later version
 }
 
-// Controls returns every section of a payload that is no block, in order;
-// unknown ones are skipped.
+// Controls returns every section of a payload that is no block, in order.
+// Unknown ones are skipped, but for those that must be understood: they are
+// [ErrMustUnderstand].
 func Controls(payload []byte) ([]Control, error) {
 	var cs []Control
 	for len(payload) > 0 {
@@ -188,6 +189,9 @@ func Controls(payload []byte) ([]Control, error) {
 			return nil, err
 		}
 		payload = payload[n:]
+		if s.Type >= SectionMustUnderstand {
+			return nil, fmt.Errorf("%w: section of type %d", ErrMustUnderstand, s.Type)
+		}
 		if s.Type < SectionEpochOpen || s.Type > SectionEvent {
 			continue
 		}
@@ -202,6 +206,7 @@ func Controls(payload []byte) ([]Control, error) {
 
 var reasonNames = [...]string{
 	"none", "quota", "corrupt", "refused", "superseded", "epoch", "gap", "retention", "card replaced", "disk",
+	"undecodable", "no catalogue", "limit",
 }
 
 // String returns the reason as it stands in telemetry.gaps.

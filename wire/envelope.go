@@ -101,8 +101,8 @@ func checkSeal(id ID, b Body) error {
 	switch {
 	case !id.Stream.Lane.Valid() || id.Stream.Lane != b.Lane:
 		return fmt.Errorf("wire: seal %s: body of lane %s", id, b.Lane)
-	case id.Seq == 0:
-		return fmt.Errorf("wire: seal %s: sequence numbers count from 1", id)
+	case id.Seq == 0 || id.Seq > MaxSeq:
+		return fmt.Errorf("wire: seal %s: sequence numbers count from 1 to %d", id, uint64(MaxSeq))
 	case b.LastNS < b.FirstNS:
 		return fmt.Errorf("wire: seal %s: last sample %d ns before the first", id, uint64(b.FirstNS)-uint64(b.LastNS))
 	case len(b.Payload) == 0 || len(b.Payload) > MaxRawBytes:
@@ -182,7 +182,7 @@ func parseFields(b []byte) (Header, error) {
 	h.Stream.Shard = uint16(r.uvarint(1<<16-1, "shard"))
 	h.Stream.Epoch.Counter = uint32(r.uvarint(1<<32-1, "epoch"))
 	h.Stream.Epoch.Nonce = r.u64("nonce")
-	h.Seq = r.uvarint(1<<64-1, "sequence number")
+	h.Seq = r.uvarint(MaxSeq, "sequence number")
 	if flags&flagCatalogue != 0 {
 		copy(h.Catalogue[:], r.take(8, "catalogue hash"))
 	}
@@ -195,8 +195,8 @@ func parseFields(b []byte) (Header, error) {
 		h.RawLen = uint32(r.uvarint(MaxRawBytes, "raw length"))
 	}
 	h.Stream.Car = r.string(MaxCarLen, "car")
-	if err := r.end("batch header"); err != nil {
-		return Header{}, err
+	if r.err != nil { // bytes left over are fields of a later version
+		return Header{}, r.err
 	}
 	if err := checkFields(h, flags); err != nil {
 		return Header{}, err

@@ -13,6 +13,10 @@ const (
 	SectionBase      SectionType = 4
 	SectionAnchor    SectionType = 5
 	SectionEvent     SectionType = 6
+
+	// SectionMustUnderstand and above are sections that a reader must not skip:
+	// what they say changes the meaning of the batch.
+	SectionMustUnderstand SectionType = 128
 )
 
 // Section is one part of a payload. Body aliases the payload.

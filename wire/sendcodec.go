@@ -47,12 +47,12 @@ func ParseSend(b []byte) (s Send, n int, err error) {
 	s.Pulled = flags&sendPulled != 0
 	s.Gen = uint32(r.uvarint(1<<32-1, "generation"))
 	s.SentNS = r.varint("send time")
-	s.Base = r.uvarint(1<<64-1, "base")
+	s.Base = r.uvarint(MaxSeq, "base")
 	if r.err == nil && flags&^byte(sendPulled) != 0 {
 		r.fail("flags", errRange)
 	}
-	if err := r.end("send header"); err != nil {
-		return Send{}, 0, err
+	if r.err != nil { // bytes left over are fields of a later version
+		return Send{}, 0, r.err
 	}
 	return s, n, nil
 }

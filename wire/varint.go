@@ -23,6 +23,9 @@ var (
 	ErrChecksum = errors.New("wire: checksum mismatch")
 	// ErrVersion says that a newer version wrote the bytes.
 	ErrVersion = errors.New("wire: unknown version")
+	// ErrMustUnderstand says that a payload holds a section of a later version
+	// which must not be skipped.
+	ErrMustUnderstand = errors.New("wire: section that must be understood")
 	// ErrUnknownSection says that a section's type is not known here; readers
 	// skip such sections.
 	ErrUnknownSection = errors.New("wire: unknown section")
@@ -104,18 +107,15 @@ func (r *reader) bytes(limit int, what string) []byte {
 
 func (r *reader) string(limit int, what string) string { return string(r.bytes(limit, what)) }
 
-// end fails when bytes are left over.
-func (r *reader) end(what string) error {
-	if r.err == nil && len(r.b) > 0 {
-		r.fail(what, errTrailing)
-	}
-	return r.err
+// entry returns a reader of one length-prefixed entry. What a parser leaves of
+// it are fields of a later version.
+func (r *reader) entry(limit int, what string) *reader {
+	off := r.off
+	b := r.bytes(limit, what)
+	return &reader{b: b, off: off, err: r.err}
 }
 
-var (
-	errRange    = errors.New("value out of range")
-	errTrailing = errors.New("bytes left over")
-)
+var errRange = errors.New("value out of range")
 
 func appendU32(dst []byte, v uint32) []byte { return binary.LittleEndian.AppendUint32(dst, v) }
 
@@ -150,6 +150,10 @@ func cutChecksum(b []byte, what string) ([]byte, error) {
 	}
 	return body, nil
 }
+
+// MaxSeq is the highest sequence number: 10,000 batches a second for 900 years.
+// A higher one is malformed, so that sums of a few never overflow.
+const MaxSeq = 1 << 48
 
 // MaxRanges bounds the ranges of one set in any message: a stream with more
 // holes than this is told in several messages.
@@ -188,12 +192,12 @@ func (r *reader) ranges(limit int) Ranges {
 	rs := make(Ranges, 0, n)
 	last := uint64(0)
 	for i := range n {
-		gap := r.uvarint(1<<64-1, "range's first")
-		length := r.uvarint(1<<64-1, "range's length")
+		gap := r.uvarint(MaxSeq, "range's first")
+		length := r.uvarint(MaxSeq, "range's length")
 		first := last + gap
 		end := first + length
 		// Numbers count from 1; adjacent or overlapping ranges are not a set.
-		if r.err == nil && (first < last || end < first || first == 0 || (i > 0 && gap < 2)) {
+		if r.err == nil && (end > MaxSeq || first == 0 || (i > 0 && gap < 2)) {
 			r.fail("range", errRange)
 		}
 		if r.err != nil {
