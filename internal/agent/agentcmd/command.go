@@ -1,0 +1,231 @@
+// Package agentcmd is the command line of edgeagent. The entry point is [New].
+// It holds no logic of the car: that is package agent's.
+package agentcmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"reflect"
+	"runtime/debug"
+	"sync/atomic"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"telemetry/internal/agent"
+	"telemetry/internal/cli"
+	"telemetry/internal/config"
+	"telemetry/internal/status"
+	"telemetry/internal/version"
+)
+
+const (
+	defaultConfig = "/etc/edgeagent/edgeagent.yaml"
+	defaultSocket = "/run/edgeagent/edgeagent.sock"
+)
+
+// New returns the command tree of edgeagent.
+func New() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "edgeagent",
+		Short: "Telemetry of a race car: sensors to spool to three modems",
+	}
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), versionCommand())
+	return cli.Command(root)
+}
+
+func configFlag(c *cobra.Command, path *string) {
+	c.Flags().StringVarP(path, "config", "c", defaultConfig, "configuration file (YAML)")
+	// The flag exists: it was added the line before.
+	_ = c.MarkFlagFilename("config", "yaml", "yml")
+}
+
+func runCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run until SIGTERM; SIGHUP reads the configuration again, all or nothing",
+		RunE:  func(c *cobra.Command, _ []string) error { return run(c.Context(), path, c.ErrOrStderr()) },
+	}
+	configFlag(c, &path)
+	return c
+}
+
+func run(ctx context.Context, path string, stderr io.Writer) error {
+	cfg, err := config.ReadAgent(path)
+	if err != nil {
+		return err
+	}
+	log, level := cli.Logger(cfg.Log, stderr)
+	debug.SetMemoryLimit(int64(cfg.MemoryLimit))
+	first, err := agent.Prepare(cfg, os.DirFS("/"), log)
+	if err != nil {
+		return err
+	}
+	// The socket outlives a reload: whoever asks is answered by the agent that
+	// runs now.
+	var now atomic.Pointer[agent.Agent]
+	now.Store(first)
+	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { now.Load().Handler().ServeHTTP(w, r) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { // ends with ctx
+		err := status.Serve(ctx, cfg.Socket, front)
+		if err != nil {
+			cancel()
+		}
+		served <- err
+	}()
+	err = cli.Loop(ctx, log, first, func() (cli.Service, error) {
+		next, err := reload(path, cfg, log, level)
+		if err != nil {
+			return nil, err
+		}
+		now.Store(next)
+		return next, nil
+	})
+	cancel()
+	return errors.Join(err, <-served)
+}
+
+// reload prepares the agent of the changed file. A change that a running
+// process cannot take is an error that names it.
+func reload(path string, old *config.Agent, log *slog.Logger, level *slog.LevelVar) (*agent.Agent, error) {
+	cfg, err := config.ReadAgent(path)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Socket != old.Socket || cfg.MemoryLimit != old.MemoryLimit || cfg.Log.Format != old.Log.Format {
+		return nil, errors.New("socket, memory_limit or log.format changed: these need a restart")
+	}
+	next, err := agent.Prepare(cfg, os.DirFS("/"), log)
+	if err != nil {
+		return nil, err
+	}
+	cli.SetLevel(level, cfg.Log)
+	*old = *cfg
+	return next, nil
+}
+
+func validateCommand() *cobra.Command {
+	var path string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "validate",
+		Short: "Check a configuration and everything it names; needs no running agent",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return validate(path, asJSON, c.OutOrStdout())
+		},
+	}
+	configFlag(c, &path)
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+func validate(path string, asJSON bool, out io.Writer) error {
+	cfg, err := config.ReadAgent(path)
+	if err == nil {
+		_, err = agent.Prepare(cfg, os.DirFS("/"), slog.New(slog.DiscardHandler))
+		if err != nil {
+			err = &cli.ExitError{Code: cli.ExitConfig, Err: err}
+		}
+	}
+	if asJSON {
+		return errors.Join(writeJSON(out, map[string]any{"ok": err == nil, "file": path, "faults": faults(err)}), err)
+	}
+	if err == nil {
+		fmt.Fprintf(out, "%s: good\n", path)
+	}
+	return err
+}
+
+func faults(err error) []config.Fault {
+	var fs config.Faults
+	switch {
+	case err == nil:
+		return []config.Fault{}
+	case errors.As(err, &fs):
+		return fs
+	}
+	return []config.Fault{{Message: err.Error()}}
+}
+
+func statusCommand() *cobra.Command {
+	var socket string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Ask the running agent what it does",
+		RunE: func(c *cobra.Command, _ []string) error {
+			var s agent.Status
+			if err := status.Call(c.Context(), socket, http.MethodGet, "/v1/status", &s); err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(c.OutOrStdout(), s)
+			}
+			return printStatus(c.OutOrStdout(), s)
+		},
+	}
+	c.Flags().StringVar(&socket, "socket", defaultSocket, "unix socket of the running agent")
+	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
+	return c
+}
+
+func printStatus(out io.Writer, s agent.Status) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "car %s\tepoch %s\tup %.0f s\n\n", s.Car, s.Epoch, s.UptimeS)
+	fmt.Fprintln(w, "LANE\tSAMPLES\tBATCHES\tPENDING\tOLDEST")
+	for _, l := range []string{"critical", "live", "full"} {
+		ls := s.Lanes[l]
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d ms\n", l, ls.Samples, ls.Batches, ls.Pending, ls.OldestMS)
+	}
+	fmt.Fprintln(w, "\nLINK\tSTATE\tRTT\tRATE\tIN FLIGHT\tSENT\tRESENT\tLAST CHANGE")
+	for _, l := range s.Links {
+		fmt.Fprintf(w, "%s\t%s\t%.1f ms\t%.2f Mbit/s\t%d B\t%d B\t%d B\t%s\n",
+			l.Name, l.State, l.RTTMS, float64(l.RateBitS)/1e6, l.InFlight, l.Sent, l.Resent, l.LastChange)
+	}
+	fmt.Fprintln(w, "\nSOURCE\tSTATE\tROWS\tCHANNELS\tRESTARTS\tERROR")
+	for _, x := range s.Sources {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", x.Name, x.State, x.Rows, x.Channels, x.Restarts, x.Error)
+	}
+	fmt.Fprintf(w, "\nspool\t%.1f of %.1f MiB\tlost: quota %d, corrupt %d, disk %d\n", float64(s.Spool.DiskBytes)/(1<<20),
+		float64(s.Spool.QuotaBytes)/(1<<20), s.Spool.LostQuota, s.Spool.LostCorrupt, s.Spool.LostDisk)
+	if s.Spool.Degraded {
+		fmt.Fprintf(w, "spool\tDEGRADED\t%s\n", s.Spool.LastError)
+	}
+	return w.Flush()
+}
+
+func versionCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Print what was built",
+		RunE: func(c *cobra.Command, _ []string) error {
+			v := version.Get("edgeagent")
+			if asJSON {
+				return writeJSON(c.OutOrStdout(), v)
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), v)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	if k := reflect.ValueOf(v).Kind(); k == reflect.Struct || k == reflect.Map {
+		e.SetIndent("", "  ")
+	}
+	return e.Encode(v)
+}

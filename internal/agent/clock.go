@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"telemetry/internal/clock"
+	"telemetry/wire"
+)
+
+// clocks is what the agent reads of the machine's clocks.
+type clocks interface {
+	BootNS() int64
+	Compare() clock.Reading
+}
+
+// stepNS is how far UTC may stray from the last anchor, beyond both
+// uncertainties, before it counts as a step: scheduling noise stays below it.
+const stepNS = int64(10 * time.Millisecond)
+
+// anchorLoop sends a time anchor at once and then at every interval until ctx
+// ends, and an extra one, with an event, when UTC was stepped.
+func anchorLoop(ctx context.Context, c clocks, every time.Duration, e *encoder, log *slog.Logger) error {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	var last wire.Anchor
+	for {
+		r := c.Compare()
+		a := wire.Anchor{ID: last.ID + 1, BootNS: r.BootNS, UTCNS: r.UTCNS, UncertaintyNS: r.UncertaintyNS, Source: wire.AnchorRTC}
+		if r.Synced {
+			a.Source = wire.AnchorNTP
+		}
+		if step := stepOf(last, a); step != 0 {
+			log.Warn("clock stepped", "step_ms", step/1e6, "source", a.Source.String())
+			ev := wire.Event{BootNS: a.BootNS, Name: "clock_step", Detail: time.Duration(step).String()}
+			if (&sink{enc: e, stop: ctx.Done()}).Event(ev) != nil {
+				return nil
+			}
+		}
+		if e.anchor(ctx, a) != nil {
+			return nil
+		}
+		last = a
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// stepOf returns by how many ns UTC jumped between two anchors, or 0.
+func stepOf(last, a wire.Anchor) int64 {
+	if last.ID == 0 {
+		return 0
+	}
+	d := (a.UTCNS - last.UTCNS) - (a.BootNS - last.BootNS)
+	if max(d, -d) <= stepNS {
+		return 0
+	}
+	return d
+}

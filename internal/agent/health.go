@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"runtime/metrics"
+	"syscall"
+	"time"
+
+	"telemetry/board"
+	"telemetry/sensors"
+	"telemetry/spool"
+	"telemetry/uplink"
+	"telemetry/wire"
+)
+
+// healthEvery is the rate of the agent's own channels.
+const healthEvery = time.Second
+
+// health is the source of the agent's own channels: what a race engineer wants
+// to see of the box itself, in the data like any other.
+type health struct {
+	clock  clocks
+	board  *board.Board
+	links  []string
+	uplink func() uplink.Snapshot // set before Run
+	spool  func() spool.Stats     // set before Run
+
+	channels []healthChannel
+}
+
+// healthChannel is one number of a reading.
+type healthChannel struct {
+	channel wire.Channel
+	read    func(*reading) int64
+}
+
+// reading is one look at everything.
+type reading struct {
+	up     uplink.Snapshot
+	spool  spool.Stats
+	heap   uint64
+	cpuNS  int64
+	milliC int64
+	nowNS  int64
+}
+
+func newHealth(c clocks, b *board.Board, links []string) *health {
+	h := &health{clock: c, board: b, links: links}
+	h.add("agent_heap", "B", "Go heap in use", 1, func(r *reading) int64 { return int64(r.heap) })
+	h.add("agent_cpu", "s", "CPU time of the process", 1e-9, func(r *reading) int64 { return r.cpuNS })
+	h.add("board_temp", "degC", "hottest thermal zone", 1e-3, func(r *reading) int64 { return r.milliC })
+	h.add("spool_disk", "B", "bytes of all chunks", 1, func(r *reading) int64 { return r.spool.DiskBytes })
+	for _, l := range []wire.Lane{wire.LaneCritical, wire.LaneFull} {
+		h.add("spool_"+l.String()+"_pending", "batches", "durable and not yet in Kafka", 1, func(r *reading) int64 { return int64(r.spool.Lanes[l].Pending) })
+	}
+	h.add("spool_oldest", "s", "age of the oldest pending batch of the full lane", 1e-9, func(r *reading) int64 {
+		if at := r.spool.Lanes[wire.LaneFull].OldestSealedNS; at > 0 {
+			return r.nowNS - at
+		}
+		return 0
+	})
+	h.add("spool_lost", "batches", "dropped by quota or damage, each in a loss record", 1, func(r *reading) int64 {
+		return int64(r.spool.LostQuota + r.spool.LostCorrupt + r.spool.LostDisk)
+	})
+	for i, name := range links {
+		h.addLink(i, "link_"+name)
+	}
+	return h
+}
+
+func (h *health) addLink(i int, p string) {
+	of := func(read func(uplink.LinkSnapshot) int64) func(*reading) int64 {
+		return func(r *reading) int64 {
+			if i >= len(r.up.Links) {
+				return 0
+			}
+			return read(r.up.Links[i])
+		}
+	}
+	h.add(p+"_rtt", "ms", "smoothed round trip", 1e-6, of(func(l uplink.LinkSnapshot) int64 { return l.RTTNS }))
+	h.add(p+"_rate", "B/s", "delivery rate", 1, of(func(l uplink.LinkSnapshot) int64 { return l.RateBps }))
+	h.add(p+"_in_flight", "B", "without delivery proof", 1, of(func(l uplink.LinkSnapshot) int64 { return l.InFlight }))
+	h.add(p+"_sent", "B", "sent so far", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Bytes) }))
+	h.add(p+"_resent", "B", "of them, copies", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.ResentBytes) }))
+	h.add(p+"_state", "", "state of the link", 1, of(func(l uplink.LinkSnapshot) int64 { return linkState(l.State) }))
+	h.channels[len(h.channels)-1].channel.Enum = linkStates()
+}
+
+// states are the link states by their number in the data: only appended to.
+var states = [...]string{"down", "dialing", "up", "suspect", "dead", "held", "quiet"}
+
+func linkState(s string) int64 {
+	for i, n := range states {
+		if n == s {
+			return int64(i)
+		}
+	}
+	return 0
+}
+
+func linkStates() []wire.EnumValue {
+	var e []wire.EnumValue
+	for i, n := range states {
+		e = append(e, wire.EnumValue{Raw: int64(i), Name: n})
+	}
+	return e
+}
+
+func (h *health) add(name, unit, description string, scale float64, read func(*reading) int64) {
+	h.channels = append(h.channels, healthChannel{
+		channel: wire.Channel{Name: name, Unit: unit, Description: description, Type: wire.TypeInt, Scale: scale},
+		read:    read,
+	})
+}
+
+// Groups returns the one group of the agent's channels.
+func (h *health) Groups() []wire.Group {
+	g := wire.Group{Name: "agent", Lane: wire.LaneFull, RateMilliHz: uint64(time.Second / healthEvery * 1000)}
+	for _, c := range h.channels {
+		g.Channels = append(g.Channels, c.channel)
+	}
+	return []wire.Group{g}
+}
+
+// Run delivers one row a second until ctx ends.
+func (h *health) Run(ctx context.Context, out sensors.Sink) error {
+	t := time.NewTicker(healthEvery)
+	defer t.Stop()
+	values := make([]int64, len(h.channels))
+	for {
+		r := h.look()
+		for i, c := range h.channels {
+			values[i] = c.read(&r)
+		}
+		if err := out.Append(sensors.Rows{Ticks: []int64{r.nowNS}, Values: values}); err != nil {
+			return err
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (h *health) look() reading {
+	r := reading{up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes()}
+	var ru syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
+		r.cpuNS = ru.Utime.Nano() + ru.Stime.Nano()
+	}
+	// A board without sensors reads as 0.
+	ts, _ := h.board.Temperatures()
+	for _, t := range ts {
+		r.milliC = max(r.milliC, t.MilliC)
+	}
+	return r
+}
+
+// heapBytes reads the live heap without stopping the program.
+func heapBytes() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return s[0].Value.Uint64()
+}

@@ -1,0 +1,129 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"telemetry/receiver/topic"
+	"telemetry/wire"
+)
+
+// Config configures a [Core]. Zero limits mean the defaults beside them.
+type Config struct {
+	Instance string // name of this instance in acks and record headers; 1 to 64 bytes
+	Nonce    uint64 // random, new at every start of the instance; not 0
+	Names    topic.Names
+
+	CarCredit   int64         // bytes that may wait for Kafka for one car; DefaultCarCredit
+	TotalCredit int64         // bytes that may wait for Kafka in all; DefaultTotalCredit
+	MaxCars     int           // cars remembered at once; DefaultMaxCars
+	StallAfter  time.Duration // nothing durable for this long while something waits: stalled; DefaultStallAfter
+
+	Tap Tap // told of every batch newly received; may be nil
+}
+
+// Defaults of [Config].
+const (
+	DefaultCarCredit   = 8 << 20
+	DefaultTotalCredit = 64 << 20
+	DefaultMaxCars     = 1000
+	DefaultStallAfter  = 2 * time.Second
+)
+
+// Limits that protect the instance from a car gone wrong.
+const (
+	// MaxBatchBytes is the largest sealed batch taken. Cars seal at most
+	// 16 KiB; the rest is room for other versions.
+	MaxBatchBytes = 64 << 10
+	// MaxMessageBytes is what a broker should let through, so that a batch that
+	// is too large can still be refused by name.
+	MaxMessageBytes = 4 * MaxBatchBytes
+	// MaxStreams bounds the streams of one car: three lanes of some twenty
+	// epochs that are drained at once after a long outage.
+	MaxStreams = 64
+	// MaxLinks bounds a car's links, by index.
+	MaxLinks = 8
+	// MaxGens bounds the connections of one link that are heard at once: a link
+	// is redialled beside its old connection.
+	MaxGens = 4
+	// MaxRanges bounds the durable ranges kept of one stream. The lowest go
+	// first, they have been told longest; the worst case is a duplicate.
+	MaxRanges = 4096
+	// MaxAckStreamRanges and MaxAckRanges bound the ranges of one set, and of
+	// all of one ack, so that an ack fits a few kilobytes.
+	MaxAckStreamRanges = 64
+	MaxAckRanges       = 384
+	// MaxWanted bounds the catalogues asked for at once.
+	MaxWanted = 64
+	// maxDamaged bounds the damaged batches remembered.
+	maxDamaged = 1024
+	// maxCommands bounds the commands that wait for an answer.
+	maxCommands = 256
+)
+
+// Times of the protocol.
+const (
+	AckInterval  = 50 * time.Millisecond
+	linkHeard    = 10 * time.Second // a link not heard of for longer gets no ack
+	streamIdle   = 60 * time.Second // ranges of a drained stream stay this long (rule 18)
+	carIdle      = 5 * time.Minute
+	retryDelay   = 500 * time.Millisecond
+	commandLife  = 10 * time.Second
+	wantRetry    = 5 * time.Second
+	wantRetryMax = 60 * time.Second
+	loadPatience = 5 * time.Second // how long the catalogues topic may take to be read at start
+)
+
+// Tap is told of batches as they arrive, before order and duplicates of other
+// instances are settled: for pages that show what is happening now.
+type Tap interface {
+	// Received is called by the goroutine that owns the core and must not
+	// block. Raw is the sealed batch; it is never changed and may be kept.
+	Received(id wire.ID, s wire.Send, raw []byte)
+}
+
+// Validate reports all faults of the configuration at once.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("ingest: "+format, args...)) }
+	if c.Instance == "" || len(c.Instance) > 64 {
+		bad("instance name %q has %d bytes (want 1 to 64)", c.Instance, len(c.Instance))
+	}
+	if c.Nonce == 0 {
+		bad("instance nonce is 0 (want a random number, new at each start)")
+	}
+	if c.Names.Batches == "" || c.Names.Catalogues == "" {
+		bad("no topic names (use topic.NewNames)")
+	}
+	if c.CarCredit < 0 || c.CarCredit > 0 && c.CarCredit < 2*MaxBatchBytes {
+		bad("credit of %d bytes a car (want at least %d, or 0 for %d)", c.CarCredit, 2*MaxBatchBytes, DefaultCarCredit)
+	}
+	if c.TotalCredit < 0 || c.TotalCredit > 0 && c.TotalCredit < c.CarCredit {
+		bad("credit of %d bytes in all is below the credit of one car", c.TotalCredit)
+	}
+	if c.MaxCars < 0 {
+		bad("%d cars at most (want a positive number, or 0 for %d)", c.MaxCars, DefaultMaxCars)
+	}
+	if c.StallAfter < 0 {
+		bad("stalled after %v (want a positive time, or 0 for %v)", c.StallAfter, DefaultStallAfter)
+	}
+	return errors.Join(errs...)
+}
+
+// withDefaults returns c with every zero limit replaced.
+func (c Config) withDefaults() Config {
+	if c.CarCredit == 0 {
+		c.CarCredit = DefaultCarCredit
+	}
+	if c.TotalCredit == 0 {
+		c.TotalCredit = max(DefaultTotalCredit, c.CarCredit)
+	}
+	if c.MaxCars == 0 {
+		c.MaxCars = DefaultMaxCars
+	}
+	if c.StallAfter == 0 {
+		c.StallAfter = DefaultStallAfter
+	}
+	return c
+}

@@ -1,0 +1,173 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"telemetry/receiver/topic"
+)
+
+// ErrTopic marks a topic that is not as the receiver's promises need it.
+var ErrTopic = errors.New("kafka: unsuitable topic")
+
+// configUnclean names the setting that lets a replica lead that lacks
+// acknowledged records.
+const configUnclean = "unclean.leader.election.enable"
+
+// ensureTopics creates the topics that do not exist and checks the others.
+func (c *Cluster) ensureTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	brokers, err := c.adm.ListBrokers(ctx)
+	if err != nil {
+		return fmt.Errorf("kafka: list brokers: %w", err)
+	}
+	have, err := c.adm.ListTopics(ctx)
+	if err != nil {
+		return fmt.Errorf("kafka: list topics: %w", err)
+	}
+	c.partitions = c.wantPartitions(have)
+	for _, spec := range c.names.Specs(c.partitions) {
+		if d, ok := have[spec.Name]; ok && d.Err == nil {
+			continue
+		}
+		if err := c.create(ctx, spec, len(brokers)); err != nil {
+			return err
+		}
+	}
+	return c.checkTopics(ctx)
+}
+
+// wantPartitions returns what is configured, or what exists.
+func (c *Cluster) wantPartitions(have kadm.TopicDetails) int32 {
+	if c.cfg.Partitions > 0 {
+		return c.cfg.Partitions
+	}
+	if d, ok := have[c.names.Batches]; ok && d.Err == nil && len(d.Partitions) > 0 {
+		return int32(len(d.Partitions))
+	}
+	return topic.DefaultPartitions
+}
+
+func (c *Cluster) create(ctx context.Context, spec topic.Spec, brokers int) error {
+	replication := c.cfg.Replication
+	if replication == 0 {
+		replication = int16(min(3, brokers))
+	}
+	configs := map[string]*string{}
+	for k, v := range spec.Config {
+		configs[k] = &v
+	}
+	if spec.Name == c.names.Catalogues {
+		v := strconv.Itoa(maxCatalogueBytes)
+		configs[topic.ConfigMaxBytes] = &v
+	}
+	if c.server == nil {
+		isr := strconv.Itoa(max(1, int(replication)-1))
+		configs[topic.ConfigMinISR] = &isr
+		no := "false"
+		configs[configUnclean] = &no
+	}
+	_, err := c.adm.CreateTopic(ctx, spec.Partitions, replication, configs, spec.Name)
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("kafka: create topic %s with %d partitions and replication %d (may the receiver create topics?): %w",
+			spec.Name, spec.Partitions, replication, err)
+	}
+	return nil
+}
+
+// checkTopics refuses topics that would break a promise, with all faults.
+func (c *Cluster) checkTopics(ctx context.Context) error {
+	specs := c.names.Specs(c.partitions)
+	list := make([]string, len(specs))
+	for i, s := range specs {
+		list[i] = s.Name
+	}
+	details, err := c.adm.ListTopics(ctx, list...)
+	if err != nil {
+		return fmt.Errorf("kafka: list topics: %w", err)
+	}
+	configs, err := c.adm.DescribeTopicConfigs(ctx, list...)
+	if err != nil {
+		return fmt.Errorf("kafka: describe topics: %w", err)
+	}
+	var errs []error
+	for _, s := range specs {
+		rc, err := configs.On(s.Name, nil)
+		if err == nil {
+			err = rc.Err
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("kafka: describe topic %s: %w", s.Name, err))
+			continue
+		}
+		have := map[string]string{}
+		for _, kv := range rc.Configs {
+			have[kv.Key] = kv.MaybeValue()
+		}
+		errs = append(errs, c.checkTopic(s, details[s.Name], have)...)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Cluster) checkTopic(s topic.Spec, d kadm.TopicDetail, have map[string]string) (errs []error) {
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w %s: %s", ErrTopic, s.Name, fmt.Sprintf(format, args...)))
+	}
+	if d.Err != nil {
+		bad("%v", d.Err)
+		return errs
+	}
+	n := int32(len(d.Partitions))
+	switch {
+	case s.Name == c.names.Batches && n != s.Partitions:
+		bad("has %d partitions, configured are %d: cars are bound to their partition, so the count must not change; configure %d", n, s.Partitions, n)
+	case s.Name == c.names.State && n != s.Partitions:
+		bad("has %d partitions, %s has %d: they must be equal; make both as they were, or drain and delete %s", n, c.names.Batches, s.Partitions, s.Name)
+	}
+	for _, key := range s.Fixed {
+		want, got := s.Config[key], have[key]
+		if !sameSetting(want, got) {
+			bad("has %s=%s, needed is %s: kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s=%s", key, got, want, s.Name, key, want)
+		}
+	}
+	if c.server == nil && !c.cfg.AllowWeak {
+		if fault := weak(d, have); fault != "" {
+			bad("%s, so acknowledged records can be lost: use replication 3 with %s=2, or allow weak replication in the configuration", fault, topic.ConfigMinISR)
+		}
+	}
+	return errs
+}
+
+// sameSetting compares two lists of words without regard to their order.
+func sameSetting(a, b string) bool {
+	split := func(s string) []string {
+		words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+		slices.Sort(words)
+		return words
+	}
+	return slices.Equal(split(a), split(b))
+}
+
+// weak says how a topic could lose acknowledged records, or "".
+func weak(d kadm.TopicDetail, have map[string]string) string {
+	for _, p := range d.Partitions {
+		if len(p.Replicas) < 2 {
+			return fmt.Sprintf("partition %d has %d replica", p.Partition, len(p.Replicas))
+		}
+	}
+	if n, err := strconv.Atoi(have[topic.ConfigMinISR]); err == nil && n < 2 {
+		return fmt.Sprintf("%s is %d", topic.ConfigMinISR, n)
+	}
+	if have[configUnclean] == "true" {
+		return configUnclean + " is true"
+	}
+	return ""
+}

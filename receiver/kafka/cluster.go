@@ -1,0 +1,105 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"telemetry/receiver/topic"
+)
+
+// Cluster is a connection to a Kafka cluster whose topics have been checked. It
+// is safe for concurrent use.
+type Cluster struct {
+	cfg        Config
+	names      topic.Names
+	server     *server // nil for a real cluster
+	cl         *kgo.Client
+	adm        *kadm.Client
+	partitions int32 // of batches and state
+}
+
+// Open connects, or starts the embedded cluster, and creates or checks the
+// topics. It starts no work; [Cluster.Close] ends what it has started.
+func Open(ctx context.Context, cfg Config) (*Cluster, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	c := &Cluster{cfg: cfg, names: topic.NewNames(cfg.Prefix)}
+	if len(cfg.Brokers) == 0 {
+		s, err := startServer(cfg.Embedded, c.names.Batches, cfg.Log)
+		if err != nil {
+			return nil, err
+		}
+		c.server = s
+		c.cfg.Brokers = []string{s.addr}
+		c.cfg.TLS, c.cfg.SASL = nil, SASL{}
+		cfg.Log.Warn("no kafka brokers configured: using the embedded one, for one machine only; production needs an apache kafka cluster",
+			"address", s.addr, "dir", cfg.Embedded.Dir, "sync_writes", cfg.Embedded.SyncWrites)
+	}
+	if err := c.connect(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cluster) connect(ctx context.Context) error {
+	opts, err := c.cfg.clientOpts()
+	if err != nil {
+		return err
+	}
+	if c.cl, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("kafka: client: %w", err)
+	}
+	c.adm = kadm.NewClient(c.cl)
+	if err := c.cl.Ping(ctx); err != nil {
+		return fmt.Errorf("kafka: no broker of %v answers (check address, TLS and SASL): %w", c.cfg.Brokers, err)
+	}
+	return c.ensureTopics(ctx)
+}
+
+// Names returns the topics' names.
+func (c *Cluster) Names() topic.Names { return c.names }
+
+// Partitions returns how many partitions telemetry.batches has.
+func (c *Cluster) Partitions() int32 { return c.partitions }
+
+// Brokers returns the addresses that clients can use.
+func (c *Cluster) Brokers() []string { return append([]string(nil), c.cfg.Brokers...) }
+
+// IsEmbedded reports whether the cluster is inside this process.
+func (c *Cluster) IsEmbedded() bool { return c.server != nil }
+
+// Ping reports whether a broker answers.
+func (c *Cluster) Ping(ctx context.Context) error {
+	if err := c.cl.Ping(ctx); err != nil {
+		return fmt.Errorf("kafka: ping: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connection and stops the embedded cluster. Producers and
+// backends made from it must have ended before.
+func (c *Cluster) Close() error {
+	if c.cl != nil {
+		c.cl.Close()
+	}
+	return c.server.close()
+}
+
+// newClient makes one more client of the cluster, with connections of its own.
+func (c *Cluster) newClient(more ...kgo.Opt) (*kgo.Client, error) {
+	opts, err := c.cfg.clientOpts()
+	if err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(append(opts, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: client: %w", err)
+	}
+	return cl, nil
+}

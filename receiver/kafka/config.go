@@ -1,0 +1,206 @@
+package kafka
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"telemetry/receiver/topic"
+)
+
+// Config configures a [Cluster].
+type Config struct {
+	// Brokers are host:port of some brokers of a cluster. Empty: a cluster of
+	// one broker is started inside the process, see Embedded.
+	Brokers []string
+	// Prefix is the first part of topic names; "" means topic.DefaultPrefix.
+	Prefix string
+	// Group is the sequencer's consumer group; "" means "<prefix>-sequence".
+	Group string
+	// Partitions of telemetry.batches. 0 takes what exists, or creates
+	// topic.DefaultPartitions. Anything else must equal what exists.
+	Partitions int32
+	// Replication of topics that are created; 0 means 3, or the number of
+	// brokers if that is less.
+	Replication int16
+	// AllowWeak accepts topics whose replication may lose acknowledged records:
+	// fewer than two in-sync replicas, or unclean leader elections.
+	AllowWeak bool
+
+	TLS  *tls.Config // nil: plain TCP
+	SASL SASL
+
+	Embedded Embedded
+
+	// SessionTimeout is how long a silent sequencer keeps its partitions; 0
+	// means 10 s. Brokers bound it, usually to 6 s … 30 min.
+	SessionTimeout time.Duration
+	// MaxBufferedBytes bounds the records that a producer holds; 0 means
+	// DefaultBufferedBytes. Ingest's total credit must be below it.
+	MaxBufferedBytes int
+
+	Log *slog.Logger // needed
+}
+
+// SASL names the login to a cluster. The zero value is none.
+type SASL struct {
+	Mechanism string // "", "PLAIN", "SCRAM-SHA-256" or "SCRAM-SHA-512"
+	User      string
+	Password  string
+}
+
+// Embedded configures the cluster inside the process.
+type Embedded struct {
+	Dir  string // where records are kept; one process at a time
+	Port int    // on 127.0.0.1; 0 takes a free one
+	// SyncWrites makes every record durable before it is acknowledged. Without
+	// it a power cut, but no kill, may lose acknowledged records.
+	SyncWrites bool
+}
+
+// Defaults and limits.
+const (
+	DefaultBufferedBytes  = 256 << 20
+	defaultSessionTimeout = 10 * time.Second
+	// maxCatalogueBytes bounds a record of the catalogues topic: 50,000
+	// channels make some megabytes before compression.
+	maxCatalogueBytes = 16 << 20
+	// maxFetchBytes bounds what one fetch of one partition brings.
+	maxFetchBytes = 4 << 20
+	// requestLimit bounds requests that should take milliseconds.
+	requestLimit = 30 * time.Second
+)
+
+// Validate reports all faults of the configuration at once.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafka: "+format, args...)) }
+	if len(c.Brokers) == 0 && c.Embedded.Dir == "" {
+		bad("neither brokers nor a directory for the embedded kafka is configured")
+	}
+	if c.Partitions < 0 {
+		bad("%d partitions (want 1 or more, or 0 for what exists)", c.Partitions)
+	}
+	if c.Replication < 0 {
+		bad("replication of %d (want 1 or more, or 0 for 3)", c.Replication)
+	}
+	if c.Embedded.Port < 0 || c.Embedded.Port > 65535 {
+		bad("embedded port %d (want 1 to 65535, or 0 for a free one)", c.Embedded.Port)
+	}
+	if _, err := c.SASL.mechanism(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Log == nil {
+		bad("a log is needed")
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Prefix == "" {
+		c.Prefix = topic.DefaultPrefix
+	}
+	if c.Group == "" {
+		c.Group = c.Prefix + "-sequence"
+	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = defaultSessionTimeout
+	}
+	if c.MaxBufferedBytes == 0 {
+		c.MaxBufferedBytes = DefaultBufferedBytes
+	}
+	return c
+}
+
+func (s SASL) mechanism() (sasl.Mechanism, error) {
+	switch s.Mechanism {
+	case "":
+		return nil, nil
+	case "PLAIN":
+		return plain.Auth{User: s.User, Pass: s.Password}.AsMechanism(), nil
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: s.User, Pass: s.Password}.AsSha256Mechanism(), nil
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: s.User, Pass: s.Password}.AsSha512Mechanism(), nil
+	}
+	return nil, fmt.Errorf("kafka: SASL mechanism %q (want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512)", s.Mechanism)
+}
+
+// clientOpts returns what every client of the cluster has in common.
+func (c Config) clientOpts() ([]kgo.Opt, error) {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID("telemetry-receiver"),
+		kgo.WithLogger(logger{c.Log}),
+		kgo.DisableClientMetrics(),
+		kgo.RetryTimeout(requestLimit),
+		kgo.MetadataMinAge(250 * time.Millisecond), // leaders move within seconds
+	}
+	if c.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(c.TLS))
+	}
+	m, err := c.SASL.mechanism()
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
+		opts = append(opts, kgo.SASL(m))
+	}
+	return opts, nil
+}
+
+// producerOpts returns what every client that writes has in common.
+func (c Config) producerOpts(names topic.Names) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(partitioner()),
+		kgo.MaxBufferedBytes(c.MaxBufferedBytes),
+		kgo.MaxBufferedRecords(1 << 20), // the bytes are the limit
+		kgo.ProducerBatchMaxBytesFn(func(t string) int32 {
+			if t == names.Catalogues {
+				return maxCatalogueBytes
+			}
+			return topic.MaxRecordBytes - 4096 // the broker counts its own header
+		}),
+	}
+}
+
+// partitioner places a record where its Partition says, or by its key.
+func partitioner() kgo.Partitioner {
+	return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+		return func(r *kgo.Record, n int) int {
+			if r.Partition >= 0 {
+				return int(r.Partition)
+			}
+			return int(topic.Partition(r.Key, int32(n)))
+		}
+	})
+}
+
+// logger lets the client library log through slog: its talk about connections
+// and rebalances at debug, its errors at warn.
+type logger struct{ log *slog.Logger }
+
+// Level implements kgo.Logger.
+func (l logger) Level() kgo.LogLevel {
+	if l.log.Enabled(bg, slog.LevelDebug) {
+		return kgo.LogLevelInfo
+	}
+	return kgo.LogLevelError
+}
+
+// Log implements kgo.Logger.
+func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+	if level == kgo.LogLevelError {
+		l.log.Warn("kafka client: "+msg, kv...)
+		return
+	}
+	l.log.Debug("kafka client: "+msg, kv...)
+}

@@ -1,0 +1,144 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"telemetry/receiver/topic"
+)
+
+// Producer writes records one by one: idempotent, acks=all, tried for as long as
+// it lives. It is safe for concurrent use and implements ingest.Producer.
+type Producer struct {
+	cl      *kgo.Client
+	batches string
+
+	mu       sync.Mutex
+	inFlight int       // guarded by mu
+	progress time.Time // guarded by mu: last success, or when the first began to wait
+	lastErr  error     // guarded by mu: newest failure since the last success
+
+	produced atomic.Uint64
+	failed   atomic.Uint64
+}
+
+// slowAfter is how long Kafka may take before a producer is said to fail.
+const slowAfter = 2 * time.Second
+
+// NewProducer returns a producer; [Producer.Close] ends it.
+func (c *Cluster) NewProducer() (*Producer, error) {
+	p := &Producer{batches: c.names.Batches}
+	opts := append(c.cfg.producerOpts(c.names),
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), // batches are compressed already
+		kgo.WithHooks(connectHook{p}),
+	)
+	cl, err := c.newClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	p.cl = cl
+	return p, nil
+}
+
+// producedAt is the client's time of all records that go to a LogAppendTime
+// topic: the broker's replaces it. One value, so that a record batch of the
+// embedded broker can be given one time.
+var producedAt = time.UnixMilli(1)
+
+// Produce writes one record without blocking; done is called once, from any
+// goroutine. An error that wraps [topic.ErrUnacceptable] is final, every other
+// means that the record was not written, or that it is not known.
+func (p *Producer) Produce(rec topic.Record, done func(err error)) {
+	p.begin()
+	k := toKafka(&rec)
+	if k.Topic == p.batches {
+		k.Timestamp = producedAt
+	}
+	p.cl.TryProduce(bg, k, func(_ *kgo.Record, err error) {
+		err = producerError(rec.Topic, err)
+		p.end(err)
+		done(err)
+	})
+}
+
+func (p *Producer) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inFlight == 0 {
+		p.progress = time.Now()
+	}
+	p.inFlight++
+}
+
+func (p *Producer) end(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inFlight--
+	if err != nil {
+		p.failed.Add(1)
+		p.lastErr = err
+		return
+	}
+	p.produced.Add(1)
+	p.progress, p.lastErr = time.Now(), nil
+}
+
+// State returns nil while Kafka takes records, and what is wrong otherwise.
+func (p *Producer) State() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inFlight > 0 && time.Since(p.progress) > slowAfter {
+		slow := fmt.Errorf("kafka: nothing written for %v, %d records wait", time.Since(p.progress).Round(time.Millisecond), p.inFlight)
+		return errors.Join(slow, p.lastErr)
+	}
+	return p.lastErr
+}
+
+// Counts returns how many records were written, and how many attempts failed.
+func (p *Producer) Counts() (written, failed uint64) { return p.produced.Load(), p.failed.Load() }
+
+// Close waits until everything is written or ctx ends, and ends the producer.
+func (p *Producer) Close(ctx context.Context) error {
+	err := p.cl.Flush(ctx)
+	p.cl.Close()
+	if err != nil {
+		return fmt.Errorf("kafka: close producer: %w", err)
+	}
+	return nil
+}
+
+// connectHook notes connections that cannot be made: with unlimited tries, no
+// record would ever say what is wrong.
+type connectHook struct{ p *Producer }
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (h connectHook) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if err == nil {
+		return
+	}
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
+	if h.p.inFlight > 0 {
+		h.p.lastErr = fmt.Errorf("kafka: connect to %s:%d: %w", m.Host, m.Port, err)
+	}
+}
+
+// producerError names what failed, and whether trying again can help.
+func producerError(name string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.InvalidRecord):
+		return fmt.Errorf("kafka: write to %s: %w: %w", name, topic.ErrUnacceptable, err)
+	}
+	return fmt.Errorf("kafka: write to %s: %w", name, err)
+}

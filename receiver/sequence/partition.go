@@ -1,0 +1,288 @@
+package sequence
+
+import (
+	"errors"
+	"fmt"
+
+	"telemetry/receiver/sequence/timemap"
+	"telemetry/receiver/topic"
+	"telemetry/reorder"
+	"telemetry/wire"
+)
+
+// Partition is the pure core of one partition. Its owner calls, in a loop:
+// [Partition.Apply] for each record and [Partition.Advance], then
+// [Partition.Drain], with answers to what it asks for, then
+// [Partition.Commit] and, once that is durable, [Partition.Committed]. After an
+// error of the commit the partition is thrown away and loaded again. It is not
+// safe for concurrent use.
+type Partition struct {
+	cfg    Config
+	number int32
+	total  int32 // partitions of telemetry.batches
+	format Format
+
+	cars   map[string]*car
+	byName []*car // in order of first sight: decisions never depend on a map's order
+
+	position  int64 // next offset to read
+	input     int64 // records below it were applied by an earlier owner
+	rebuildTo int64 // time stands still until position has reached it
+	committed int64 // the group's offset
+	logStart  int64
+	nowMS     int64
+	written   map[topic.Identity]struct{}
+
+	out    Output
+	state  []topic.Record
+	states arena[byte]
+	buf    []byte
+
+	queued  int // items in all queues
+	turn    int // whose queues are emptied next
+	read    map[int64]held
+	decided reorder.Out
+	opener  wire.Opener
+	in      reorder.Input
+	batch   Batch
+	blocks  []wire.Block
+	noCar   Counters // records of no car
+	known   map[wire.CatalogueHash]*wire.Catalogue
+	absent  map[wire.CatalogueHash]struct{} // looked for in vain since the last commit
+	alarms  []Alarm
+	holes   []reorder.Hole
+}
+
+// Alarm is something that a person should know of.
+type Alarm struct {
+	Car    string
+	What   string
+	ID     wire.ID // zero when it concerns no batch
+	Last   uint64
+	Offset int64
+}
+
+// maxAlarms bounds the alarms kept between two calls of [Partition.Alarms];
+// more are only counted.
+const maxAlarms = 64
+
+// ErrTruncated says that telemetry.batches ends before what has been read of it
+// already: the topic was deleted and made again, or lost data.
+var ErrTruncated = errors.New("sequence: telemetry.batches is shorter than the state says " +
+	"(was the topic recreated? then delete the state topic and the consumer group as well)")
+
+// ErrOffset says that the group's offset lies beyond what the state needs to read
+// again: batches that wait would be skipped in silence.
+var ErrOffset = errors.New("sequence: the group's offset is beyond the state's (was it reset by hand? " +
+	"set it back to the state's, or delete the state topic as well)")
+
+// maxCatalogues bounds the parsed catalogues that a partition keeps.
+const maxCatalogues = 64
+
+// NewPartition restores a partition from what earlier owners left.
+func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
+	if l.Partitions < 1 || number < 0 || number >= l.Partitions {
+		return nil, fmt.Errorf("sequence: partition %d of %d", number, l.Partitions)
+	}
+	p := &Partition{
+		cfg: cfg, number: number, total: l.Partitions, format: cfg.NewFormat(),
+		cars: make(map[string]*car), read: make(map[int64]held),
+		known: make(map[wire.CatalogueHash]*wire.Catalogue), absent: make(map[wire.CatalogueHash]struct{}),
+		position: l.Offset, committed: l.Offset, logStart: l.LogStart,
+	}
+	p.expect(l.Written)
+	for i := range l.State {
+		if err := p.restore(&l.State[i]); err != nil {
+			return nil, err
+		}
+	}
+	p.rebuildTo = max(p.rebuildTo, p.input)
+	return p, nil
+}
+
+// restore takes one state record.
+func (p *Partition) restore(r *topic.Record) error {
+	key := string(r.Key)
+	if len(r.Value) == 0 { // a tombstone
+		return nil
+	}
+	if key == PartitionKey {
+		s, err := parsePartitionState(r.Value)
+		if err != nil {
+			return fmt.Errorf("sequence: state of partition %d: %w", p.number, err)
+		}
+		if p.committed > s.Commit {
+			return fmt.Errorf("%w: partition %d: group at %d, state at %d", ErrOffset, p.number, p.committed, s.Commit)
+		}
+		p.input, p.nowMS = s.Input, s.NowMS
+		return nil
+	}
+	c, err := parseCar(&p.cfg, key, r.Value)
+	if err != nil {
+		return err
+	}
+	p.enter(c)
+	p.queued += c.queued()
+	p.rebuildTo = max(p.rebuildTo, c.core.NextOffset())
+	return nil
+}
+
+func (p *Partition) enter(c *car) {
+	p.cars[c.name] = c
+	p.byName = append(p.byName, c)
+}
+
+// Position returns the next offset to read.
+func (p *Partition) Position() int64 { return p.position }
+
+// Rebuilding reports whether records are still read that an earlier owner had
+// applied.
+func (p *Partition) Rebuilding() bool { return p.position < p.rebuildTo }
+
+// End checks the partition's end offset against the state.
+func (p *Partition) End(end int64) error {
+	if end < p.rebuildTo {
+		return fmt.Errorf("%w: partition %d ends at %d, state at %d", ErrTruncated, p.number, end, p.rebuildTo)
+	}
+	return nil
+}
+
+// apply gives a batch to its car.
+func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
+	fresh := offset >= c.core.NextOffset()
+	p.in = reorder.Input{Offset: offset, AppendMS: h.appendMS, Header: a.header, Send: a.send}
+	// Catalogues are no matter of order: ingest lets a batch in only when its
+	// catalogue is there.
+	p.in.Header.Catalogue = wire.CatalogueHash{}
+	st := a.header.Stream
+	lane := &c.stats.Lanes[laneIndex(st.Lane)]
+	if fresh {
+		c.dirty = true
+		c.maps.See(st.Epoch, a.header.LastNS)
+		lane.Batches++
+		lane.ReadMS = h.appendMS
+		if st.Epoch.Counter >= c.stats.Epoch.Counter {
+			c.stats.Epoch = st.Epoch
+		}
+		p.in.Controls = c.adopted.controls(&a.header, a.send.Base)
+		if a.header.Control {
+			p.in.Controls = append(p.in.Controls, p.controls(c, a.batch, offset)...)
+		}
+	}
+	c.core.Apply(&p.in, &p.decided)
+	lane.Duplicates += uint64(p.decided.Duplicates)
+	waits := c.core.Held() > 0 && p.decided.Duplicates == 0
+	for i := range p.decided.Decisions {
+		d := &p.decided.Decisions[i]
+		if d.Offset == offset && (d.Kind == reorder.KindRelease || d.Kind == reorder.KindLate || d.Kind == reorder.KindDeadLetter) {
+			waits = false
+			p.read[offset] = *h
+		}
+	}
+	if waits {
+		c.cache.put(offset, *h, p.cfg.CarBytes, p.cfg.Budget)
+	}
+	p.decide(c)
+}
+
+// controls reads a batch's control records. A batch whose control cannot be
+// read still counts as arrived: its number must not stay a hole.
+func (p *Partition) controls(c *car, b wire.Batch, offset int64) []wire.Control {
+	payload, err := p.opener.Payload(b)
+	if err == nil {
+		var cs []wire.Control
+		if cs, err = wire.Controls(payload); err == nil {
+			return cs
+		}
+	}
+	c.stats.Lanes[laneIndex(b.Header.Stream.Lane)].Alarms++
+	p.alarm(Alarm{Car: c.name, What: "unreadable control record: " + err.Error(), ID: b.Header.ID(), Offset: offset})
+	return nil
+}
+
+// NowMS returns the partition's time: the greatest LogAppendTime read.
+func (p *Partition) NowMS() int64 { return p.nowMS }
+
+// Advance lets the partition's time act on the cars that are silent (rule 20).
+func (p *Partition) Advance() {
+	if p.Rebuilding() {
+		return
+	}
+	for _, c := range p.byName {
+		if at, ok := c.core.NextDeadline(); !ok || at > p.nowMS {
+			continue
+		}
+		c.core.Advance(p.nowMS, &p.decided)
+		p.decide(c)
+	}
+}
+
+// NextDeadline returns the earliest time, in ms, at which Advance does something.
+func (p *Partition) NextDeadline() (ms int64, ok bool) {
+	if p.Rebuilding() {
+		return 0, false
+	}
+	for _, c := range p.byName {
+		if at, any := c.core.NextDeadline(); any && (!ok || at < ms) {
+			ms, ok = at, true
+		}
+	}
+	return ms, ok
+}
+
+// decide acts on what reorder has decided about a car.
+func (p *Partition) decide(c *car) {
+	if len(p.decided.Decisions) > 0 {
+		c.dirty = true
+	}
+	for i := range p.decided.Decisions {
+		d := &p.decided.Decisions[i]
+		stats := &c.stats.Lanes[laneIndex(d.ID.Stream.Lane)]
+		switch d.Kind {
+		case reorder.KindRelease, reorder.KindLate, reorder.KindPulled, reorder.KindDeadLetter:
+			p.enqueue(c, d)
+		case reorder.KindGap:
+			n := d.Last - d.ID.Seq + 1
+			switch d.Gap {
+			case reorder.GapSettled:
+				stats.Missing += n
+			case reorder.GapWithdrawn:
+				stats.Found += n
+			}
+			p.gap(d.ID, d.Last, d.Gap, d.Reason.String(), d.Was, nil, "")
+		case reorder.KindAnchor:
+			if v := c.maps.Add(d.ID.Stream.Epoch, d.Anchor); v != timemap.Ignored {
+				stats.Anchors++
+				p.timemap(c, d.ID.Stream.Epoch, d.Anchor, v)
+			}
+		case reorder.KindAlarm:
+			stats.Alarms++
+			p.alarm(Alarm{Car: c.name, What: d.Alarm.String(), ID: d.ID, Last: d.Last, Offset: d.Offset})
+		}
+	}
+	p.decided.Reset()
+}
+
+// enqueue puts a decided batch at the end of its queue.
+func (p *Partition) enqueue(c *car, d *reorder.Decision) {
+	it := item{kind: d.Kind, why: d.Why, id: d.ID, offset: d.Offset}
+	it.unsynced = c.maps.Map(d.ID.Stream.Epoch) == nil
+	c.queue[queueOf(d.Kind, d.ID.Stream.Lane)].push(it)
+	p.queued++
+}
+
+func (p *Partition) alarm(a Alarm) {
+	if a.Car == "" {
+		p.noCar.Alarms++
+	}
+	if len(p.alarms) < maxAlarms {
+		p.alarms = append(p.alarms, a)
+	}
+}
+
+// Alarms returns the alarms since the last call.
+func (p *Partition) Alarms() []Alarm {
+	a := p.alarms
+	p.alarms = nil
+	return a
+}

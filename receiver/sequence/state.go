@@ -1,0 +1,144 @@
+package sequence
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"telemetry/receiver/topic"
+)
+
+// PartitionKey is the key of the partition's own record in the state topic. No
+// car can have that name.
+const PartitionKey = "@partition"
+
+// stateVersion is the first byte of every state record. A reader refuses a
+// version it does not know: guessing would lose or double data.
+const stateVersion = 1
+
+// Kinds of state records, their second byte.
+const (
+	stateOfPartition = 'P'
+	stateOfCar       = 'C'
+)
+
+// ErrState marks a state record that cannot be read.
+var ErrState = errors.New("sequence: unreadable state record (written by a newer version? run that version, or reset the group's state)")
+
+// CommittedOffset finds in state records of one partition the offset that the
+// newest commit gave to the group. It is false when there is none. Backends use
+// it when the group's own offset has expired.
+func CommittedOffset(state []topic.Record) (int64, bool) {
+	for i := range state {
+		if !bytes.Equal(state[i].Key, []byte(PartitionKey)) {
+			continue
+		}
+		if ps, err := parsePartitionState(state[i].Value); err == nil {
+			return ps.Commit, true
+		}
+	}
+	return 0, false
+}
+
+// partitionState says how far a partition has been applied.
+type partitionState struct {
+	Input  int64 // every record below it has been applied
+	Commit int64 // the group's offset: lowest one not yet released or settled
+	NowMS  int64 // the sequencer's time, ms since 1970
+}
+
+func (s partitionState) append(dst []byte) []byte {
+	dst = append(dst, stateVersion, stateOfPartition)
+	dst = binary.AppendUvarint(dst, uint64(s.Input))
+	dst = binary.AppendUvarint(dst, uint64(s.Commit))
+	return binary.AppendVarint(dst, s.NowMS)
+}
+
+func parsePartitionState(b []byte) (partitionState, error) {
+	r := stateReader{b: b}
+	r.head(stateOfPartition)
+	s := partitionState{Input: int64(r.uvarint()), Commit: int64(r.uvarint()), NowMS: r.varint()}
+	if r.err == nil && (s.Input < 0 || s.Commit < 0 || s.Commit > s.Input || len(r.b) != 0) {
+		r.err = ErrState
+	}
+	return s, r.err
+}
+
+// stateReader reads a state record and keeps the first fault.
+type stateReader struct {
+	b   []byte
+	err error
+}
+
+func (r *stateReader) fail() {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: cut short or out of range", ErrState)
+	}
+	r.b = nil
+}
+
+func (r *stateReader) head(kind byte) {
+	if len(r.b) < 2 || r.b[0] != stateVersion || r.b[1] != kind {
+		r.fail()
+		return
+	}
+	r.b = r.b[2:]
+}
+
+func (r *stateReader) byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+func (r *stateReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *stateReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *stateReader) fixed64() uint64 {
+	if len(r.b) < 8 {
+		r.fail()
+		return 0
+	}
+	v := binary.BigEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	return v
+}
+
+// bytes reads a length and that many bytes; the result aliases the record.
+func (r *stateReader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func appendBytes(dst, b []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}

@@ -1,0 +1,116 @@
+package reorder
+
+import (
+	"slices"
+
+	"telemetry/wire"
+)
+
+// Rebuild takes a record below the state's input offset after [ParseCar], in
+// offset order from LowestNeeded on: it restores what the state leaves out and
+// decides nothing (rule 22). Records that do not wait any more are ignored. The
+// first Apply, Advance, Abandon or Gone ends the rebuilding; what the state
+// knows to be released but was not read again by then is settled with the reason
+// "retention".
+func (c *Car) Rebuild(in *Input) {
+	if !c.restoring || in.Offset >= c.next || in.Offset < c.resumeOffset {
+		return
+	}
+	c.rebuildMS = min(max(c.rebuildMS, c.resumeMS, in.AppendMS), c.read)
+	h := &in.Header
+	x := c.byStream[keyOf(h.Stream)]
+	if x == nil || h.Stream.Car != c.name || h.Seq == 0 || h.Seq > MaxSeq || !x.sameCRC(h.Seq, h.PayloadCRC) {
+		return
+	}
+	if _, ok := x.entries[h.Seq]; ok {
+		return
+	}
+	e := entry{offset: in.Offset, appendMS: c.rebuildMS, catalogue: h.Catalogue, crc: h.PayloadCRC}
+	for kind := range outs {
+		if x.wait[kind].Contains(h.Seq) {
+			e.flags |= flagOf(kind)
+		}
+	}
+	if e.flags != 0 {
+		c.keep(x, h.Seq, e)
+	}
+	if k, _ := x.classify(h.Seq); k == unknown && !x.complete() && !(x.ended && h.Seq > x.end) {
+		c.hold(x, h.Seq, e, !in.Send.Pulled)
+	}
+}
+
+// restored ends the rebuilding.
+func (c *Car) restored(out *Out) {
+	if !c.restoring {
+		return
+	}
+	c.restoring = false
+	c.due = 0
+	for _, ln := range c.lanes {
+		ln.waiting = 0
+		for _, x := range ln.streams {
+			c.lostInWait(x, out)
+			ln.waiting += int(x.wait[outMain].Count())
+		}
+	}
+	c.pumpAll(out)
+	c.flushAll(out)
+}
+
+// lostInWait settles what was decided but cannot be read again.
+func (c *Car) lostInWait(x *stream, out *Out) {
+	if !x.waiting() {
+		return
+	}
+	for kind := range outs {
+		var have wire.Ranges
+		for _, seq := range x.kept(flagOf(kind)) {
+			have = have.Add(seq, seq)
+		}
+		lost := x.wait[kind].Clone().Subtract(have)
+		if len(lost) == 0 {
+			continue
+		}
+		x.wait[kind] = have
+		if kind == outPulled {
+			continue // main has it, or will: nothing is missing
+		}
+		for _, r := range lost {
+			c.loseRange(x, r, out)
+		}
+	}
+}
+
+// kept returns the numbers whose entries have a flag, in order.
+func (x *stream) kept(flag uint8) []uint64 {
+	var seqs []uint64
+	for seq, e := range x.entries {
+		if e.flags&flag != 0 {
+			seqs = append(seqs, seq)
+		}
+	}
+	slices.Sort(seqs)
+	return seqs
+}
+
+// loseRange makes delivered numbers missing for retention.
+func (c *Car) loseRange(x *stream, r wire.Range, out *Out) {
+	for seq := r.First; seq <= r.Last; {
+		k, last := x.classify(seq)
+		last = min(last, r.Last)
+		if k == delivered {
+			n, m := len(x.missing), len(x.done)
+			x.done = x.done.Remove(seq, last)
+			x.missing = x.missing.add(seq, last, wire.ReasonRetention)
+			c.gapCount += len(x.missing) - n
+			c.otherCount += len(x.done) - m
+		}
+		if k == delivered || k == blurred {
+			d := out.add(KindGap, x, seq)
+			d.Last, d.Gap, d.Reason = last, GapSettled, wire.ReasonRetention
+		}
+		seq = last + 1
+	}
+	for c.gapCount > c.cfg.Limits.GapRanges && c.mergeGaps(out) {
+	}
+}

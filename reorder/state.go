@@ -1,0 +1,206 @@
+package reorder
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"telemetry/wire"
+)
+
+// stateVersion is the first byte of a state. Older versions stay readable.
+const stateVersion = 1
+
+// MaxStateBytes is the longest state that [ParseCar] takes. [Limits] as in
+// [Defaults] stay far below it.
+const MaxStateBytes = 8 << 20
+
+// ErrState says that bytes are not a state: damaged, cut or of a later version.
+var ErrState = errors.New("reorder: not a state")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Flags of epochs and streams in a state.
+const (
+	stateOpened = 1 << iota
+	stateClosed
+	stateSeen
+	stateSynced
+)
+
+const (
+	stateEnded = 1 << iota
+	stateCut
+	stateForced
+	stateReleased
+	stateRanges // some of the range sets are not empty
+	stateRecent
+)
+
+// AppendState appends the state to dst: a version byte, the car, the offsets and
+// times, epochs, tombstones, lanes and streams as uvarints, and a CRC32C over all
+// of it. It has no batch that waits: these are read again, from LowestNeeded on,
+// by [Car.Rebuild].
+func (c *Car) AppendState(dst []byte) []byte {
+	start := len(dst)
+	w := writer{dst}
+	w.b = append(w.b, stateVersion)
+	w.str(c.name)
+	w.num(c.next, c.now, c.read, c.halfAlarmed)
+	lowest, ms := int64(-1), int64(0)
+	if c.restoring {
+		lowest, ms = c.resumeOffset, c.resumeMS
+	} else if o, e, ok := c.first(); ok {
+		lowest, ms = o.offset, e.appendMS
+	}
+	w.num(lowest+1, ms)
+	var alarmed uint64
+	for i, a := range c.alarmed {
+		if a {
+			alarmed |= 1 << i
+		}
+	}
+	w.uint(alarmed)
+	w.uint(uint64(len(c.epochs)))
+	for _, e := range c.epochs {
+		w.epoch(e.id)
+		w.uint(bits(e.opened, e.closed, e.seen, e.synced))
+		w.num(e.firstMS, e.lastMS)
+	}
+	w.uint(uint64(len(c.tombs)))
+	for _, id := range c.tombs {
+		w.epoch(id)
+	}
+	w.uint(uint64(c.streamCount))
+	for _, ln := range c.lanes {
+		for _, x := range ln.streams {
+			w.stream(x)
+		}
+	}
+	w.uint(uint64(len(c.lanes)))
+	for _, ln := range c.lanes {
+		w.uint(uint64(ln.lane))
+		w.uint(uint64(ln.shard))
+		w.num(ln.alarmed)
+	}
+	return binary.LittleEndian.AppendUint32(w.b, crc32.Checksum(w.b[start:], castagnoli))
+}
+
+// bits packs flags, the first into the lowest bit.
+func bits(fs ...bool) uint64 {
+	var v uint64
+	for i, f := range fs {
+		if f {
+			v |= 1 << i
+		}
+	}
+	return v
+}
+
+// writer appends the parts of a state.
+type writer struct{ b []byte }
+
+func (w *writer) uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
+
+// num appends numbers that are not negative.
+func (w *writer) num(vs ...int64) {
+	for _, v := range vs {
+		w.uint(uint64(v))
+	}
+}
+
+func (w *writer) str(s string) {
+	w.uint(uint64(len(s)))
+	w.b = append(w.b, s...)
+}
+
+func (w *writer) epoch(e wire.Epoch) {
+	w.uint(uint64(e.Counter))
+	w.b = binary.LittleEndian.AppendUint64(w.b, e.Nonce)
+}
+
+// ranges appends a set as distances: gap to the last end, then length less one.
+func (w *writer) ranges(rs wire.Ranges) {
+	w.uint(uint64(len(rs)))
+	at := uint64(0)
+	for _, r := range rs {
+		w.uint(r.First - at)
+		w.uint(r.Last - r.First)
+		at = r.Last
+	}
+}
+
+func (w *writer) gaps(g gaps) {
+	w.uint(uint64(len(g)))
+	at := uint64(0)
+	for _, r := range g {
+		w.uint(r.first - at)
+		w.uint(r.last - r.first)
+		w.uint(uint64(r.reason)<<1 | bits(r.merged))
+		at = r.last
+	}
+}
+
+func (w *writer) stream(x *stream) {
+	w.uint(uint64(x.epoch.rank))
+	w.uint(uint64(x.id.Lane))
+	w.uint(uint64(x.id.Shard))
+	some := len(x.missing)+len(x.done)+len(x.pulled) > 0 || x.waiting()
+	w.uint(bits(x.ended, x.cut, x.forced, x.released, some, x.recent != nil))
+	w.uint(x.floor)
+	w.uint(x.hi)
+	w.uint(x.base)
+	w.uint(x.end)
+	if some {
+		w.gaps(x.missing)
+		w.ranges(x.done)
+		w.ranges(x.pulled)
+		for kind := range outs {
+			w.ranges(x.wait[kind])
+		}
+	}
+	if x.recent != nil {
+		w.recent(x)
+	}
+}
+
+// recent appends the ring by slot: the distance of each number below hi, plus
+// one, and its CRC; 0 for an empty slot.
+func (w *writer) recent(x *stream) {
+	for i, seq := range x.recent.seq {
+		if seq == 0 {
+			w.uint(0)
+			continue
+		}
+		w.uint(x.hi - seq + 1)
+		w.b = binary.LittleEndian.AppendUint32(w.b, x.recent.crc[i])
+	}
+}
+
+// ParseCar restores a car from the bytes of [Car.AppendState], with a
+// configuration that may differ from the one it was written under. The records
+// from LowestNeeded up to NextOffset are then given to [Car.Rebuild], and the
+// catalogues to [Car.KnowCatalogue]. It returns an error that wraps [ErrState]
+// for bytes that are not a state, and keeps none of them.
+func ParseCar(cfg Config, state []byte) (*Car, error) {
+	if len(state) < 5 || len(state) > MaxStateBytes {
+		return nil, fmt.Errorf("%w: %d bytes (want 5 to %d)", ErrState, len(state), MaxStateBytes)
+	}
+	body := state[:len(state)-4]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(state[len(body):]) {
+		return nil, fmt.Errorf("%w: the checksum differs", ErrState)
+	}
+	if body[0] != stateVersion {
+		return nil, fmt.Errorf("%w: version %d (want %d)", ErrState, body[0], stateVersion)
+	}
+	r := &reader{b: body[1:]}
+	c := r.car(cfg)
+	if r.bad == "" && len(r.b) > 0 {
+		r.fail("trailing bytes")
+	}
+	if r.bad != "" {
+		return nil, fmt.Errorf("%w: %s, %d bytes before the end", ErrState, r.bad, len(r.b))
+	}
+	return c, nil
+}

@@ -1,0 +1,199 @@
+package reorder
+
+import (
+	"sort"
+
+	"telemetry/wire"
+)
+
+// Flags of an entry: why it is kept.
+const (
+	flagHeld     = 1 << iota // waits behind a hole or an older epoch: undecided
+	flagMain                 // released, waits at the gate
+	flagLate                 // late, waits at the gate
+	flagPulled               // pulled, waits at the gate
+	flagUnpulled             // its first copy was not pulled: it opens a hole
+
+	flagsKeep = flagHeld | flagMain | flagLate | flagPulled
+)
+
+// The three outputs that pass the gate, as indexes of stream.wait.
+const (
+	outMain = iota
+	outLate
+	outPulled
+	outs
+)
+
+// entry is a batch that the input topic keeps for us.
+type entry struct {
+	offset    int64
+	appendMS  int64 // LogAppendTime, never below that of an earlier record
+	catalogue wire.CatalogueHash
+	crc       uint32
+	flags     uint8
+}
+
+// crcRing keeps the payload CRC of the latest delivered numbers.
+type crcRing struct {
+	seq [CRCWindow]uint64 // 0: empty
+	crc [CRCWindow]uint32
+}
+
+// seqAt is an element of a queue in offset order that is cleaned lazily.
+type seqAt struct {
+	seq    uint64
+	offset int64
+}
+
+// stream is the state of one stream. Of the numbers up to floor, missing has
+// those that never came and all others are delivered. Above the floor a number
+// is at most one of: in missing (settled), in done (delivered late), in held.
+type stream struct {
+	id    wire.Stream
+	epoch *epoch
+	lane  *lane
+
+	floor    uint64 // all up to here is decided
+	hi       uint64 // highest number seen or settled
+	base     uint64 // greatest base seen
+	end      uint64 // last number to wait for, when ended
+	ended    bool   // an EpochOpen has closed the epoch
+	cut      bool   // newer epochs have been released: only late from here on
+	forced   bool   // a window ran out before the epoch's EpochOpen was read
+	released bool   // something of it has been released
+
+	missing gaps
+	done    wire.Ranges       // delivered above the floor: beyond the end of a closed stream
+	pulled  wire.Ranges       // emitted to pulled
+	held    wire.Ranges       // numbers of the entries with flagHeld; all above the floor
+	wait    [outs]wire.Ranges // numbers decided but still at the gate
+	entries map[uint64]entry
+	// unpulled lists the held entries that open a hole, in offset order; those
+	// before unpulledAt, or no longer held, are spent.
+	unpulled   []seqAt
+	unpulledAt int
+	recent     *crcRing // nil until something is delivered, and again once closed
+}
+
+// complete reports whether nothing more is waited for.
+func (x *stream) complete() bool {
+	if x.cut || x.ended && x.floor >= x.end {
+		return true
+	}
+	cur := x.lane.current()
+	return cur != nil && x.epoch.rank < cur.epoch.rank
+}
+
+// waiting reports whether something decided is still at the gate.
+func (x *stream) waiting() bool {
+	return len(x.wait[outMain])+len(x.wait[outLate])+len(x.wait[outPulled]) > 0
+}
+
+// ready reports whether the epoch may release in its turn (rule 11 a).
+func (x *stream) ready() bool { return x.epoch.opened || x.epoch.closed || x.forced }
+
+// class says what is known of a number.
+type class uint8
+
+const (
+	unknown   class = iota
+	delivered       // released or late
+	holding         // in held
+	lost            // in missing
+	blurred         // in a merged gap
+)
+
+// classify returns the class of seq and the last number of the run, from seq on,
+// that surely shares it (and its reason, if lost).
+func (x *stream) classify(seq uint64) (class, uint64) {
+	next := MaxSeq
+	if i := x.missing.find(seq); i < len(x.missing) {
+		g := x.missing[i]
+		if g.first <= seq {
+			if g.merged {
+				return blurred, g.last
+			}
+			return lost, g.last
+		}
+		next = g.first - 1
+	}
+	if seq <= x.floor {
+		return delivered, min(next, x.floor)
+	}
+	for _, set := range [...]struct {
+		rs wire.Ranges
+		c  class
+	}{{x.held, holding}, {x.done, delivered}} {
+		i := findRange(set.rs, seq)
+		if i == len(set.rs) {
+			continue
+		}
+		if set.rs[i].First <= seq {
+			return set.c, min(next, set.rs[i].Last)
+		}
+		next = min(next, set.rs[i].First-1)
+	}
+	return unknown, next
+}
+
+// findRange returns the index of the first range whose Last >= seq.
+func findRange(rs wire.Ranges, seq uint64) int {
+	if n := len(rs); n == 0 || rs[n-1].Last < seq {
+		return n
+	}
+	return sort.Search(len(rs), func(i int) bool { return rs[i].Last >= seq })
+}
+
+// oldest returns the LogAppendTime at which the stream's hole opened: the
+// earliest among its held entries that were not pulled.
+func (x *stream) oldest() (int64, bool) {
+	for ; x.unpulledAt < len(x.unpulled); x.unpulledAt++ {
+		q := x.unpulled[x.unpulledAt]
+		if e, ok := x.entries[q.seq]; ok && e.offset == q.offset && e.flags&flagHeld != 0 {
+			return e.appendMS, true
+		}
+	}
+	x.unpulled, x.unpulledAt = x.unpulled[:0], 0
+	return 0, false
+}
+
+// pushUnpulled notes that a held entry opens a hole.
+func (x *stream) pushUnpulled(seq uint64, offset int64) {
+	if len(x.unpulled) >= 2*len(x.entries)+64 {
+		keep := x.unpulled[:0]
+		for _, q := range x.unpulled[x.unpulledAt:] {
+			if e, ok := x.entries[q.seq]; ok && e.offset == q.offset && e.flags&flagHeld != 0 {
+				keep = append(keep, q)
+			}
+		}
+		x.unpulled, x.unpulledAt = keep, 0
+	}
+	x.unpulled = append(x.unpulled, seqAt{seq, offset})
+}
+
+// remember keeps the CRC of a delivered number.
+func (x *stream) remember(seq uint64, crc uint32) {
+	if x.recent == nil {
+		if x.ended && x.complete() {
+			return
+		}
+		x.recent = new(crcRing)
+	}
+	i := seq % CRCWindow
+	if x.recent.seq[i] <= seq {
+		x.recent.seq[i], x.recent.crc[i] = seq, crc
+	}
+}
+
+// sameCRC reports whether nothing contradicts that seq has a payload with crc.
+func (x *stream) sameCRC(seq uint64, crc uint32) bool {
+	if e, ok := x.entries[seq]; ok {
+		return e.crc == crc
+	}
+	if x.recent == nil {
+		return true
+	}
+	i := seq % CRCWindow
+	return x.recent.seq[i] != seq || x.recent.crc[i] == crc
+}

@@ -1,0 +1,169 @@
+package reorder
+
+import (
+	"fmt"
+	"slices"
+
+	"telemetry/wire"
+)
+
+// verdict holds decisions against the truth of a simulated car.
+type verdict struct {
+	s        *simCar
+	cfg      Config
+	main     map[wire.ID]bool
+	late     map[wire.ID]bool
+	pulled   map[wire.ID]bool
+	missing  map[wire.ID]wire.Reason
+	top      map[wire.Stream]uint64
+	newest   [wire.LaneFull + 1]int
+	offsets  map[int64]wire.ID
+	fresh    bool // no card was replaced
+	abandons int
+}
+
+func newVerdict(s *simCar, cfg Config) *verdict {
+	v := &verdict{
+		s: s, cfg: cfg, main: map[wire.ID]bool{}, late: map[wire.ID]bool{}, pulled: map[wire.ID]bool{},
+		missing: map[wire.ID]wire.Reason{}, top: map[wire.Stream]uint64{}, offsets: map[int64]wire.ID{}, fresh: !s.reflash,
+	}
+	for _, in := range s.log {
+		v.offsets[in.Offset] = in.Header.ID()
+	}
+	return v
+}
+
+// check goes through the decisions in order.
+func (v *verdict) check(ds []Decision) string {
+	for i, d := range ds {
+		if msg := v.one(d); msg != "" {
+			return fmt.Sprintf("decision %d, %s: %s", i, show(d), msg)
+		}
+	}
+	return ""
+}
+
+func (v *verdict) one(d Decision) string {
+	id := d.ID
+	switch d.Kind {
+	case KindRelease, KindLate, KindPulled, KindDeadLetter:
+		if v.offsets[d.Offset] != id {
+			return "the offset holds another batch"
+		}
+	}
+	switch d.Kind {
+	case KindRelease, KindLate:
+		if v.main[id] || v.late[id] {
+			return "delivered twice"
+		}
+		if v.missing[id] != 0 {
+			return "delivered, and its gap was not withdrawn"
+		}
+		if d.Kind == KindLate {
+			v.late[id] = true
+			return ""
+		}
+		v.main[id] = true
+		if id.Seq <= v.top[id.Stream] {
+			return fmt.Sprintf("after #%d", v.top[id.Stream])
+		}
+		v.top[id.Stream] = id.Seq
+		e := slices.Index(v.s.epochs, id.Stream.Epoch)
+		if e < v.newest[id.Stream.Lane] {
+			return "after a newer epoch"
+		}
+		v.newest[id.Stream.Lane] = e
+	case KindPulled:
+		if v.pulled[id] {
+			return "pulled twice"
+		}
+		v.pulled[id] = true
+	case KindGap:
+		return v.gap(d)
+	case KindDeadLetter:
+		return "a dead letter"
+	case KindAlarm:
+		if d.Alarm == AlarmCatalogue || d.Alarm == AlarmLineage && v.s.reflash {
+			return ""
+		}
+		return "an alarm"
+	}
+	return ""
+}
+
+func (v *verdict) gap(d Decision) string {
+	for seq := d.ID.Seq; seq <= d.Last; seq++ {
+		id := wire.ID{Stream: d.ID.Stream, Seq: seq}
+		b := v.s.truth[id]
+		was := v.missing[id]
+		if d.Gap == GapSettled && was != 0 || d.Gap != GapSettled && was != d.Was {
+			return fmt.Sprintf("#%d was missing for %d", seq, was)
+		}
+		if v.main[id] || v.late[id] {
+			return fmt.Sprintf("#%d was delivered before", seq)
+		}
+		if d.Gap == GapWithdrawn {
+			delete(v.missing, id)
+			continue
+		}
+		v.missing[id] = d.Reason
+		lane := id.Stream.Lane
+		switch {
+		case b == nil:
+			return fmt.Sprintf("#%d never existed", seq)
+		case d.Reason == wire.ReasonQuota && !b.dropped:
+			return fmt.Sprintf("#%d was not dropped", seq)
+		case d.Reason == wire.ReasonEpoch && lane != wire.LaneLive && b.durable && !b.gone:
+			return fmt.Sprintf("#%d was durable", seq)
+		case d.Reason == wire.ReasonSuperseded && lane != wire.LaneLive:
+			return "not a preview"
+		case d.Reason == wire.ReasonGap && v.cfg.Windows[lane] == None:
+			return "a gap without a window"
+		case d.Reason == wire.ReasonCardReplaced && !b.gone:
+			return "the card was not replaced"
+		}
+	}
+	return ""
+}
+
+// checkEnd checks that every number is accounted for when all has been sent.
+func (v *verdict) checkEnd(c *Car) string {
+	tops := map[wire.Stream]uint64{}
+	for id, b := range v.s.truth {
+		if b.logged {
+			tops[id.Stream] = max(tops[id.Stream], id.Seq)
+		}
+	}
+	for id, b := range v.s.truth {
+		n := 0
+		for _, in := range []bool{v.main[id], v.late[id], v.missing[id] != 0} {
+			if in {
+				n++
+			}
+		}
+		if n > 1 {
+			return fmt.Sprintf("%v is accounted for %d times", id, n)
+		}
+		stuck := v.s.reflash && v.cfg.Windows[id.Stream.Lane] == None // waits for an operator
+		switch {
+		case n == 0 && b.logged && !stuck:
+			return fmt.Sprintf("%v is in the log and came to nothing", id)
+		case n == 0 && id.Seq <= tops[id.Stream] && !stuck && !v.s.reflash:
+			return fmt.Sprintf("%v is missing without a word", id)
+		case b.logged && !v.main[id] && !v.late[id] && !stuck:
+			return fmt.Sprintf("%v is in the log and was reported missing for %d", id, v.missing[id])
+		case b.durable && !b.dropped && !b.gone && !b.logged && id.Stream.Lane != wire.LaneLive && !v.s.reflash:
+			return fmt.Sprintf("%v was never sent: the simulation is at fault", id)
+		case b.dropped && !b.logged && v.missing[id] != wire.ReasonQuota && !stuck && !v.s.reflash:
+			return fmt.Sprintf("%v was dropped by quota and is missing for %d", id, v.missing[id])
+		case b.pulled && !v.pulled[id]:
+			return fmt.Sprintf("%v has a pulled copy and is not in pulled", id)
+		case v.late[id] && v.cfg.Windows[id.Stream.Lane] == None && b.durable && !b.dropped && id.Stream.Lane != wire.LaneLive && !v.s.reflash:
+			return fmt.Sprintf("%v is late although there is no window", id)
+		}
+	}
+	if c.Held() > 0 && !v.s.reflash {
+		return fmt.Sprintf("%d batches still wait", c.Held())
+	}
+	return ""
+}

@@ -1,0 +1,97 @@
+package spool
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"telemetry/wire"
+)
+
+// maxCatalogueBytes bounds what is read back: 50,000 channels with long
+// descriptions stay far below.
+const maxCatalogueBytes = 64 << 20
+
+// catalogueEvery is how often unused catalogues are looked for.
+const catalogueEvery = time.Minute
+
+func (s *Spool) catalogueDir() string { return filepath.Join(s.cfg.Dir, cataloguesName) }
+
+func (s *Spool) cataloguePath(h wire.CatalogueHash) string {
+	return filepath.Join(s.catalogueDir(), hex.EncodeToString(h[:]))
+}
+
+// PutCatalogue keeps a catalogue's canonical bytes until no pending batch needs
+// them. When it returns they are durable. Putting the same bytes again does
+// nothing. Catalogues put since Open are never removed.
+func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
+	h := wire.HashCatalogue(canonical)
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return h, ErrClosed
+	}
+	s.putCats[h] = true
+	s.tempNo++
+	temp := fmt.Sprintf("%s.tmp%d", s.cataloguePath(h), s.tempNo)
+	s.mu.Unlock()
+	if _, err := s.Catalogue(h); err == nil {
+		return h, nil
+	}
+	err := s.disk.Write(temp, canonical)
+	if err == nil {
+		err = s.disk.Rename(temp, s.cataloguePath(h))
+	}
+	if err == nil {
+		err = s.disk.SyncDir(s.catalogueDir())
+	}
+	if err != nil {
+		_ = s.disk.RemoveAll(temp) // the next start removes it otherwise
+		return h, fmt.Errorf("spool: put catalogue %x: %w", h, err)
+	}
+	return h, nil
+}
+
+// Catalogue returns the canonical bytes of a catalogue that a pending batch may
+// need; ErrNoCatalogue says that the spool does not hold it, or only a damaged
+// copy.
+func (s *Spool) Catalogue(h wire.CatalogueHash) ([]byte, error) {
+	b, err := readAll(s.disk, s.cataloguePath(h), maxCatalogueBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %x", ErrNoCatalogue, h)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("spool: catalogue %x: %w", h, err)
+	}
+	if wire.HashCatalogue(b) != h {
+		return nil, fmt.Errorf("%w: %x is damaged", ErrNoCatalogue, h)
+	}
+	return b, nil
+}
+
+// dropCatalogues removes catalogues of earlier starts that no pending batch refers
+// to. Until this start has put one, nothing goes: the newest always stays. Owner
+// only.
+func (s *Spool) dropCatalogues() {
+	es, err := s.disk.ReadDir(s.catalogueDir())
+	if err != nil {
+		return
+	}
+	for _, e := range es {
+		raw, err := hex.DecodeString(e.Name)
+		var h wire.CatalogueHash
+		if err != nil || len(raw) != len(h) {
+			continue
+		}
+		copy(h[:], raw)
+		s.mu.Lock()
+		keep := len(s.putCats) == 0 || s.putCats[h] || s.cats.used(h)
+		s.mu.Unlock()
+		if !keep {
+			_ = s.disk.RemoveAll(s.cataloguePath(h)) // the next round tries again
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"telemetry/wire"
+)
+
+// Everything in this file is done by the owner of the disk.
+
+const (
+	// chunkMaxAge seals a chunk that fills slowly, so that it can be deleted.
+	chunkMaxAge = 30 * time.Second
+	// A failing disk is tried again after retryMin, doubling up to retryMax.
+	retryMin = 100 * time.Millisecond
+	retryMax = 5 * time.Second
+)
+
+// trouble is the state of a disk that does not take what it should.
+type trouble struct {
+	err   error     // nil: all is well
+	since time.Time // of the first failure in a row
+	wait  time.Duration
+	retry time.Time // of the next try
+}
+
+// commit makes everything that is queued in a lane durable, group by group. After
+// an error the rest stays queued.
+func (s *Spool) commit(l *lane) error {
+	l.due = time.Time{}
+	for {
+		g := l.take()
+		if g == nil {
+			return nil
+		}
+		if err := s.write(l, g); err != nil {
+			l.giveBack()
+			return err
+		}
+		l.done()
+		s.announce()
+	}
+}
+
+// announce wakes the uplink and who waits in Sync.
+func (s *Spool) announce() {
+	s.mu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	signal(s.wake)
+}
+
+// write makes one group durable. An error of the disk poisons the chunk, and the
+// whole group goes to a new one; two in a row are returned.
+func (s *Spool) write(l *lane, g *group) error {
+	framed := int64(0)
+	l.recs = l.recs[:0]
+	for i := range g.items {
+		l.recs = append(l.recs, g.record(i))
+		framed += frameLen(int(g.items[i].size))
+	}
+	if l.chunk != nil && l.chunk.bytes > 0 && l.chunk.bytes+framed > s.cfg.ChunkBytes {
+		s.seal(l)
+	}
+	var err error
+	for range 2 {
+		if err = s.openChunk(l); err != nil {
+			continue
+		}
+		if err = l.log.Append(l.recs); err == nil {
+			start := time.Now()
+			err = l.log.Sync()
+			s.tookSync(time.Since(start))
+		}
+		if err == nil {
+			s.publish(l, g)
+			return nil
+		}
+		s.poison(l, err)
+	}
+	clear(l.recs)
+	return fmt.Errorf("spool: commit %d batches of %s: %w", len(g.items), l.id.Lane, err)
+}
+
+func (s *Spool) tookSync(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count.Syncs++
+	s.count.SyncTime += d
+	s.count.SyncMax = max(s.count.SyncMax, d)
+}
+
+// publish puts a durable group into the index.
+func (s *Spool) publish(l *lane, g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, st := l.chunk, s.streams[l.id]
+	for i := range g.items {
+		q := g.items[i]
+		e := q.entry
+		framed := frameLen(int(e.size))
+		e.off = uint32(c.bytes + framed - int64(e.size))
+		e.cat = s.cats.ref(q.hash)
+		c.bytes += framed
+		s.count.DiskBytes += framed
+		st.add(c, e)
+		if e.control {
+			s.controlDurable(wire.ID{Stream: st.id, Seq: e.seq}, c)
+		}
+	}
+	s.moved = true // the cursor says how far the stream is durable
+	s.count.Commits++
+	s.count.Committed += uint64(len(g.items))
+	s.count.CommittedBytes += uint64(len(g.buf))
+}
+
+// openChunk gives a lane an empty chunk if it has none.
+func (s *Spool) openChunk(l *lane) error {
+	if l.chunk != nil {
+		return nil
+	}
+	no := s.nextChunk[l.id.Lane]
+	s.nextChunk[l.id.Lane]++
+	parent := s.laneDir(l.id.Lane)
+	dir := filepath.Join(parent, chunkName(no))
+	log, err := s.disk.OpenLog(dir, int(4*s.cfg.ChunkBytes))
+	if err == nil {
+		if err = s.disk.SyncDir(dir); err == nil {
+			err = s.disk.SyncDir(parent)
+		}
+		if err != nil {
+			_ = log.Close() // nothing was written to it
+		}
+	}
+	if err != nil {
+		_ = s.disk.RemoveAll(dir) // at the next start an empty chunk is removed anyway
+		return fmt.Errorf("open chunk %s: %w", dir, err)
+	}
+	l.log, l.since = log, time.Now()
+	l.chunk = &chunk{lane: l.id.Lane, no: no, path: dir}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chunks[l.id.Lane] = append(s.chunks[l.id.Lane], l.chunk)
+	s.count.Chunks++
+	return nil
+}
+
+// seal closes a lane's open chunk. All of it is durable already.
+func (s *Spool) seal(l *lane) {
+	if l.chunk == nil {
+		return
+	}
+	if err := l.log.Close(); err != nil {
+		s.log.Warn("closing a chunk failed", "chunk", l.chunk.path, "err", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.chunk.sealed = true
+	l.chunk, l.log = nil, nil
+}
+
+// poison gives a chunk up after an error: what was durable stays, what the failed
+// write left behind is cut off if the disk allows; if not, the next start finds
+// those batches twice and keeps one.
+func (s *Spool) poison(l *lane, cause error) {
+	c := l.chunk
+	_ = l.log.Close() // its state is unknown; only what was synced before counts
+	s.mu.Lock()
+	s.count.Poisoned++
+	c.sealed = true
+	keep := c.bytes
+	if keep == 0 {
+		s.forgetChunk(c)
+	}
+	s.mu.Unlock()
+	l.chunk, l.log = nil, nil
+	s.log.Warn("chunk poisoned", "chunk", c.path, "durable_bytes", keep, "err", cause)
+	var err error
+	if keep == 0 {
+		err = s.disk.RemoveAll(c.path)
+	} else {
+		err = s.disk.Truncate(filepath.Join(c.path, SegmentName), keep)
+	}
+	if err != nil {
+		s.log.Warn("poisoned chunk not cut", "chunk", c.path, "err", err)
+	}
+}
+
+// forgetChunk takes a chunk out of the books. Called with mu held.
+func (s *Spool) forgetChunk(c *chunk) {
+	s.chunks[c.lane] = slices.DeleteFunc(s.chunks[c.lane], func(x *chunk) bool { return x == c })
+	s.count.Chunks--
+	s.count.DiskBytes -= c.bytes
+}
+
+// outOfSpace reports that an error means a full disk.
+func outOfSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// failed notes that the disk did not take a commit and says when to try again. A
+// full disk is answered by giving the reserve up and dropping the oldest chunk.
+func (s *Spool) failed(err error, now time.Time) {
+	t := &s.trouble
+	if t.err == nil {
+		t.since, t.wait = now, retryMin
+		s.log.Error("spool degraded: batches stay in memory", "err", err)
+	} else {
+		t.wait = min(2*t.wait, retryMax)
+	}
+	t.err = err
+	t.retry = now.Add(t.wait)
+	if outOfSpace(err) && s.relieve() {
+		t.retry = now
+		if t.wait > retryMin { // it has been tried at once before: don't spin
+			t.retry = now.Add(retryMin)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count.Failures++
+	s.count.Degraded = true
+	s.count.LastError = err.Error()
+}
+
+// recovered notes that the disk takes commits again.
+func (s *Spool) recovered(now time.Time) {
+	if s.trouble.err == nil {
+		return
+	}
+	s.log.Info("spool recovered", "after_ms", now.Sub(s.trouble.since).Milliseconds())
+	s.trouble = trouble{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count.Degraded = false
+}

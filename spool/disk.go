@@ -1,0 +1,206 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/tidwall/wal"
+)
+
+// Disk is all that the spool does to storage, so that a model can stand in for
+// it. Names are slash-separated paths below the spool's directory, which is part
+// of them. Every method may be called concurrently; a Log belongs to one
+// goroutine.
+type Disk interface {
+	MkdirAll(dir string) error
+	// ReadDir lists a directory by name order.
+	ReadDir(dir string) ([]DirEntry, error)
+	// Open opens a file for reading; it stays readable after a rename or removal.
+	Open(name string) (File, error)
+	// Write makes name hold data and syncs the file, not its directory. After an
+	// error or a power cut the file may hold anything.
+	Write(name string, data []byte) error
+	// Truncate cuts a file and syncs it.
+	Truncate(name string, size int64) error
+	Rename(from, to string) error
+	// RemoveAll removes a file or a directory with its files; a missing one is
+	// no error.
+	RemoveAll(name string) error
+	// SyncDir makes a directory's entries durable.
+	SyncDir(dir string) error
+	// OpenLog opens a new log in a directory that does not exist yet. Its records
+	// stand in the file SegmentName as uvarint(length) ++ record.
+	OpenLog(dir string, segmentBytes int) (Log, error)
+	// Lock takes the only lock on name or fails with the holder's hint; closing
+	// releases it. hint is for people.
+	Lock(name, hint string) (io.Closer, error)
+}
+
+// DirEntry is one name in a directory. Size is 0 for directories.
+type DirEntry struct {
+	Name  string
+	IsDir bool
+	Size  int64
+}
+
+// File is an open file, readable at any offset by several goroutines.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	Size() (int64, error)
+}
+
+// Log appends records to one chunk.
+type Log interface {
+	// Append writes the records in order. After an error any prefix of them may
+	// have been written and the log must only be closed.
+	Append(records [][]byte) error
+	// Sync returns when all appended records are durable.
+	Sync() error
+	Close() error
+}
+
+// SegmentName is the one file of a chunk: tidwall/wal's first segment.
+const SegmentName = "00000000000000000001"
+
+// OS returns the operating system's file system with tidwall/wal as its log.
+func OS() Disk { return osDisk{} }
+
+type osDisk struct{}
+
+var _ Disk = osDisk{}
+
+func (osDisk) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
+
+func (osDisk) ReadDir(dir string) ([]DirEntry, error) {
+	es, err := os.ReadDir(dir)
+	out := make([]DirEntry, 0, len(es))
+	for _, e := range es {
+		d := DirEntry{Name: e.Name(), IsDir: e.IsDir()}
+		if info, ierr := e.Info(); ierr == nil && !d.IsDir {
+			d.Size = info.Size()
+		}
+		out = append(out, d)
+	}
+	return out, err
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+func (osDisk) Open(name string) (File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osDisk) Write(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if serr := f.Sync(); err == nil {
+		err = serr
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (osDisk) Truncate(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(size)
+	if serr := f.Sync(); err == nil {
+		err = serr
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
+func (osDisk) RemoveAll(name string) error  { return os.RemoveAll(name) }
+
+func (osDisk) SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// OpenLog uses NoSync and a segment that no chunk can fill, so that the library
+// never cycles, truncates or syncs by itself.
+func (d osDisk) OpenLog(dir string, segmentBytes int) (l Log, err error) {
+	defer contain("open", &err)
+	w, err := wal.Open(filepath.FromSlash(dir), &wal.Options{
+		NoSync: true, SegmentSize: segmentBytes, SegmentCacheSize: 1, NoCopy: true,
+		DirPerms: 0o755, FilePerms: 0o644,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &walLog{w: w}, nil
+}
+
+// walLog is a tidwall/wal log that only ever gets longer.
+type walLog struct {
+	w    *wal.Log
+	next uint64 // index of the last record written
+	b    wal.Batch
+}
+
+func (l *walLog) Append(records [][]byte) (err error) {
+	defer contain("write", &err)
+	l.b.Clear()
+	for _, r := range records {
+		l.next++
+		l.b.Write(l.next, r)
+	}
+	return l.w.WriteBatch(&l.b)
+}
+
+func (l *walLog) Sync() (err error) {
+	defer contain("sync", &err)
+	return l.w.Sync()
+}
+
+func (l *walLog) Close() (err error) {
+	defer contain("close", &err)
+	return l.w.Close()
+}
+
+// contain turns a panic of the library into an error.
+func contain(op string, err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("spool: tidwall/wal panicked in %s: %v", op, r)
+	}
+}
+
+// frameLen returns the bytes of a record of n bytes with its length prefix.
+func frameLen(n int) int64 {
+	var b [binary.MaxVarintLen64]byte
+	return int64(binary.PutUvarint(b[:], uint64(n)) + n)
+}

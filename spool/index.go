@@ -1,0 +1,323 @@
+package spool
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+	"sort"
+
+	"telemetry/wire"
+)
+
+// entry is what memory holds of one pending durable batch: 48 bytes.
+type entry struct {
+	seq         uint64
+	first, last int64  // event time, ns since boot
+	sealed      int64  // ns since boot; 0 when an earlier start sealed it
+	off         uint32 // of the sealed bytes inside the segment file
+	size        uint32 // of the sealed bytes
+	cat         uint32 // index in the catalogue table
+	control     bool
+	handed      bool // read by the uplink, so that an ack may name it
+}
+
+// chunk is one directory with one log. Guarded by Spool.mu except where noted.
+type chunk struct {
+	lane    wire.Lane
+	no      uint64
+	path    string // directory; fixed
+	bytes   int64  // of its segment file
+	sealed  bool   // nothing is appended any more
+	pending int    // batches in it that are neither settled nor reported
+	opens   int    // of them, EpochOpen records
+	dying   bool   // chosen by the quota: its loss record is on its way
+}
+
+// run is the batches of one stream that stand in one chunk, in order.
+type run struct {
+	chunk   *chunk
+	entries []entry
+	alive   []uint64 // bit i: entries[i] may still be sent
+	n       int      // bits set
+	minNS   int64    // event time of all entries ever added
+	maxNS   int64
+}
+
+func newRun(c *chunk) *run { return &run{chunk: c, minNS: math.MaxInt64, maxNS: math.MinInt64} }
+
+func (r *run) add(e entry) {
+	i := len(r.entries)
+	r.entries = append(r.entries, e)
+	if i%64 == 0 {
+		r.alive = append(r.alive, 0)
+	}
+	r.alive[i/64] |= 1 << (i % 64)
+	r.n++
+	r.minNS = min(r.minNS, e.first)
+	r.maxNS = max(r.maxNS, e.last)
+}
+
+func (r *run) firstSeq() uint64 { return r.entries[0].seq }
+func (r *run) lastSeq() uint64  { return r.entries[len(r.entries)-1].seq }
+
+// search returns the index of the first entry with a number >= seq.
+func (r *run) search(seq uint64) int {
+	return sort.Search(len(r.entries), func(i int) bool { return r.entries[i].seq >= seq })
+}
+
+// next returns the first alive index >= i, or -1.
+func (r *run) next(i int) int {
+	if i >= len(r.entries) {
+		return -1
+	}
+	w := i / 64
+	word := r.alive[w] >> (i % 64) << (i % 64)
+	for {
+		if word != 0 {
+			return w*64 + bits.TrailingZeros64(word)
+		}
+		if w++; w == len(r.alive) {
+			return -1
+		}
+		word = r.alive[w]
+	}
+}
+
+func (r *run) isAlive(i int) bool { return r.alive[i/64]>>(i%64)&1 != 0 }
+
+func (r *run) kill(i int) {
+	r.alive[i/64] &^= 1 << (i % 64)
+	r.n--
+}
+
+// runRef is a run in its place, with what lets a search by time skip: the
+// greatest event time up to here and the smallest from here on. Both may be
+// wider than the truth after removals.
+type runRef struct {
+	*run
+	preMax int64
+	sufMin int64
+}
+
+// stream is the durable pending set of one sequence. Guarded by Spool.mu.
+type stream struct {
+	id      wire.Stream
+	runs    []runRef    // disjoint, ordered by number, none empty
+	pending int         // alive entries
+	bytes   int64       // their sealed bytes
+	settled wire.Ranges // delivered, or reported by an acked loss record
+	lost    wire.Ranges // dropped; their loss record is not acked yet
+	high    uint64      // highest number known to have been durable here
+	ours    bool        // of this start
+	named   []uint64    // found damaged by the recovery, which owns it
+}
+
+// add appends a durable batch whose number is above all others of the stream.
+func (st *stream) add(c *chunk, e entry) {
+	n := len(st.runs)
+	if n == 0 || st.runs[n-1].chunk != c {
+		st.runs = append(st.runs, runRef{run: newRun(c), preMax: math.MinInt64, sufMin: math.MaxInt64})
+		if n > 0 {
+			st.runs[n].preMax = st.runs[n-1].preMax
+		}
+		n++
+	}
+	r := &st.runs[n-1]
+	r.add(e)
+	r.preMax = max(r.preMax, e.last)
+	for i := n - 1; i >= 0 && st.runs[i].sufMin > e.first; i-- {
+		st.runs[i].sufMin = e.first
+	}
+	st.pending++
+	st.bytes += int64(e.size)
+	c.pending++
+	st.high = max(st.high, e.seq)
+}
+
+// find returns the place of an alive number.
+func (st *stream) find(seq uint64) (runRef, int, bool) {
+	ri := st.runAt(seq)
+	if ri == len(st.runs) {
+		return runRef{}, 0, false
+	}
+	r := st.runs[ri]
+	i := r.search(seq)
+	if i == len(r.entries) || r.entries[i].seq != seq || !r.isAlive(i) {
+		return runRef{}, 0, false
+	}
+	return r, i, true
+}
+
+// runAt returns the index of the first run that ends at or behind seq.
+func (st *stream) runAt(seq uint64) int {
+	return sort.Search(len(st.runs), func(i int) bool { return st.runs[i].lastSeq() >= seq })
+}
+
+// nextFrom returns the first alive entry with a number >= seq.
+func (st *stream) nextFrom(seq uint64) (entry, bool) {
+	for ri := st.runAt(seq); ri < len(st.runs); ri++ {
+		r := st.runs[ri]
+		if i := r.next(r.search(seq)); i >= 0 {
+			return r.entries[i], true
+		}
+	}
+	return entry{}, false
+}
+
+// nextInTime is nextFrom for entries whose event range touches from..to.
+func (st *stream) nextInTime(seq uint64, from, to int64) (entry, bool) {
+	ri := st.runAt(seq)
+	skip := sort.Search(len(st.runs), func(i int) bool { return st.runs[i].preMax >= from })
+	for ri = max(ri, skip); ri < len(st.runs) && st.runs[ri].sufMin <= to; ri++ {
+		r := st.runs[ri]
+		if r.maxNS < from || r.minNS > to {
+			continue
+		}
+		for i := r.next(r.search(seq)); i >= 0; i = r.next(i + 1) {
+			if e := r.entries[i]; e.last >= from && e.first <= to {
+				return e, true
+			}
+		}
+	}
+	return entry{}, false
+}
+
+// take removes the alive entries of first..last and calls gone for each. With
+// handed it leaves those that were never read.
+func (st *stream) take(first, last uint64, handed bool, gone func(c *chunk, e entry)) {
+	empty := false
+	for ri := st.runAt(first); ri < len(st.runs) && st.runs[ri].firstSeq() <= last; ri++ {
+		r := st.runs[ri]
+		for i := r.next(r.search(first)); i >= 0 && r.entries[i].seq <= last; i = r.next(i + 1) {
+			if handed && !r.entries[i].handed {
+				continue
+			}
+			r.kill(i)
+			st.pending--
+			st.bytes -= int64(r.entries[i].size)
+			gone(r.chunk, r.entries[i])
+		}
+		empty = empty || r.n == 0
+	}
+	if empty {
+		st.runs = slices.DeleteFunc(st.runs, func(r runRef) bool { return r.n == 0 })
+	}
+}
+
+// lowest returns the smallest number that is pending or open by a loss record.
+func (st *stream) lowest() (uint64, bool) {
+	e, ok := st.nextFrom(0)
+	low := e.seq
+	if len(st.lost) > 0 && (!ok || st.lost[0].First < low) {
+		low, ok = st.lost[0].First, true
+	}
+	return low, ok
+}
+
+// held returns all numbers that are pending or open, as a new set.
+func (st *stream) held() wire.Ranges {
+	hs := st.lost.Clone()
+	for _, r := range st.runs {
+		first, last := uint64(0), uint64(0)
+		for i := r.next(0); i >= 0; i = r.next(i + 1) {
+			seq := r.entries[i].seq
+			switch {
+			case first == 0:
+				first, last = seq, seq
+			case seq == last+1:
+				last = seq
+			default:
+				hs = hs.Add(first, last)
+				first, last = seq, seq
+			}
+		}
+		if first > 0 {
+			hs = hs.Add(first, last)
+		}
+	}
+	return hs
+}
+
+// placed is an entry with its chunk, for building an index in any order.
+type placed struct {
+	entry
+	c *chunk
+}
+
+// merge adds entries found on disk to an index of earlier starts: numbers that
+// stand there already are left out; unref gets their catalogue.
+func (st *stream) merge(found []placed, unref func(cat uint32)) {
+	slices.SortFunc(found, func(a, b placed) int { return compareSeq(a.seq, b.seq) })
+	if len(found) == 0 {
+		return
+	}
+	if n := len(st.runs); n > 0 && st.runs[n-1].lastSeq() >= found[0].seq {
+		var all []placed
+		for _, r := range st.runs {
+			for i, e := range r.entries {
+				if r.isAlive(i) {
+					all = append(all, placed{e, r.chunk})
+					r.chunk.pending--
+				}
+			}
+		}
+		found = append(all, found...)
+		slices.SortStableFunc(found, func(a, b placed) int { return compareSeq(a.seq, b.seq) })
+		st.runs, st.pending, st.bytes = nil, 0, 0
+	}
+	prev := uint64(0)
+	if n := len(st.runs); n > 0 {
+		prev = st.runs[n-1].lastSeq()
+	}
+	for _, p := range found {
+		if p.seq == prev {
+			unref(p.cat)
+			continue
+		}
+		prev = p.seq
+		st.add(p.c, p.entry)
+	}
+}
+
+func compareSeq(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// catTable gives the catalogue hashes of pending batches small numbers.
+type catTable struct {
+	hashes []wire.CatalogueHash
+	refs   []int
+}
+
+// ref returns the number of h and counts one user.
+func (t *catTable) ref(h wire.CatalogueHash) uint32 {
+	free := -1
+	for i := range t.hashes {
+		if t.hashes[i] == h {
+			t.refs[i]++
+			return uint32(i)
+		}
+		if t.refs[i] == 0 {
+			free = i
+		}
+	}
+	if free < 0 {
+		t.hashes, t.refs = append(t.hashes, h), append(t.refs, 1)
+		return uint32(len(t.hashes) - 1)
+	}
+	t.hashes[free], t.refs[free] = h, 1
+	return uint32(free)
+}
+
+func (t *catTable) unref(i uint32) { t.refs[i]-- }
+
+func (t *catTable) used(h wire.CatalogueHash) bool {
+	i := slices.Index(t.hashes, h)
+	return i >= 0 && t.refs[i] > 0
+}

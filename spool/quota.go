@@ -1,0 +1,199 @@
+package spool
+
+import (
+	"path/filepath"
+	"time"
+
+	"telemetry/wire"
+)
+
+// Room on the disk. Owner of the disk only, except where noted.
+
+// makeRoom drops chunks until n more bytes fit the quota.
+func (s *Spool) makeRoom(n int64, now time.Time) {
+	if s.room(n) {
+		return
+	}
+	if err := s.trim(now); err != nil { // what is settled goes first
+		s.log.Warn("trim failed", "err", err)
+		return
+	}
+	for !s.room(n) {
+		if !s.dropOldest(now) {
+			return
+		}
+	}
+}
+
+func (s *Spool) room(n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count.DiskBytes+s.quarBytes+n <= s.cfg.QuotaBytes
+}
+
+// dropOldest drops the oldest chunk of the lowest lane: its loss record becomes
+// durable, then it is unlinked. It reports whether a chunk went.
+func (s *Spool) dropOldest(now time.Time) bool {
+	c := s.victim()
+	if c == nil {
+		return false
+	}
+	s.mu.Lock()
+	losses := s.lossesOf(c)
+	if len(losses) == 0 { // an earlier start reported all of it
+		s.dropChunk(c)
+	}
+	s.mu.Unlock()
+	if len(losses) > 0 {
+		s.queueLosses(losses, nil, c)
+		if err := s.commit(s.crit); err != nil {
+			s.log.Warn("loss record not durable, nothing dropped", "err", err)
+			return false
+		}
+	}
+	if err := s.trim(now); err != nil {
+		s.log.Warn("dropped chunk not deleted", "err", err)
+		return false
+	}
+	return true
+}
+
+// victim picks the oldest chunk of the lowest lane that may go. A lane's open
+// chunk is sealed for it when the lane has no other.
+func (s *Spool) victim() *chunk {
+	for _, l := range []*lane{s.full, s.crit} {
+		if c := s.oldestSealed(l.id.Lane); c != nil {
+			return c
+		}
+		if l.chunk != nil && l.chunk.bytes > 0 && l.chunk.opens == 0 {
+			s.seal(l)
+			if c := s.oldestSealed(l.id.Lane); c != nil {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Spool) oldestSealed(l wire.Lane) *chunk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.chunks[l] {
+		if c.sealed && !c.dying && c.opens == 0 && c.pending > 0 {
+			return c
+		}
+	}
+	return nil
+}
+
+// lossesOf says what the drop of a chunk loses: its pending batches, but for what
+// an earlier start reported already, and the ranges of the unacked loss records
+// among them (rule 5). Called with mu held.
+func (s *Spool) lossesOf(c *chunk) []wire.Loss {
+	c.dying = true
+	var losses []wire.Loss
+	for _, st := range s.order[c.lane] {
+		l := wire.Loss{Epoch: st.id.Epoch, Lane: st.id.Lane, Shard: st.id.Shard, Reason: wire.ReasonQuota}
+		for _, r := range st.runs {
+			if r.chunk != c {
+				continue
+			}
+			for i := r.next(0); i >= 0; i = r.next(i + 1) {
+				e := r.entries[i]
+				if len(l.Ranges) == 0 {
+					l.FirstNS, l.LastNS = e.first, e.last
+				}
+				l.FirstNS, l.LastNS = min(l.FirstNS, e.first), max(l.LastNS, e.last)
+				l.Ranges = l.Ranges.Add(e.seq, e.seq)
+				if rec := s.losses[wire.ID{Stream: st.id, Seq: e.seq}]; e.control && rec != nil {
+					for _, old := range rec.losses {
+						losses = addLoss(losses, old)
+					}
+				}
+			}
+		}
+		l.Ranges = l.Ranges.Subtract(s.reported(st))
+		if len(l.Ranges) > 0 {
+			losses = addLoss(losses, l)
+		}
+	}
+	return losses
+}
+
+// reported returns what unacked loss records of earlier starts name of a stream.
+// Called with mu held.
+func (s *Spool) reported(st *stream) wire.Ranges {
+	if st.ours {
+		return nil
+	}
+	var rs wire.Ranges
+	for _, rec := range s.losses {
+		for _, l := range rec.losses {
+			if l.Epoch == st.id.Epoch && l.Lane == st.id.Lane && l.Shard == st.id.Shard {
+				rs = rs.Union(l.Ranges)
+			}
+		}
+	}
+	return rs
+}
+
+// dropChunk takes the batches of a chunk out of the index: their loss record is
+// durable. They stay open until that is acked (rule 2). Called with mu held.
+func (s *Spool) dropChunk(c *chunk) {
+	for _, st := range s.order[c.lane] {
+		for ri := 0; ri < len(st.runs); ri++ {
+			r := st.runs[ri]
+			if r.chunk != c {
+				continue
+			}
+			before := len(st.runs)
+			st.take(r.firstSeq(), r.lastSeq(), false, func(c *chunk, e entry) {
+				c.pending--
+				s.cats.unref(e.cat)
+				st.lost = st.lost.Add(e.seq, e.seq)
+				s.count.LostQuota++
+				s.count.LostQuotaBytes += uint64(e.size)
+				delete(s.losses, wire.ID{Stream: st.id, Seq: e.seq})
+			})
+			ri -= before - len(st.runs)
+		}
+	}
+	s.count.DroppedChunks++
+}
+
+// reserveChunks is the size of the reserve in chunks: enough for the cursor and
+// the loss records that free a full disk.
+const reserveChunks = 2
+
+func (s *Spool) reservePath() string { return filepath.Join(s.cfg.Dir, reserveName) }
+
+// keepReserve writes the reserve file while there is room for it.
+func (s *Spool) keepReserve() {
+	if s.reserved {
+		return
+	}
+	err := s.disk.Write(s.reservePath(), make([]byte, reserveChunks*s.cfg.ChunkBytes))
+	if err != nil {
+		_ = s.disk.RemoveAll(s.reservePath()) // a part of it helps nobody
+		return
+	}
+	s.reserved = true
+}
+
+// relieve answers a full disk: the reserve goes, then the oldest chunk. It
+// reports whether there is more room than before.
+func (s *Spool) relieve() bool {
+	freed := s.reserved
+	if s.reserved {
+		if err := s.disk.RemoveAll(s.reservePath()); err != nil {
+			s.log.Warn("reserve not released", "err", err)
+			freed = false
+		}
+		s.reserved = false
+	}
+	now := time.Now()
+	if err := s.trim(now); err != nil {
+		s.log.Warn("trim failed", "err", err)
+	}
+	return s.dropOldest(now) || freed
+}

@@ -1,0 +1,469 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"telemetry/wire"
+)
+
+// Recovery in order: (1) the cursor says what is settled; (2) every chunk is
+// scanned; clean ones enter the index; (3) if damage was found, the cursor is
+// written with how far each stream is known to have gone, so that a crash from
+// here on forgets no loss; (4) damaged chunks are cut or salvaged and enter the
+// index; (5) unacked control records are read; (6) what is missing is reported.
+
+const (
+	salvageSuffix = ".salvage"
+	// maxSalvageBytes bounds the memory of a salvage: chunks of ours are far
+	// smaller, larger ones are read around their damage.
+	maxSalvageBytes = 2 * maxChunkBytes
+	// maxCutBytes is what quarantine keeps of a cut tail.
+	maxCutBytes = 64 << 10
+)
+
+// damaged is a chunk whose repair waits for the cursor.
+type damaged struct {
+	c *chunk
+	s scanned
+}
+
+func (s *Spool) recover() error {
+	s.loadCursor()
+	var repairs []damaged
+	evidence := false
+	for _, lane := range [...]wire.Lane{wire.LaneCritical, wire.LaneFull} {
+		cs, err := s.listChunks(lane)
+		if err != nil {
+			return err
+		}
+		for i, c := range cs {
+			sc, ok := s.scanChunk(c, i == len(cs)-1)
+			if !ok {
+				continue
+			}
+			evidence = s.note(c, &sc) || evidence
+			if sc.middle || sc.tail() > 0 {
+				repairs = append(repairs, damaged{c, sc})
+				continue
+			}
+			s.adopt(c, sc.records)
+		}
+	}
+	if evidence {
+		s.moved = true
+		if err := s.withSpace(func() error { return s.storeCursor(s.cursorTime) }); err != nil {
+			s.log.Warn("cursor not written before repair", "err", err)
+		}
+	}
+	for _, d := range repairs {
+		s.repair(d)
+	}
+	s.boundQuarantine()
+	s.readControls()
+	return nil
+}
+
+func (s *Spool) loadCursor() {
+	value, st := s.curSlots.load()
+	cs, err := parseCursor(value)
+	if !st.found || err != nil {
+		s.report.CursorLost = true
+		return
+	}
+	for _, c := range cs {
+		if c.lane != wire.LaneCritical && c.lane != wire.LaneFull {
+			continue
+		}
+		x := s.addStream(wire.Stream{Car: s.cfg.Car, Epoch: c.epoch, Lane: c.lane, Shard: c.shard})
+		x.settled, x.high = c.settled, c.high
+	}
+}
+
+// listChunks lists a lane's chunks by number and quarantines what is none.
+func (s *Spool) listChunks(lane wire.Lane) ([]*chunk, error) {
+	dir := s.laneDir(lane)
+	es, err := s.disk.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: list %s: %w", dir, err)
+	}
+	names := map[string]bool{}
+	for _, e := range es {
+		names[e.Name] = e.IsDir
+	}
+	s.nextChunk[lane] = 1
+	var out []*chunk
+	for _, e := range es {
+		name := e.Name
+		if base, ok := strings.CutSuffix(name, salvageSuffix); ok && e.IsDir && isChunkName(base) {
+			if names[base] { // unfinished: the original is still there
+				s.remove(filepath.Join(dir, name))
+				continue
+			}
+			if err := s.disk.Rename(filepath.Join(dir, name), filepath.Join(dir, base)); err != nil {
+				s.log.Warn("salvage not finished", "chunk", name, "err", err)
+				continue
+			}
+			name = base
+		}
+		if !e.IsDir || !isChunkName(name) {
+			s.quarantine(filepath.Join(dir, name), lane.String()+"-"+name)
+			continue
+		}
+		no, _ := strconv.ParseUint(name, 10, 64) // isChunkName checked it
+		s.nextChunk[lane] = max(s.nextChunk[lane], no+1)
+		out = append(out, &chunk{lane: lane, no: no, path: filepath.Join(dir, name), sealed: true})
+		s.report.Chunks++
+	}
+	return out, nil
+}
+
+func isChunkName(name string) bool {
+	if len(name) != 10 {
+		return false
+	}
+	for i := range len(name) {
+		if name[i] < '0' || name[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Spool) remove(name string) {
+	if err := s.disk.RemoveAll(name); err != nil {
+		s.log.Warn("leftover not removed", "name", name, "err", err)
+	}
+}
+
+// scanChunk reads what a chunk holds. ok is false when nothing of it can be used;
+// then it is gone or in quarantine.
+func (s *Spool) scanChunk(c *chunk, deep bool) (sc scanned, ok bool) {
+	es, err := s.disk.ReadDir(c.path)
+	if err != nil {
+		s.log.Warn("chunk not readable", "chunk", c.path, "err", err)
+		return sc, false
+	}
+	size := int64(0)
+	for _, e := range es {
+		if e.Name == SegmentName && !e.IsDir {
+			size = e.Size
+			continue
+		}
+		s.quarantine(filepath.Join(c.path, e.Name), fmt.Sprintf("%s-%s-%s", c.lane, chunkName(c.no), e.Name))
+	}
+	if size == 0 { // opened and never written
+		s.remove(c.path)
+		return sc, false
+	}
+	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
+	if err != nil {
+		s.log.Warn("chunk not readable", "chunk", c.path, "err", err)
+		return sc, false
+	}
+	defer f.Close()
+	sc = scan(f, size, deep)
+	if !sc.middle && sc.tail() > 0 && !deep { // say exactly what the tail was
+		sc = scan(f, size, true)
+	}
+	return sc, true
+}
+
+// note takes down how far streams are known to have gone and reports whether
+// there is evidence of batches that are damaged.
+func (s *Spool) note(c *chunk, sc *scanned) bool {
+	evidence := false
+	mark := func(id wire.ID) {
+		if !s.mine(id.Stream, c.lane) || id.Seq == 0 {
+			return
+		}
+		st := s.addStream(id.Stream)
+		st.high = max(st.high, id.Seq)
+		if !st.settled.Contains(id.Seq) {
+			st.named = append(st.named, id.Seq)
+			evidence = true
+		}
+	}
+	for _, id := range sc.named {
+		mark(id)
+	}
+	if n := len(sc.records); sc.guessed && n > 0 {
+		id := sc.records[n-1].header.ID()
+		id.Seq++
+		mark(id)
+	}
+	return evidence
+}
+
+// mine reports whether a stream may stand in a chunk of a lane of this spool.
+func (s *Spool) mine(id wire.Stream, lane wire.Lane) bool {
+	return id.Car == s.cfg.Car && id.Lane == lane && id.Epoch != wire.Epoch{}
+}
+
+// adopt puts a chunk's batches into the index.
+func (s *Spool) adopt(c *chunk, records []record) {
+	by := map[wire.Stream][]placed{}
+	foreign := 0
+	for _, r := range records {
+		id := r.header.Stream
+		if !s.mine(id, c.lane) || r.header.Seq == 0 {
+			foreign++
+			continue
+		}
+		st := s.addStream(id)
+		st.high = max(st.high, r.header.Seq)
+		if st.settled.Contains(r.header.Seq) {
+			continue
+		}
+		by[id] = append(by[id], placed{c: c, entry: entry{
+			seq: r.header.Seq, first: r.header.FirstNS, last: r.header.LastNS,
+			off: uint32(r.off), size: uint32(r.header.Size()), control: r.header.Control,
+			cat: s.cats.ref(r.header.Catalogue),
+		}})
+	}
+	if foreign == len(records) {
+		s.quarantine(c.path, fmt.Sprintf("%s-%s", c.lane, chunkName(c.no)))
+		return
+	}
+	if foreign > 0 {
+		s.log.Warn("batches of another car or lane ignored", "chunk", c.path, "batches", foreign)
+	}
+	s.chunks[c.lane] = append(s.chunks[c.lane], c)
+	s.count.Chunks++
+	n := len(records)
+	c.bytes = records[n-1].off + int64(records[n-1].header.Size())
+	s.count.DiskBytes += c.bytes
+	for id, found := range by {
+		s.streams[id].merge(found, s.cats.unref)
+	}
+}
+
+// repair makes a damaged chunk clean, or leaves it and reads around the damage
+// when the disk refuses.
+func (s *Spool) repair(d damaged) {
+	c := d.c
+	label := fmt.Sprintf("%s-%s", c.lane, chunkName(c.no))
+	if len(d.s.records) == 0 {
+		s.quarantine(c.path, label)
+		s.log.Warn("chunk holds nothing readable", "chunk", c.path, "bytes", d.s.size)
+		return
+	}
+	segment := filepath.Join(c.path, SegmentName)
+	if !d.s.middle {
+		err := s.cut(segment, &d.s, label)
+		if err != nil {
+			s.report.RepairFailures++
+			s.log.Warn("torn tail not cut", "chunk", c.path, "err", err)
+		} else {
+			s.report.TornTails++
+			s.report.CutBytes += d.s.tail()
+		}
+		s.adopt(c, d.s.records)
+		return
+	}
+	records, err := s.salvage(c, &d.s, label)
+	if err != nil {
+		s.report.RepairFailures++
+		s.log.Warn("damaged chunk not rewritten", "chunk", c.path, "err", err)
+		records = d.s.records
+	} else {
+		s.report.Salvaged++
+	}
+	s.adopt(c, records)
+}
+
+// cut removes what stands behind the last valid record; quarantine keeps the
+// first bytes of it.
+func (s *Spool) cut(segment string, sc *scanned, label string) error {
+	f, err := s.disk.Open(segment)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, min(sc.tail(), maxCutBytes))
+	n, rerr := f.ReadAt(b, sc.end)
+	f.Close()
+	if n > 0 && !allZero(b[:n]) {
+		s.quarNo++
+		name := filepath.Join(s.quarantineDir(), fmt.Sprintf("%08d-%s-tail", s.quarNo, label))
+		if err := s.disk.Write(name, b[:n]); err != nil {
+			s.log.Warn("cut bytes not kept", "chunk", label, "err", errors.Join(rerr, err))
+		}
+		s.report.Quarantined++
+	}
+	return s.disk.Truncate(segment, sc.end)
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// salvage writes a chunk's valid records to a new directory that then takes its
+// place; the original goes to quarantine.
+func (s *Spool) salvage(c *chunk, sc *scanned, label string) ([]record, error) {
+	if sc.size > maxSalvageBytes {
+		return nil, fmt.Errorf("%d bytes are too many to rewrite", sc.size)
+	}
+	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var out []byte
+	records := make([]record, 0, len(sc.records))
+	for _, r := range sc.records {
+		n := r.header.Size()
+		out = binary.AppendUvarint(out, uint64(n))
+		start := len(out)
+		out = append(out, make([]byte, n)...)
+		if m, err := f.ReadAt(out[start:], r.off); m < n {
+			return nil, err
+		}
+		records = append(records, record{off: int64(start), header: r.header})
+	}
+	temp := c.path + salvageSuffix
+	s.remove(temp)
+	parent := s.laneDir(c.lane)
+	steps := []func() error{
+		func() error { return s.disk.MkdirAll(temp) },
+		func() error { return s.disk.Write(filepath.Join(temp, SegmentName), out) },
+		func() error { return s.disk.SyncDir(temp) },
+		func() error { return s.disk.SyncDir(parent) },
+		func() error { return s.quarantine(c.path, label) },
+		func() error { return s.disk.Rename(temp, c.path) },
+		func() error { return s.disk.SyncDir(parent) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// readControls reads the control records that the cloud has not acked: loss
+// records keep their numbers open (rule 2), EpochOpen records their chunk.
+func (s *Spool) readControls() {
+	var opener wire.Opener
+	var buf []byte
+	for _, st := range s.order[wire.LaneCritical] {
+		for seq := uint64(1); ; {
+			e, ok := st.nextFrom(seq)
+			if !ok {
+				break
+			}
+			seq = e.seq + 1
+			if !e.control {
+				continue
+			}
+			id := wire.ID{Stream: st.id, Seq: e.seq}
+			sealed, err := s.Read(id, buf[:0])
+			if err != nil {
+				s.log.Warn("control record not readable", "batch", id.String(), "err", err)
+				continue
+			}
+			buf = sealed
+			cs, err := controls(&opener, sealed)
+			if err != nil {
+				s.log.Warn("control record not understood", "batch", id.String(), "err", err)
+				continue
+			}
+			s.restoreControl(id, cs)
+		}
+	}
+}
+
+func (s *Spool) restoreControl(id wire.ID, cs []wire.Control) {
+	r, _, ok := s.streams[id.Stream].find(id.Seq)
+	if !ok {
+		return
+	}
+	for _, c := range cs {
+		switch {
+		case c.EpochOpen != nil:
+			o := &openRecord{chunk: r.chunk}
+			for _, p := range c.EpochOpen.Predecessors {
+				s.found = append(s.found, p.Epoch)
+				if len(p.Held) == 0 {
+					o.closed = append(o.closed, p.Epoch)
+				}
+			}
+			s.opens[id] = o
+			r.chunk.opens++
+		case c.Loss != nil:
+			rec := s.losses[id]
+			if rec == nil {
+				rec = &lossRecord{}
+				s.losses[id] = rec
+			}
+			rec.losses = append(rec.losses, *c.Loss)
+			s.restoreLoss(c.Loss)
+		}
+	}
+}
+
+// restoreLoss opens the numbers of an unacked loss record that no chunk has: a
+// chunk that was to be dropped and is still there is sent after all.
+func (s *Spool) restoreLoss(l *wire.Loss) {
+	if len(l.Ranges) == 0 || l.Lane != wire.LaneCritical && l.Lane != wire.LaneFull {
+		return
+	}
+	st := s.addStream(wire.Stream{Car: s.cfg.Car, Epoch: l.Epoch, Lane: l.Lane, Shard: l.Shard})
+	for _, r := range l.Ranges {
+		st.lost = st.lost.Union(missingIn(st, r).Subtract(st.settled))
+		st.high = max(st.high, r.Last)
+	}
+}
+
+// missing says what cannot be sent any more although it was durable: numbers that
+// no chunk has, no cursor settles and no loss record names (rule 7). They are
+// open from here on.
+func (s *Spool) missing() []wire.Loss {
+	var losses []wire.Loss
+	for _, w := range s.wanted { // control records found damaged while reading them
+		losses = addLoss(losses, w.Loss)
+		if w.chunk != nil {
+			w.chunk.pending--
+		}
+	}
+	s.wanted = nil
+	for _, lane := range [...]wire.Lane{wire.LaneCritical, wire.LaneFull} {
+		for _, st := range s.order[lane] {
+			if st.ours || st.high == 0 {
+				continue
+			}
+			known := st.held().Union(st.settled)
+			first := uint64(1)
+			if s.report.CursorLost { // what lies before may have been settled and deleted
+				first = st.high + 1
+				if len(known) > 0 {
+					first = known[0].First
+				}
+			}
+			lost := known.Missing(first, st.high)
+			for _, seq := range st.named {
+				if !known.Contains(seq) {
+					lost = lost.Add(seq, seq)
+				}
+			}
+			st.named = nil
+			if len(lost) == 0 {
+				continue
+			}
+			st.lost = st.lost.Union(lost)
+			s.report.LostBatches += lost.Count()
+			s.count.LostCorrupt += lost.Count()
+			losses = addLoss(losses, wire.Loss{Epoch: st.id.Epoch, Lane: lane, Shard: st.id.Shard, Ranges: lost, Reason: wire.ReasonCorrupt})
+			s.log.Warn("batches lost on the card", "stream", st.id.String(), "batches", lost.Count(), "ranges", fmt.Sprint(lost))
+		}
+	}
+	return losses
+}

@@ -1,0 +1,361 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"telemetry/wire"
+)
+
+// Spool is an open spool directory. Its methods are safe for concurrent use.
+//
+// The flow of a batch: Append numbers, seals and queues it; the owner of the disk
+// (Run, or Sync and Close while Run is not running) commits groups and adds them
+// to the index; Next and Read serve them; Settle, Refuse and the quota take them
+// out; the owner writes the cursor and deletes chunks that nothing waits for.
+type Spool struct {
+	cfg   Config
+	disk  Disk
+	log   *slog.Logger
+	lock  io.Closer
+	epoch wire.Epoch
+
+	crit *lane
+	full *lane
+	live *live
+	wake chan struct{}
+	kick chan struct{} // capacity 1: the owner has something to do at once
+
+	owner chan struct{} // capacity 1: holding it is owning the disk
+
+	mu         sync.Mutex
+	streams    map[wire.Stream]*stream
+	order      map[wire.Lane][]*stream // by epoch
+	chunks     map[wire.Lane][]*chunk  // by number; the open one last
+	cats       catTable
+	losses     map[wire.ID]*lossRecord // unacked loss records that are durable
+	opens      map[wire.ID]*openRecord // unacked EpochOpen records that are durable
+	wanted     []lossWish              // batches that need a loss record
+	ident      identity
+	lineageNew bool          // the lineage changed and is not durable yet
+	moved      bool          // the cursor changed and is not durable yet
+	changed    chan struct{} // closed and replaced after every commit
+	urgent     bool          // somebody waits in Sync
+	stopping   bool
+	bad        map[wire.ID]int // batches that could not be read, with tries
+	count      counters
+	report     Report
+	found      []wire.Epoch // named by an EpochOpen on disk; used by Open only
+
+	putCats map[wire.CatalogueHash]bool // put since Open
+	tempNo  uint64                      // of the last temporary catalogue file
+
+	files fileCache
+	stop  chan struct{} // closed by Close
+
+	// Owned by the owner of the disk.
+	idSlots    slots
+	curSlots   slots
+	trouble    trouble
+	cursorTime time.Time // of the last cursor
+	tidyTime   time.Time // of the last round of maintenance
+	catTime    time.Time // of the last look for unused catalogues
+	spaceTime  time.Time // of the last try to have a reserve
+	reserved   bool      // the reserve file is there
+	nextChunk  map[wire.Lane]uint64
+	quarNo     uint64 // of the last thing put into quarantine
+	quarBytes  int64  // set by Open
+	closed     bool
+}
+
+// Epoch returns the identity of this start.
+func (s *Spool) Epoch() wire.Epoch { return s.epoch }
+
+// Wake returns a channel of capacity 1 that gets a value when something became
+// pending.
+func (s *Spool) Wake() <-chan struct{} { return s.wake }
+
+// Append numbers and seals a batch. It returns at once with the batch's identity
+// unless the lane's queue is full; then it blocks until the disk takes some of
+// it. The batch is durable with the next group commit. b.Payload is not kept.
+// While the disk fails Append does not block: the oldest queued batches of the
+// lane are dropped with a loss record (reason disk).
+func (s *Spool) Append(b wire.Body) (wire.ID, error) {
+	now := s.cfg.Clock.BootNS()
+	if b.LastNS < b.FirstNS {
+		return wire.ID{}, fmt.Errorf("spool: batch ends at %d ns, before its start at %d ns", b.LastNS, b.FirstNS)
+	}
+	switch b.Lane {
+	case wire.LaneLive:
+		id, err := s.live.put(b, now)
+		if err == nil {
+			signal(s.wake)
+		}
+		return id, err
+	case wire.LaneCritical, wire.LaneFull:
+		l := s.lane(b.Lane)
+		id, urgent, err := l.put(b, now, true)
+		if err == nil && urgent {
+			signal(s.kick)
+		}
+		return id, err
+	}
+	return wire.ID{}, fmt.Errorf("spool: batch for %s", b.Lane)
+}
+
+func (s *Spool) lane(l wire.Lane) *lane {
+	if l == wire.LaneCritical {
+		return s.crit
+	}
+	return s.full
+}
+
+// lanes lists the durable lanes, most important first.
+func (s *Spool) lanes() [2]*lane { return [2]*lane{s.crit, s.full} }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Next returns the oldest pending batch behind after in sending order: by epoch,
+// then by number. The zero ID starts from the beginning. Batches of the critical
+// and the full lane show up once they are durable.
+func (s *Spool) Next(lane wire.Lane, after wire.ID) (wire.Item, bool) {
+	if lane == wire.LaneLive {
+		return s.live.nextAfter(s.liveAfter(after), s.cfg.Clock.BootNS(), math.MinInt64, math.MaxInt64)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ss := s.order[lane]
+	for i := startAt(ss, after.Stream.Epoch); i < len(ss); i++ {
+		st := ss[i]
+		if st.pending == 0 {
+			continue
+		}
+		seq := uint64(1)
+		if st.id.Epoch == after.Stream.Epoch {
+			seq = after.Seq + 1
+		}
+		if e, ok := st.nextFrom(seq); ok {
+			return s.item(st, e), true
+		}
+	}
+	return wire.Item{}, false
+}
+
+// startAt returns the index of the first stream that is not older than e.
+func startAt(ss []*stream, e wire.Epoch) int {
+	i, _ := slices.BinarySearchFunc(ss, e, func(st *stream, e wire.Epoch) int { return compareEpoch(st.id.Epoch, e) })
+	return i
+}
+
+// compareEpoch orders epochs of one card: its counter never goes back.
+func compareEpoch(a, b wire.Epoch) int {
+	if a.Counter != b.Counter {
+		return compareSeq(uint64(a.Counter), uint64(b.Counter))
+	}
+	return compareSeq(a.Nonce, b.Nonce)
+}
+
+// liveAfter maps a position to the live stream of this epoch.
+func (s *Spool) liveAfter(after wire.ID) uint64 {
+	if after.Stream.Epoch == s.epoch {
+		return after.Seq
+	}
+	return 0
+}
+
+// NextIn is Next for batches of this epoch whose event range touches from..to
+// (ns since boot, both included).
+func (s *Spool) NextIn(lane wire.Lane, after wire.ID, from, to int64) (wire.Item, bool) {
+	if lane == wire.LaneLive {
+		return s.live.nextAfter(s.liveAfter(after), s.cfg.Clock.BootNS(), from, to)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.ours(lane)
+	if st == nil {
+		return wire.Item{}, false
+	}
+	e, ok := st.nextInTime(s.liveAfter(after)+1, from, to)
+	if !ok {
+		return wire.Item{}, false
+	}
+	return s.item(st, e), true
+}
+
+// ours returns this epoch's stream of a durable lane. Called with mu held.
+func (s *Spool) ours(lane wire.Lane) *stream {
+	if !lane.Valid() || lane == wire.LaneLive {
+		return nil
+	}
+	return s.streams[s.lane(lane).id]
+}
+
+// item describes an entry. Called with mu held.
+func (s *Spool) item(st *stream, e entry) wire.Item {
+	return wire.Item{
+		ID: wire.ID{Stream: st.id, Seq: e.seq}, Size: int(e.size),
+		FirstNS: e.first, LastNS: e.last, SealedNS: e.sealed, Control: e.control, Catalogue: s.cats.hashes[e.cat],
+	}
+}
+
+// Read appends the sealed bytes of a pending batch to dst, checked against both
+// checksums. ErrGone says that it was settled, dropped or superseded, or that the
+// card damaged it; then a loss record is on its way.
+func (s *Spool) Read(id wire.ID, dst []byte) ([]byte, error) {
+	if id.Stream == s.live.id {
+		s.live.expireNow(s.cfg.Clock.BootNS())
+		return s.live.read(id.Seq, dst)
+	}
+	s.mu.Lock()
+	e, path, ok := s.place(id)
+	if o := s.opens[id]; ok && o != nil && o.sealed != nil {
+		dst = append(dst, o.sealed...)
+		s.mu.Unlock()
+		return dst, nil
+	}
+	s.mu.Unlock()
+	if !ok {
+		return dst, ErrGone
+	}
+	n := len(dst)
+	out := slices.Grow(dst, int(e.size))[:n+int(e.size)]
+	err := s.files.read(s.disk, path, out[n:], int64(e.off))
+	if err == nil {
+		got, size, perr := wire.Parse(out[n:])
+		if perr == nil && size == int(e.size) && got.Header.ID() == id {
+			return out, nil
+		}
+		err = errDamaged
+	}
+	return dst, s.unreadable(id, path, err)
+}
+
+// place looks a pending batch up to be read: from now on an ack may settle it.
+// Called with mu held.
+func (s *Spool) place(id wire.ID) (entry, string, bool) {
+	st := s.streams[id.Stream]
+	if st == nil {
+		return entry{}, "", false
+	}
+	r, i, ok := st.find(id.Seq)
+	if !ok {
+		return entry{}, "", false
+	}
+	r.entries[i].handed = true
+	return r.entries[i], filepath.Join(r.chunk.path, SegmentName), true
+}
+
+var errDamaged = errors.New("spool: batch damaged on disk")
+
+// readTries is how often a batch may fail to be read before it counts as damaged:
+// a card may answer the second time.
+const readTries = 3
+
+// unreadable judges a failed read: the batch may be gone by now, damaged, or the
+// card may have a bad moment.
+func (s *Spool) unreadable(id wire.ID, path string, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, now, ok := s.place(id); !ok || now != path {
+		return ErrGone
+	}
+	s.count.ReadErrors++
+	s.bad[id]++
+	if !errors.Is(err, errDamaged) && s.bad[id] < readTries {
+		return fmt.Errorf("spool: read %s: %w", id, err)
+	}
+	delete(s.bad, id)
+	s.report.LostBatches++
+	s.count.LostCorrupt++
+	s.withdraw(id, wire.ReasonCorrupt)
+	return fmt.Errorf("%w: damaged on disk", ErrGone)
+}
+
+// Base returns the lowest number that a stream may still send, by protocol rule
+// 2: whatever is pending, not durable yet, or dropped without an acked loss record
+// keeps it down. With nothing of that it is the number of the next batch; for an
+// earlier epoch the number behind its last; 1 for a stream that is not known.
+func (s *Spool) Base(id wire.Stream) uint64 {
+	if id == s.live.id {
+		return s.live.base()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.streams[id]
+	if st == nil {
+		return 1
+	}
+	low, pending := st.lowest()
+	if !st.ours {
+		if !pending {
+			return st.high + 1
+		}
+		return low
+	}
+	// The lane's lock nests inside mu: a batch leaves the queue only after it
+	// entered the index, so it is seen in one of both.
+	queued := s.lane(id.Lane).undurable()
+	if pending {
+		return min(low, queued)
+	}
+	return queued
+}
+
+// Sync returns when everything appended before is durable. ErrNotDurable says
+// that some of it was dropped because the disk could not be written.
+func (s *Spool) Sync(ctx context.Context) error {
+	var want [2]uint64
+	var drops [2]uint64
+	for i, l := range s.lanes() {
+		want[i], drops[i] = l.progress()
+	}
+	for {
+		s.mu.Lock()
+		changed, stopping := s.changed, s.stopping
+		s.mu.Unlock()
+		done := true
+		for i, l := range s.lanes() {
+			done = done && l.queuedFrom() >= want[i]
+		}
+		if done {
+			for i, l := range s.lanes() {
+				if _, d := l.progress(); d != drops[i] {
+					return ErrNotDurable
+				}
+			}
+			return nil
+		}
+		select {
+		case s.owner <- struct{}{}: // Run is not running: do it here
+			err := s.flush()
+			<-s.owner
+			if err != nil {
+				return err
+			}
+			continue
+		default:
+		}
+		if stopping {
+			return ErrClosed
+		}
+		s.urge()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}

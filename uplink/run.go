@@ -1,0 +1,358 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// DialRequest is what a [Dialer] needs for one connection. OnMessage gets every
+// message of Subscribe's topic and OnDown, once, the end of an established
+// connection; both may be called from any goroutine, also before Dial returns,
+// and neither may be called after Close has returned.
+type DialRequest struct {
+	Link      int
+	Gen       uint32
+	Addr      string // one of the link's addresses
+	ClientID  string
+	Subscribe string // the topic on which the receiver speaks to this link
+	OnMessage func(payload []byte)
+	OnDown    func(err error)
+}
+
+// Dialer makes connections of one link. Dial returns when the connection may
+// send and is subscribed, or with an error; a [*RefusedError] means that the
+// receiver was reached and said no. The connection outlives ctx.
+type Dialer interface {
+	Dial(ctx context.Context, d DialRequest) (Conn, error)
+}
+
+// Conn is one connection. Send is called by one goroutine at a time, blocks until
+// the socket has the message, and keeps nothing of payload. Close may be called
+// from another goroutine, more than once; it unblocks Send, says goodbye if that
+// is possible within a moment, and returns after all the connection's goroutines
+// have ended.
+type Conn interface {
+	Send(topic string, payload []byte) error
+	Close() error
+}
+
+// RefusedError says that a broker was reached and turned the link away.
+type RefusedError struct {
+	Addr   string
+	Step   string // "connect" or "subscribe"
+	Code   byte   // MQTT v5 reason code
+	Reason string
+}
+
+// Error names the address, the step, the reason and what to look at.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("uplink: %s refused the %s: %s (code 0x%02x): check the car's name, certificate and access rules there", e.Addr, e.Step, e.Reason, e.Code)
+}
+
+// Link is one way to the receivers.
+type Link struct {
+	Name   string
+	Addrs  []string
+	Dialer Dialer
+}
+
+// Clock reads the boot clock in ns.
+type Clock interface{ BootNS() int64 }
+
+const (
+	eventQueue    = 256
+	snapshotEvery = 100 * time.Millisecond
+	dialTimeout   = time.Duration(dialTimeoutNS)
+	maxDrain      = 512 // events taken before a step
+)
+
+// Uplink runs an [Engine] over real links. Its methods may be called from any
+// goroutine.
+type Uplink struct {
+	engine *Engine // owned by Run
+	store  Store
+	links  []Link
+	clock  Clock
+	log    *slog.Logger
+	cfg    Config
+
+	events chan event
+	done   chan struct{} // closed when the loop takes no more events
+	snap   atomic.Pointer[Snapshot]
+	begun  atomic.Bool
+	wg     sync.WaitGroup // everything that Run started
+
+	conns map[connKey]*running // owned by Run
+}
+
+type connKey struct {
+	link int
+	gen  uint32
+}
+
+// running is a dial or a connection of the loop.
+type running struct {
+	cancel context.CancelFunc // of the dial; nil once up
+	conn   Conn
+	queue  chan Send
+}
+
+// event is one thing that happened, as a call into the engine.
+type event func(u *Uplink, now int64)
+
+// New returns an uplink over links. It starts nothing; the error reports every
+// fault of cfg.
+func New(cfg Config, st Store, links []Link, clk Clock, log *slog.Logger) (*Uplink, error) {
+	cfg.Links = nil
+	for _, l := range links {
+		cfg.Links = append(cfg.Links, LinkConfig{Name: l.Name, Addrs: l.Addrs})
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	for i, l := range links {
+		if l.Dialer == nil {
+			return nil, fmt.Errorf("uplink: link %d (%s) has no dialer", i, l.Name)
+		}
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	u := &Uplink{
+		engine: NewEngine(cfg, st), store: st, links: links, clock: clk, log: log, cfg: cfg,
+		events: make(chan event, eventQueue), done: make(chan struct{}), conns: map[connKey]*running{},
+	}
+	u.publish()
+	return u, nil
+}
+
+// Run dials and sends until ctx ends, then takes leave of every receiver. It
+// returns nil after everything that it started has ended, and may be called once.
+func (u *Uplink) Run(ctx context.Context) error {
+	if u.begun.Swap(true) {
+		return errors.New("uplink: Run was called twice")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var published time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			u.stop()
+			return nil
+		case ev := <-u.events:
+			u.take(ev)
+		case <-u.store.Wake():
+		case <-timer.C:
+		}
+		now := u.clock.BootNS()
+		acts, wake := u.engine.Step(now)
+		for _, a := range acts {
+			u.act(ctx, a)
+		}
+		u.report()
+		wait := time.Duration(wake - now)
+		if since := time.Since(published); since >= snapshotEvery {
+			u.publish()
+			published = time.Now()
+		} else {
+			wait = min(wait, snapshotEvery-since)
+		}
+		timer.Reset(max(wait, 0))
+	}
+}
+
+// take hands ev and what else has happened to the engine.
+func (u *Uplink) take(ev event) {
+	now := u.clock.BootNS()
+	ev(u, now)
+	for range maxDrain {
+		select {
+		case ev := <-u.events:
+			ev(u, now)
+		default:
+			return
+		}
+	}
+}
+
+// post queues an event; it is dropped when the loop has ended.
+func (u *Uplink) post(ev event) {
+	select {
+	case u.events <- ev:
+	case <-u.done:
+	}
+}
+
+func (u *Uplink) act(ctx context.Context, a Action) {
+	switch a := a.(type) {
+	case Dial:
+		u.dial(ctx, a)
+	case Send:
+		r := u.conns[connKey{a.Link, a.Gen}]
+		if r == nil || r.queue == nil {
+			return
+		}
+		r.queue <- a // never blocks: the engine keeps to maxWriterQueue
+	case Close:
+		u.close(connKey{a.Link, a.Gen})
+	}
+}
+
+// dial starts the goroutine of one dial; it ends with its event.
+func (u *Uplink) dial(ctx context.Context, a Dial) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	key := connKey{a.Link, a.Gen}
+	u.conns[key] = &running{cancel: cancel}
+	u.wg.Go(func() {
+		defer cancel()
+		conn, err := u.links[a.Link].Dialer.Dial(ctx, DialRequest{
+			Link: a.Link, Gen: a.Gen, Addr: a.Addr,
+			ClientID:  ClientID(u.cfg.Car, u.cfg.Epoch, a.Link, a.Gen),
+			Subscribe: ControlTopic(u.cfg.Car, a.Link),
+			OnMessage: func(b []byte) {
+				u.post(func(u *Uplink, now int64) { u.engine.Message(now, a.Link, a.Gen, b) })
+			},
+			OnDown: func(err error) { u.post(downEvent(key, err)) },
+		})
+		if err != nil {
+			u.post(downEvent(key, err))
+			return
+		}
+		taken := make(chan struct{})
+		u.post(func(u *Uplink, now int64) {
+			close(taken)
+			u.connected(key, a.Addr, conn, now)
+		})
+		select {
+		case <-taken:
+		case <-u.done:
+			select {
+			case <-taken:
+			default:
+				_ = conn.Close()
+			}
+		}
+	})
+}
+
+func downEvent(key connKey, err error) event {
+	return func(u *Uplink, now int64) {
+		if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+			u.engine.Refused(key.link)
+		}
+		u.engine.LinkDown(now, key.link, key.gen, err.Error())
+		u.close(key)
+	}
+}
+
+// connected starts the writer of a connection that is up.
+func (u *Uplink) connected(key connKey, addr string, conn Conn, now int64) {
+	r := u.conns[key]
+	if r == nil { // closed meanwhile
+		u.wg.Go(func() { _ = conn.Close() })
+		return
+	}
+	r.conn, r.queue = conn, make(chan Send, maxWriterQueue+1)
+	u.wg.Go(func() { u.write(key, conn, r.queue) })
+	u.engine.LinkUp(now, key.link, key.gen, addr)
+}
+
+// write is the one writer of a connection; it ends when its queue is closed or a
+// send fails. It alone may block on the socket.
+func (u *Uplink) write(key connKey, conn Conn, queue <-chan Send) {
+	for s := range queue {
+		if err := conn.Send(s.Topic, s.Payload); err != nil {
+			u.post(downEvent(key, err))
+			return
+		}
+		u.post(func(u *Uplink, now int64) { u.engine.Sent(now, key.link, key.gen) })
+	}
+}
+
+// close ends a dial or a connection without waiting for it.
+func (u *Uplink) close(key connKey) {
+	r := u.conns[key]
+	if r == nil {
+		return
+	}
+	delete(u.conns, key)
+	r.cancel()
+	if r.conn != nil {
+		close(r.queue)
+		u.wg.Go(func() { _ = r.conn.Close() })
+	}
+}
+
+// stop closes every connection and waits for every goroutine.
+func (u *Uplink) stop() {
+	u.log.Info("uplink stops")
+	close(u.done)
+	for key := range u.conns {
+		u.close(key)
+	}
+	u.wg.Wait()
+	for { // dials that finished at the same moment
+		select {
+		case ev := <-u.events:
+			ev(u, u.clock.BootNS())
+			for key := range u.conns {
+				u.close(key)
+			}
+		default:
+			u.wg.Wait()
+			u.publish()
+			return
+		}
+	}
+}
+
+// Snapshot returns the state of the uplink, at most about 100 ms old.
+func (u *Uplink) Snapshot() Snapshot { return *u.snap.Load() }
+
+// Pull asks for the event times fromNS..toNS of the full lane to go first; see
+// [Engine.Pull]. It waits for the loop, which must be running.
+func (u *Uplink) Pull(ctx context.Context, fromNS, toNS int64) error {
+	reply := make(chan error, 1)
+	u.post(func(u *Uplink, now int64) { reply <- u.engine.Pull(now, fromNS, toNS) })
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-u.done:
+		return errors.New("uplink: has stopped")
+	}
+}
+
+// Answer gives the late answer of a command; see [Engine.Answer].
+func (u *Uplink) Answer(id uint64, data map[string]string, err error) {
+	u.post(func(u *Uplink, now int64) { u.engine.Answer(now, id, data, err) })
+}
+
+func (u *Uplink) publish() {
+	s := u.engine.Snapshot()
+	u.snap.Store(&s)
+}
+
+// report logs changes of state: suspicions come and go a dozen times a minute on
+// a bad link and are logged at debug level.
+func (u *Uplink) report() {
+	for _, c := range u.engine.Changes() {
+		level := slog.LevelInfo
+		switch c.State {
+		case "dialing", "suspect", "back", "closed":
+			level = slog.LevelDebug
+		case "dead":
+			level = slog.LevelWarn
+		}
+		u.log.Log(context.Background(), level, "link state changed", "link", u.links[c.Link].Name, "gen", c.Gen, "addr", c.Addr, "state", c.State, "why", c.Why)
+	}
+}

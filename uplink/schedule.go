@@ -1,0 +1,104 @@
+package uplink
+
+// The choice of a path is pure: states of paths in, an index out. Nothing here
+// remembers anything.
+
+// In-flight targets: how much standing queue beyond the least RTT a lane may
+// make on a link. Live may go a little further than full, so that a link full of
+// backlog still takes a preview.
+const (
+	fullTargetNS = 80 * ms
+	liveTargetNS = 120 * ms
+	minCapBytes  = 16 << 10 // one batch of the full lane
+)
+
+// exploreRate is what the full lane assumes of a link that nothing is known of,
+// in bytes/s: with at most one batch at stake it is worth finding out.
+const exploreRate = 1 << 20
+
+// PathState is all that the choice may know of one connection.
+type PathState struct {
+	Usable   bool  // up, not suspected, not held by its instance
+	Shun     bool  // leads to the instance whose loan ran out: only if nothing else is usable
+	Busy     bool  // its writer still has bytes: it couldn't send now
+	InFlight int64 // bytes bound to it without delivery proof
+	Rate     int64 // delivery rate, bytes/s; 0 = unknown
+	RTT      int64 // smoothed, ns
+	MinRTT   int64 // ns
+	Starting bool  // the rate still grows
+	Credit   int64 // bytes that the instances behind it would still take
+}
+
+// capBytes is how much may be in flight on p: rate × (least RTT + target), at
+// least one batch.
+func (p *PathState) capBytes(targetNS int64) int64 {
+	if p.Rate == 0 {
+		return minCapBytes
+	}
+	c := int64(float64(p.Rate) * float64(p.MinRTT+targetNS) / 1e9)
+	if p.Starting {
+		c *= 2
+	}
+	return max(c, minCapBytes)
+}
+
+// open reports whether p may take size bytes now. An empty path always may.
+func (p *PathState) open(size, targetNS int64) bool {
+	if !p.Usable || p.Busy {
+		return false
+	}
+	if p.InFlight == 0 {
+		return p.Credit > 0
+	}
+	return p.InFlight+size <= p.capBytes(targetNS) && size <= p.Credit
+}
+
+// completion is when size bytes given to p now would be at the receiver, in ns
+// from now; unknown stands in for a rate that was never measured.
+func (p *PathState) completion(size, unknown int64) int64 {
+	r := p.Rate
+	if r == 0 {
+		r = unknown
+	}
+	return int64(float64(p.InFlight+size)*1e9/float64(r)) + p.RTT/2
+}
+
+// best returns the path with the earliest completion among those that ok
+// accepts, or -1. Shunned paths count only when no other path is usable.
+func best(paths []PathState, size, unknown int64, ok func(p *PathState) bool) int {
+	shun := false
+	for i := range paths {
+		if paths[i].Usable && !paths[i].Shun {
+			shun = true
+			break
+		}
+	}
+	at, least := -1, int64(0)
+	for i := range paths {
+		p := &paths[i]
+		if (shun && p.Shun) || !ok(p) {
+			continue
+		}
+		if t := p.completion(size, unknown); at < 0 || t < least {
+			at, least = i, t
+		}
+	}
+	return at
+}
+
+// PickStriped chooses a path for a batch of the full lane: earliest completion
+// among the paths with room; -1 = hold the batch.
+func PickStriped(paths []PathState, size int64) int {
+	return best(paths, size, exploreRate, func(p *PathState) bool { return p.open(size, fullTargetNS) })
+}
+
+// PickFirst chooses a path for a preview: the one that delivers first of all
+// usable ones. When that one is full the preview waits for it (-1): sent
+// elsewhere it would arrive later.
+func PickFirst(paths []PathState, size int64) int {
+	i := best(paths, size, unknownRate, func(p *PathState) bool { return p.Usable })
+	if i < 0 || !paths[i].open(size, liveTargetNS) {
+		return -1
+	}
+	return i
+}
