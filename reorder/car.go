@@ -36,7 +36,7 @@ type Car struct {
 	order   []entryAt
 	orderAt int
 
-	catalogues []wire.CatalogueHash // known ones, oldest first
+	inside bool // the log begins in the middle of the car's history (see StartInside)
 	// After ParseCar: where the held set begins, its time, and whether wait ranges
 	// may still lack their entries.
 	resumeOffset int64
@@ -98,11 +98,7 @@ func (c *Car) Apply(in *Input, out *Out) {
 		c.Rebuild(in)
 		return
 	}
-	c.restored(out)
-	c.read = max(c.read, min(in.AppendMS, maxMS))
-	c.Advance(c.read, out)
-	c.next = in.Offset + 1
-
+	c.tick(in.Offset, in.AppendMS, out)
 	h := &in.Header
 	if h.Seq == 0 || h.Seq > MaxSeq || !h.Stream.Lane.Valid() || h.Stream.Car != c.name {
 		deadLetter(in, WhyInvalid, out)
@@ -131,14 +127,37 @@ func (c *Car) Apply(in *Input, out *Out) {
 	c.makeRoom(x, out)
 	x.epoch.lastMS = c.now
 	if !x.epoch.seen {
-		c.firstSight(x.epoch, out)
+		c.firstSight(x.epoch, in, out)
+	}
+	if x.hi == 0 && x.epoch.inside && in.Send.Base > 1 {
+		c.fill(x, min(in.Send.Base, h.Seq)-1, wire.ReasonRetention, out)
 	}
 	c.take(x, in, out)
 }
 
+// tick moves time to that of a record, before it counts.
+func (c *Car) tick(offset, appendMS int64, out *Out) {
+	c.restored(out)
+	c.read = max(c.read, min(appendMS, maxMS))
+	c.Advance(c.read, out)
+	c.next = offset + 1
+}
+
+// StartInside says that the log begins in the middle of the car's history: its
+// start has been deleted. It is said to a new car, before the first record. The
+// first epoch seen then counts as opened, and its streams begin at the base of
+// their first copy; what is below is reported with the reason "retention".
+func (c *Car) StartInside() { c.inside = len(c.epochs) == 0 }
+
 // firstSight notes the first batch of an epoch: the wait for an anchor begins.
-func (c *Car) firstSight(e *epoch, out *Out) {
+func (c *Car) firstSight(e *epoch, in *Input, out *Out) {
 	e.seen, e.firstMS = true, c.read
+	if c.inside {
+		c.inside = false
+		if !slices.ContainsFunc(in.Controls, func(k wire.Control) bool { return k.EpochOpen != nil }) {
+			e.inside, e.opened, e.placed = true, true, true
+		}
+	}
 	if c.cfg.AnchorWait <= 0 {
 		c.sync(e, out)
 		return
@@ -150,7 +169,7 @@ func (c *Car) firstSight(e *epoch, out *Out) {
 func (c *Car) take(x *stream, in *Input, out *Out) {
 	h := &in.Header
 	seq := h.Seq
-	e := entry{offset: in.Offset, appendMS: c.read, catalogue: h.Catalogue, crc: h.PayloadCRC}
+	e := entry{offset: in.Offset, appendMS: c.read, crc: h.PayloadCRC, flags: flagsFor(in)}
 	known, _ := x.classify(seq)
 	if (known == delivered || known == holding) && !x.sameCRC(seq, h.PayloadCRC) {
 		deadLetter(in, WhyCRC, out)
@@ -174,13 +193,13 @@ func (c *Car) take(x *stream, in *Input, out *Out) {
 	case known == unknown && seq == x.floor+1 && len(x.held) == 0 && x.lane.current() == x:
 		// In order and nothing before it: the path of nearly all batches.
 		x.hi = max(x.hi, seq)
-		c.release(x, seq, e.crc)
+		c.release(x, seq, e.crc, out)
 		c.emit(x, seq, outMain, e, out)
 	default:
 		if known == lost {
 			c.withdraw(x, seq, out)
 		}
-		c.hold(x, seq, e, !in.Send.Pulled)
+		c.hold(x, seq, e)
 		out.Held++
 	}
 	if len(in.Controls) > 0 {
@@ -195,17 +214,31 @@ func (c *Car) take(x *stream, in *Input, out *Out) {
 	}
 }
 
+// flagsFor returns the flags that follow from the record alone: whether it has
+// columns, for the gate, and whether it opens a hole. A pulled batch does not, it
+// was delivered already (rule 16); nor does one of control records only, which
+// have taken effect (rule 4).
+func flagsFor(in *Input) uint8 {
+	var f uint8
+	if in.Header.Catalogue != (wire.CatalogueHash{}) {
+		f = flagColumns
+	}
+	if !in.Send.Pulled && (!in.Header.Control || in.Header.Samples > 0 || f != 0) {
+		f |= flagOpens
+	}
+	return f
+}
+
 // hold keeps a batch that is not next in order.
-func (c *Car) hold(x *stream, seq uint64, e entry, unpulled bool) {
+func (c *Car) hold(x *stream, seq uint64, e entry) {
 	x.hi = max(x.hi, seq)
 	x.held = x.held.Add(seq, seq)
-	e.flags = flagHeld
+	e.flags |= flagHeld
 	if old, ok := x.entries[seq]; ok { // at the gate to pulled
 		e.flags |= old.flags
 	}
-	if unpulled {
-		e.flags |= flagUnpulled
-		x.pushUnpulled(seq, e.offset)
+	if e.flags&flagOpens != 0 {
+		x.pushOpening(seq, e.offset)
 		if x.lane.window >= 0 {
 			c.wake(e.appendMS + x.lane.window)
 		}
@@ -236,16 +269,19 @@ func (c *Car) late(x *stream, seq uint64, known class, e entry, in *Input, out *
 	}
 }
 
-// lateHeld gives a held batch to late.
-func (c *Car) lateHeld(x *stream, seq uint64, out *Out) {
-	e := x.entries[seq]
-	x.held = x.held.Remove(seq, seq)
-	e.flags &^= flagHeld
-	n := len(x.done)
-	x.done = x.done.Add(seq, seq)
-	c.otherCount += len(x.done) - n
-	x.remember(seq, e.crc)
-	c.emit(x, seq, outLate, e, out)
+// lateHeld gives what is held of a stream to late.
+func (c *Car) lateHeld(x *stream, out *Out) {
+	for len(x.held) > 0 {
+		seq := x.held[0].First
+		e := x.entries[seq]
+		x.held = x.held.Remove(seq, seq)
+		e.flags &^= flagHeld
+		n := len(x.done)
+		x.done = x.done.Add(seq, seq)
+		c.otherCount += len(x.done) - n
+		x.remember(seq, e.crc)
+		c.emit(x, seq, outLate, e, out)
+	}
 }
 
 // pull emits the first copy that is pulled (rule 16).

@@ -14,12 +14,13 @@ const None time.Duration = -1
 
 // MaxSeq is the greatest sequence number taken. A batch beyond it is a dead
 // letter; ranges are cut off there.
-const MaxSeq uint64 = 1 << 62
+const MaxSeq uint64 = wire.MaxSeq
 
 // CRCWindow is how many of a stream's latest delivered numbers keep the CRC of
 // their payload, so that another payload under the same identity is noticed.
-// Copies of older ones are taken for duplicates unseen.
-const CRCWindow = 64
+// Copies of older ones are taken for duplicates unseen. The window is not part of
+// the state: after a takeover it fills again.
+const CRCWindow = 1024
 
 // maxLimit bounds the limits of epochs and streams, and so what [ParseCar] makes.
 const maxLimit = 1 << 14
@@ -35,9 +36,6 @@ type Config struct {
 	// AnchorWait is how long an epoch's first time anchor is waited for, from the
 	// first batch of the epoch; 0 does not wait.
 	AnchorWait time.Duration
-	// CatalogueAlarm is how long a batch may wait for its catalogue before an
-	// alarm; 0 raises none. The batch goes on waiting.
-	CatalogueAlarm time.Duration
 	// Retention is that of the input topic: at half of it a waiting batch raises
 	// an alarm, at its end it is settled. 0 means that nothing is ever deleted.
 	Retention time.Duration
@@ -59,9 +57,9 @@ type Limits struct {
 	Streams int
 	// Tombstones kept. At the limit the oldest is forgotten.
 	Tombstones int
-	// Held is how many batches may wait, about 100 bytes of memory each. At the
-	// limit the hole that is open longest is skipped although its window still
-	// runs, or is None; what waits for a catalogue becomes a dead letter.
+	// Held is how many batches may wait, about 100 bytes of memory each. The alarm
+	// comes at half of it. At the limit the hole that is open longest is skipped
+	// although its window still runs, or is None, and no anchor is waited for.
 	Held int
 	// HeldRanges is how many runs of numbers one stream may hold; at the limit
 	// as for Held.
@@ -76,17 +74,14 @@ type Limits struct {
 	// ones merge (what lies between is not emitted to pulled again), and a batch
 	// beyond the end is a dead letter.
 	OtherRanges int
-	// Catalogues known at once. At the limit the oldest is forgotten.
-	Catalogues int
 }
 
 // Defaults returns the windows of the design (critical and full 1 min, live
-// 250 ms), an anchor wait of 5 s, an alarm after 10 s without a catalogue, no
-// retention, and limits that keep a car under 40 MB and its state under 300 kB.
+// 250 ms), an anchor wait of 5 s, no retention, and limits that keep a car under
+// 60 MB and its state under 200 kB, whatever it sends.
 func Defaults() Config {
 	c := Config{
-		AnchorWait:     5 * time.Second,
-		CatalogueAlarm: 10 * time.Second,
+		AnchorWait: 5 * time.Second,
 		Limits: Limits{
 			Epochs:      512,
 			Streams:     1024,
@@ -95,7 +90,6 @@ func Defaults() Config {
 			HeldRanges:  4096,
 			GapRanges:   2048,
 			OtherRanges: 2048,
-			Catalogues:  1024,
 		},
 	}
 	c.Windows[wire.LaneCritical] = time.Minute
@@ -117,7 +111,6 @@ func (c Config) Validate() error {
 		d    time.Duration
 	}{
 		{"anchor wait", c.AnchorWait},
-		{"catalogue alarm", c.CatalogueAlarm},
 		{"retention", c.Retention},
 		{"forget", c.Forget},
 	} {
@@ -135,11 +128,10 @@ func (c Config) Validate() error {
 		{"epochs", c.Limits.Epochs, 2},
 		{"streams", c.Limits.Streams, 3},
 		{"tombstones", c.Limits.Tombstones, 1},
-		{"held batches", c.Limits.Held, 1},
+		{"held batches", c.Limits.Held, 2},
 		{"held ranges", c.Limits.HeldRanges, 1},
 		{"gap ranges", c.Limits.GapRanges, 2},
 		{"other ranges", c.Limits.OtherRanges, 2},
-		{"catalogues", c.Limits.Catalogues, 1},
 	} {
 		if l.n < l.min {
 			errs = append(errs, fmt.Errorf("reorder: limit of %s is %d (want at least %d)", l.name, l.n, l.min))

@@ -1,6 +1,10 @@
 package reorder
 
-import "telemetry/wire"
+import (
+	"slices"
+
+	"telemetry/wire"
+)
 
 // control takes the control records of a batch, at its first reading, whatever
 // became of the batch itself (rule 4). All effects are idempotent: a batch in a
@@ -54,41 +58,41 @@ func (c *Car) named(in *Input, e wire.Epoch, l wire.Lane, shard uint16, out *Out
 }
 
 // openEpoch takes an EpochOpen: it settles what the predecessors do not hold,
-// closes them, and lets its own epoch begin (rules 9 to 11).
+// closes them, and lets its own epoch begin (rules 9 to 11). An epoch may have
+// several of them; each counts for the predecessors that it names.
 func (c *Car) openEpoch(x *stream, o *wire.EpochOpen, id wire.ID, out *Out) {
 	own := x.epoch
-	if o.Epoch != own.id {
+	if o.Epoch != own.id || names(o, own.id) {
 		out.addID(KindAlarm, id).Alarm = AlarmControl
 		return
 	}
-	if own.opened {
-		return
-	}
-	own.opened = true
 	c.related(own, o, id, out)
-
+	own.opened = true
 	es := make([]*epoch, 0, len(o.Predecessors)+1)
-	names := make(map[wire.Epoch]bool, len(o.Predecessors))
 	for i := range o.Predecessors {
-		p := o.Predecessors[i].Epoch
-		if p == own.id || names[p] {
-			out.addID(KindAlarm, id).Alarm = AlarmControl
-			continue
-		}
-		names[p] = true
-		if e := c.epochFor(p, out); e != nil {
+		if e := c.epochFor(o.Predecessors[i].Epoch, out); e != nil && !slices.Contains(es, e) {
 			es = append(es, e)
 		}
 	}
 	es = c.alive(append(es, own))
+	c.settlePlace(own, o, out)
+	for _, e := range es {
+		e.placed = true
+	}
 	c.chain(es, out)
 	for i := range o.Predecessors {
 		p := &o.Predecessors[i]
 		e := c.byEpoch[p.Epoch]
-		// A later epoch that has closed p already knew better: what was held when
-		// this one began and is gone since was acked or has a loss record.
-		if e == nil || e == own || own.closed && e.closed {
+		// A newer epoch that has named e knew better: what was held when this one
+		// began and is gone since was acked, or has a loss record, or has vanished.
+		if e == nil || e.heir != nil && e.heir.rank > own.rank {
 			continue
+		}
+		if c.byEpoch[own.id] == own {
+			e.heir = own
+			if own.parent == nil || own.parent.rank < e.rank {
+				own.parent = e
+			}
 		}
 		c.closeEpoch(e, p.Held, out)
 	}
@@ -108,7 +112,7 @@ func (c *Car) alive(es []*epoch) []*epoch {
 
 // closeEpoch settles all of an epoch that the car does not hold any more.
 func (c *Car) closeEpoch(e *epoch, held []wire.HeldRanges, out *Out) {
-	e.closed = true
+	e.closed, e.aside = true, false
 	e.lastMS = max(e.lastMS, c.now)
 	c.forgetAt(e)
 	for i := range held {
@@ -159,18 +163,21 @@ func (c *Car) closeStream(x *stream, still wire.Ranges, why wire.Reason, out *Ou
 	}
 }
 
-// Abandon settles, on an operator's word, all that an epoch has not delivered,
-// with the reason "card replaced", and closes it: what still comes of it is
-// late, and newer epochs need not wait for it (rule 9). It reports false for an
-// epoch that is not known. The state must be committed with the decisions: the
-// log does not hold the operator's word.
-func (c *Car) Abandon(id wire.Epoch, out *Out) bool {
-	c.restored(out)
+// Abandon takes an operator's record out of the log, at its place among the other
+// records: it settles all that an epoch has not delivered, with the reason "card
+// replaced", and closes it. What still comes of it is late, and newer epochs need
+// not wait for it (rule 9). It reports false for an epoch that is not known, and
+// for a record that was applied before.
+func (c *Car) Abandon(offset, appendMS int64, id wire.Epoch, out *Out) bool {
+	if offset < c.next {
+		return false
+	}
+	c.tick(offset, appendMS, out)
 	e := c.byEpoch[id]
 	if e == nil {
 		return false
 	}
-	e.closed = true
+	e.closed, e.placed, e.abandoned = true, true, true
 	e.lastMS = max(e.lastMS, c.now)
 	c.forgetAt(e)
 	for _, x := range e.streams {

@@ -8,12 +8,19 @@ import (
 
 // epoch is what is known of one start of the car's agent.
 type epoch struct {
-	id     wire.Epoch
-	rank   int  // place in Car.epochs: lineage, then first sight
-	opened bool // its EpochOpen has been read
-	closed bool // an EpochOpen names it as predecessor, or it was abandoned
-	seen   bool // a batch of it has been read: firstMS counts
-	synced bool // an anchor has been read, or its time is over: the gate is open
+	id        wire.Epoch
+	rank      int  // place in Car.epochs: lineage, then first sight
+	placed    bool // it is opened, closed, or was released without: its place is known
+	opened    bool // its EpochOpen has been read
+	closed    bool // an EpochOpen names it as predecessor, or it was abandoned
+	seen      bool // a batch of it has been read: firstMS counts
+	synced    bool // an anchor has been read, or its time is over: the gate is open
+	inside    bool // the log begins inside it (see Car.StartInside)
+	aside     bool // it lost a fork: a successor of its sibling has come, it is not waited for
+	abandoned bool // closed by an operator
+	// heir is the newest epoch that names this one as predecessor, parent the newest
+	// one that it names itself; nil when not known or forgotten.
+	heir, parent *epoch
 
 	firstMS int64 // when its first batch was read
 	lastMS  int64 // when its last batch was read, or it was closed
@@ -69,6 +76,36 @@ func (c *Car) chain(es []*epoch, out *Out) {
 	}
 }
 
+// settlePlace puts an epoch whose EpochOpen is read for the first time before
+// those that have overtaken it. First sight deceives: three links may bring a
+// batch of a newer epoch before the EpochOpen of an older one. Newer is what has a
+// higher counter and no place of its own yet; but a card without predecessors in a
+// car that is known has begun to count anew, and stays where it was seen.
+func (c *Car) settlePlace(e *epoch, o *wire.EpochOpen, out *Out) {
+	if e.placed {
+		return
+	}
+	e.placed = true
+	first := -1
+	for i, k := range c.epochs[:e.rank] {
+		if k.placed && len(o.Predecessors) == 0 {
+			return
+		}
+		if !k.placed && k.id.Counter > e.id.Counter && first < 0 {
+			first = i
+		}
+	}
+	if first < 0 {
+		return
+	}
+	c.epochs = slices.Delete(c.epochs, e.rank, e.rank+1)
+	c.epochs = slices.Insert(c.epochs, first, e)
+	c.rerank()
+	for _, ln := range c.lanes {
+		c.resort(ln, out)
+	}
+}
+
 // rerank numbers the epochs after their order has changed.
 func (c *Car) rerank() {
 	for i, e := range c.epochs {
@@ -109,6 +146,14 @@ func (c *Car) forgetOldest(out *Out) bool {
 
 // forget shrinks an epoch to a tombstone (rule 12).
 func (c *Car) forget(e *epoch, out *Out) {
+	for _, k := range c.epochs {
+		if k.heir == e {
+			k.heir = nil
+		}
+		if k.parent == e {
+			k.parent = nil
+		}
+	}
 	for _, x := range e.streams {
 		x.lane.drop(x)
 		c.gapCount -= len(x.missing)
@@ -128,13 +173,14 @@ func (c *Car) forget(e *epoch, out *Out) {
 }
 
 // related alarms when an EpochOpen does not continue what is known of the car:
-// the card is new, or there are two of it (rule 9).
+// the card is new (rule 9), or there are two cards of one image. An epoch that
+// shares a predecessor with a named one has lost such a fork and is set aside.
 func (c *Car) related(e *epoch, o *wire.EpochOpen, id wire.ID, out *Out) {
 	if e.closed {
 		return
 	}
 	first := len(o.Predecessors) == 0
-	alarm := first && len(c.tombs) > 0
+	fork, alarm := false, first && len(c.tombs) > 0
 	for _, k := range c.epochs {
 		if k == e || k.closed && !first {
 			continue
@@ -142,11 +188,32 @@ func (c *Car) related(e *epoch, o *wire.EpochOpen, id wire.ID, out *Out) {
 		if !k.opened && !k.closed && k.id.Counter > e.id.Counter {
 			continue // overtook this record: its own EpochOpen will tell
 		}
-		if !slices.ContainsFunc(o.Predecessors, func(p wire.Predecessor) bool { return p.Epoch == k.id }) {
-			alarm = true
+		if names(o, k.id) {
+			continue
+		}
+		alarm = true
+		if k.parent == nil {
+			continue
+		}
+		// k continues what e or one of e's predecessors continues too.
+		if names(o, k.parent.id) {
+			fork = true
+		}
+		for i := range o.Predecessors {
+			if p := c.byEpoch[o.Predecessors[i].Epoch]; p != nil && p.parent == k.parent {
+				fork, k.aside = true, true
+			}
 		}
 	}
-	if alarm {
+	switch {
+	case fork:
+		out.addID(KindAlarm, id).Alarm = AlarmFork
+	case alarm:
 		out.addID(KindAlarm, id).Alarm = AlarmLineage
 	}
+}
+
+// names reports whether an EpochOpen names an epoch as predecessor.
+func names(o *wire.EpochOpen, id wire.Epoch) bool {
+	return slices.ContainsFunc(o.Predecessors, func(p wire.Predecessor) bool { return p.Epoch == id })
 }

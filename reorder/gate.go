@@ -1,38 +1,22 @@
 package reorder
 
-import (
-	"slices"
-
-	"telemetry/wire"
-)
+import "telemetry/wire"
 
 // The gate stands behind the decisions: what is released, late or pulled leaves
-// in the order of its lane, but not before its catalogue is known and its epoch
-// has an anchor or has waited for one. What waits there is decided: it opens no
-// hole and no window runs for it, and holes behind it expire as if it had left.
+// in the order of its lane, but not before its epoch has an anchor or has waited
+// for one. What waits there is decided: it opens no hole and no window runs for
+// it, and holes behind it expire as if it had left. Whether a catalogue is known
+// is not asked here: it comes by another topic, and a replay must decide alike.
 
 // open reports whether a batch may leave.
-func (c *Car) open(x *stream, h wire.CatalogueHash) bool {
-	if h == (wire.CatalogueHash{}) {
-		return x.id.Lane == wire.LaneCritical || x.epoch.synced
-	}
-	if !x.epoch.synced {
-		return false
-	}
-	if x.lane.known == h {
-		return true
-	}
-	if !slices.Contains(c.catalogues, h) {
-		return false
-	}
-	x.lane.known = h
-	return true
+func open(x *stream, flags uint8) bool {
+	return x.epoch.synced || x.id.Lane == wire.LaneCritical && flags&flagColumns == 0
 }
 
 // emit lets a decided batch leave, or keeps it at the gate. Its entry is e; it
 // may be kept already.
 func (c *Car) emit(x *stream, seq uint64, kind int, e entry, out *Out) {
-	if (kind != outMain || x.lane.waiting == 0) && c.open(x, e.catalogue) {
+	if (kind != outMain || x.lane.waiting == 0) && open(x, e.flags) {
 		c.leave(x, seq, kind, e, out)
 		return
 	}
@@ -48,9 +32,6 @@ func (c *Car) emit(x *stream, seq uint64, kind int, e entry, out *Out) {
 	}
 	e.flags |= flagOf(kind)
 	c.keep(x, seq, e)
-	if c.cfg.CatalogueAlarm > 0 {
-		c.wake(e.appendMS + millis(c.cfg.CatalogueAlarm))
-	}
 }
 
 // flagOf returns the entry flag of an output.
@@ -87,10 +68,7 @@ func (c *Car) flush(ln *lane, out *Out) {
 		for len(x.wait[outMain]) > 0 {
 			seq := x.wait[outMain][0].First
 			e, ok := x.entries[seq]
-			if !ok || !c.open(x, e.catalogue) {
-				if c.cfg.CatalogueAlarm > 0 {
-					c.wake(e.appendMS + millis(c.cfg.CatalogueAlarm))
-				}
+			if !ok || !open(x, e.flags) {
 				return
 			}
 			x.wait[outMain] = x.wait[outMain].Remove(seq, seq)
@@ -110,7 +88,7 @@ func (c *Car) flushRest(x *stream, out *Out) {
 		var still wire.Ranges
 		for _, r := range x.wait[kind] {
 			for seq := r.First; seq <= r.Last; seq++ {
-				if e := x.entries[seq]; c.open(x, e.catalogue) {
+				if e := x.entries[seq]; open(x, e.flags) {
 					c.leave(x, seq, kind, e, out)
 				} else {
 					still = still.Add(seq, seq)
@@ -132,67 +110,6 @@ func (c *Car) flushAll(out *Out) {
 			c.flushRest(x, out)
 		}
 	}
-}
-
-// refuse gives up a batch at the gate: its number counts as delivered, its record
-// goes to the dead-letter topic.
-func (c *Car) refuse(o entryAt, e entry, out *Out) {
-	for kind := range outs {
-		if e.flags&flagOf(kind) == 0 {
-			continue
-		}
-		o.x.wait[kind] = o.x.wait[kind].Remove(o.seq, o.seq)
-		if kind == outMain {
-			o.x.lane.waiting--
-		}
-	}
-	d := out.add(KindDeadLetter, o.x, o.seq)
-	d.Offset, d.Why = e.offset, WhyCatalogue
-	c.unkeep(o.x, o.seq)
-	c.flush(o.x.lane, out)
-}
-
-// KnowCatalogue says that batches with this catalogue can be decoded from now on,
-// and releases what waited for it. What is known is not part of the state:
-// after a takeover it is said again, best before the first record.
-func (c *Car) KnowCatalogue(h wire.CatalogueHash, out *Out) {
-	if slices.Contains(c.catalogues, h) {
-		return
-	}
-	if len(c.catalogues) >= c.cfg.Limits.Catalogues {
-		old := c.catalogues[0]
-		c.catalogues = slices.Delete(c.catalogues, 0, 1)
-		for _, ln := range c.lanes {
-			if ln.known == old {
-				ln.known = wire.CatalogueHash{}
-			}
-		}
-	}
-	c.catalogues = append(c.catalogues, h)
-	if !c.restoring {
-		c.flushAll(out)
-	}
-}
-
-// Wanted appends the catalogues that the batches at the gate wait for, each
-// once, at most 16 of them.
-func (c *Car) Wanted(dst []wire.CatalogueHash) []wire.CatalogueHash {
-	const most = 16
-	n := len(dst)
-	for _, ln := range c.lanes {
-		for _, x := range ln.streams {
-			for kind := range outs {
-				if len(x.wait[kind]) == 0 || len(dst)-n >= most {
-					continue
-				}
-				h := x.entries[x.wait[kind][0].First].catalogue
-				if h != (wire.CatalogueHash{}) && !slices.Contains(c.catalogues, h) && !slices.Contains(dst[n:], h) {
-					dst = append(dst, h)
-				}
-			}
-		}
-	}
-	return dst
 }
 
 // sync ends the wait for an epoch's anchor.

@@ -12,12 +12,10 @@ import (
 type lane struct {
 	lane    wire.Lane
 	shard   uint16
-	window  int64              // ms; -1: none
-	streams []*stream          // by epoch rank
-	cur     int                // index of the newest stream that has been released; -1: none
-	waiting int                // released batches that wait at the gate
-	known   wire.CatalogueHash // the last one found known: saves the search
-	alarmed int64              // 1 + offset of the batch at the gate that raised an alarm
+	window  int64     // ms; -1: none
+	streams []*stream // by epoch rank
+	cur     int       // index of the newest stream that has been released; -1: none
+	waiting int       // released batches that wait at the gate
 }
 
 // current returns the newest stream that has been released, or nil.
@@ -36,8 +34,8 @@ func (ln *lane) index(x *stream) int {
 	return sort.Search(len(ln.streams), func(i int) bool { return ln.streams[i].epoch.rank >= x.epoch.rank })
 }
 
-// insert adds a stream at its place. One that is older than what was released
-// is cut from the start (rule 11).
+// insert adds a stream at its place. One that is older than what was released is
+// cut from the start (rule 11).
 func (ln *lane) insert(x *stream) {
 	i := ln.index(x)
 	ln.streams = slices.Insert(ln.streams, i, x)
@@ -91,14 +89,18 @@ func (c *Car) resort(ln *lane, out *Out) {
 			ln.cur = i
 		}
 	}
-	for i := 0; i < ln.cur; i++ {
+	c.overtake(ln, 0, out)
+}
+
+// overtake ends the streams from index first up to the current one: what is held
+// of them is late.
+func (c *Car) overtake(ln *lane, first int, out *Out) {
+	for i := first; i < ln.cur; i++ {
 		x := ln.streams[i]
-		if x.cut {
+		if x.cut || x.ended && x.floor >= x.end && len(x.held) == 0 {
 			continue
 		}
-		for len(x.held) > 0 {
-			c.lateHeld(x, x.held[0].First, out)
-		}
+		c.lateHeld(x, out)
 		c.cutOff(x, out)
 	}
 }
@@ -114,6 +116,9 @@ func (c *Car) pump(ln *lane, out *Out) {
 			return
 		}
 		c.run(x, out)
+		if x.epoch.aside {
+			continue
+		}
 		if !x.complete() {
 			return
 		}
@@ -164,27 +169,23 @@ func (c *Car) raise(x *stream, seq uint64) {
 func (c *Car) releaseHeld(x *stream, seq uint64, out *Out) {
 	e := x.entries[seq]
 	x.held = x.held.Remove(seq, seq)
-	c.release(x, seq, e.crc)
+	c.release(x, seq, e.crc, out)
 	e.flags &^= flagHeld
 	c.emit(x, seq, outMain, e, out)
 }
 
-// release moves the floor over a batch that is next in order.
-func (c *Car) release(x *stream, seq uint64, crc uint32) {
+// release moves the floor over a batch that is next in order, and makes its
+// stream the current one: older ones are complete, cut, or overtaken now.
+func (c *Car) release(x *stream, seq uint64, crc uint32, out *Out) {
 	x.released = true
 	x.remember(seq, crc)
-	if cur := x.lane.current(); cur != x {
-		c.makeCurrent(x)
+	if ln := x.lane; ln.current() != x {
+		if i, old := ln.index(x), ln.start(); i > ln.cur {
+			ln.cur = i
+			c.overtake(ln, old, out)
+		}
 	}
 	c.raise(x, seq)
-}
-
-// makeCurrent notes that x is the newest stream of its lane to release. All
-// older ones are complete, or were cut by the caller.
-func (c *Car) makeCurrent(x *stream) {
-	if i := x.lane.index(x); i > x.lane.cur {
-		x.lane.cur = i
-	}
 }
 
 // skip reports the hole before the lowest held batch and goes on behind it.
@@ -201,11 +202,15 @@ func (c *Car) cutOff(x *stream, out *Out) {
 
 // tail settles what is left of a complete stream, so that every number known of
 // it is either delivered or missing: up to the end it is a gap, beyond the end it
-// was never durable.
+// was never durable, or stayed on a card that was replaced.
 func (c *Car) tail(x *stream, out *Out) {
 	if x.ended {
+		beyond := wire.ReasonEpoch
+		if x.epoch.abandoned {
+			beyond = wire.ReasonCardReplaced
+		}
 		c.fill(x, x.end, wire.ReasonGap, out)
-		c.fill(x, x.hi, wire.ReasonEpoch, out)
+		c.fill(x, x.hi, beyond, out)
 	} else {
 		c.fill(x, x.hi, wire.ReasonGap, out)
 	}
@@ -217,15 +222,17 @@ func (c *Car) expire(x *stream, out *Out) {
 	ln := x.lane
 	blocked := !x.ready()
 	n := ln.index(x)
+	for i := ln.start(); i <= n; i++ {
+		ln.streams[i].epoch.placed = true
+	}
 	for i := ln.start(); i < n; i++ {
 		o := ln.streams[i]
-		if o.complete() {
+		if o.complete() || o.epoch.aside {
 			continue
 		}
 		blocked = true
 		for len(o.held) > 0 {
 			c.skip(o, out)
-			n = ln.index(x)
 		}
 		c.cutOff(o, out)
 	}

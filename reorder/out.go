@@ -100,13 +100,13 @@ const (
 	WhyMergedGap Why = 2 // inside a merged gap: it may have been delivered before
 	WhyCRC       Why = 3 // the same identity was delivered with another payload
 	WhyLimit     Why = 4 // no room for its epoch, stream or number
-	WhyCatalogue Why = 5 // its catalogue had not come when the room ran out
-	WhyInvalid   Why = 6 // a lane, number or car that cannot be
+	WhyInvalid   Why = 5 // a lane, number or car that cannot be
+	WhyCatalogue Why = 6 // its catalogue does not exist: a finding of the caller, never of Car
 )
 
 // String returns the reason's name as it stands in the dead letter's header.
 func (w Why) String() string {
-	return name(int(w), "why", "stale", "merged gap", "crc conflict", "limit", "no catalogue", "invalid")
+	return name(int(w), "why", "stale", "merged gap", "crc conflict", "limit", "invalid", "no catalogue")
 }
 
 // Alarm is a condition that a person should know of.
@@ -114,18 +114,18 @@ type Alarm uint8
 
 // Alarms.
 const (
-	AlarmLineage   Alarm = 1 // EpochOpen of ID.Stream.Epoch does not continue a known open epoch: a new card or a clone
+	AlarmLineage   Alarm = 1 // EpochOpen of ID.Stream.Epoch does not continue the car's open epochs (see Car.Open): their lanes stand until they are abandoned
 	AlarmBelowBase Alarm = 2 // ID.Seq to Last never came, are below base and have no loss record
 	AlarmCRC       Alarm = 3 // ID came with another payload
 	AlarmRetention Alarm = 4 // ID has waited for half the retention
 	AlarmLimit     Alarm = 5 // a limit was reached; Last is the [Limit] as a number
-	AlarmCatalogue Alarm = 6 // ID waits for its catalogue for too long
+	AlarmFork      Alarm = 6 // EpochOpen of ID.Stream.Epoch and another one continue the same epoch: two cards of one image
 	AlarmControl   Alarm = 7 // the control record in ID contradicts its envelope or names itself
 )
 
 // String returns the alarm's name.
 func (a Alarm) String() string {
-	return name(int(a), "alarm", "lineage", "below base", "crc conflict", "retention", "limit", "catalogue", "control")
+	return name(int(a), "alarm", "lineage", "below base", "crc conflict", "retention", "limit", "fork", "control")
 }
 
 // Limit names one of [Limits].

@@ -73,6 +73,7 @@ func (r *reader) car(cfg Config) *Car {
 	for i := range c.alarmed {
 		c.alarmed[i] = alarmed>>i&1 != 0
 	}
+	c.inside = r.uint(1) != 0
 	r.epochs(c)
 	for n := r.count(9); n > 0; n-- {
 		c.tombs = append(c.tombs, r.epoch())
@@ -80,30 +81,41 @@ func (r *reader) car(cfg Config) *Car {
 	for n := min(r.count(8), maxLimit); n > 0 && r.bad == ""; n-- {
 		r.stream(c)
 	}
-	for n := r.count(3); n > 0 && r.bad == ""; n-- {
-		l, shard := wire.Lane(r.uint(uint64(wire.LaneFull))), uint16(r.uint(1<<16-1))
-		alarmed := r.offset()
-		if ln := c.laneFor(l, shard); ln != nil {
-			ln.alarmed = alarmed
-		}
-	}
 	c.restoring = c.resumeOffset >= 0
 	c.due = 0
 	return c
 }
 
 func (r *reader) epochs(c *Car) {
-	for n := min(r.count(12), maxLimit); n > 0 && r.bad == ""; n-- {
+	type link struct{ heir, parent uint64 }
+	var links []link
+	for n := min(r.count(13), maxLimit); n > 0 && r.bad == ""; n-- {
 		e := &epoch{id: r.epoch(), rank: len(c.epochs)}
-		f := r.flags(1<<4 - 1)
+		f := r.flags(1<<8 - 1)
 		e.opened, e.closed, e.seen, e.synced = f(stateOpened), f(stateClosed), f(stateSeen), f(stateSynced)
+		e.placed, e.inside, e.aside = f(statePlaced), f(stateInside), f(stateAside)
+		e.abandoned = f(stateAbandoned)
 		e.firstMS, e.lastMS = r.ms(), r.ms()
+		links = append(links, link{r.uint(maxLimit), r.uint(maxLimit)})
 		if c.byEpoch[e.id] != nil {
 			r.fail("an epoch stands twice")
 			return
 		}
 		c.epochs = append(c.epochs, e)
 		c.byEpoch[e.id] = e
+	}
+	at := func(i uint64) *epoch {
+		switch {
+		case i == 0:
+			return nil
+		case i > uint64(len(c.epochs)):
+			r.fail("an epoch names none")
+			return nil
+		}
+		return c.epochs[i-1]
+	}
+	for i, e := range c.epochs {
+		e.heir, e.parent = at(links[i].heir), at(links[i].parent)
 	}
 }
 
@@ -121,7 +133,7 @@ func (r *reader) stream(c *Car) {
 		r.fail("a stream stands twice")
 		return
 	}
-	f := r.flags(1<<6 - 1)
+	f := r.flags(1<<5 - 1)
 	x.ended, x.cut, x.forced, x.released = f(stateEnded), f(stateCut), f(stateForced), f(stateReleased)
 	x.floor, x.hi, x.base, x.end = r.uint(MaxSeq), r.uint(MaxSeq), r.uint(MaxSeq), r.uint(MaxSeq)
 	if x.floor > x.hi && x.floor > x.end {
@@ -129,9 +141,6 @@ func (r *reader) stream(c *Car) {
 	}
 	if f(stateRanges) {
 		r.ranges(c, x)
-	}
-	if f(stateRecent) {
-		r.recent(x)
 	}
 	if r.bad != "" {
 		return
@@ -208,20 +217,4 @@ func (r *reader) gaps() gaps {
 		at = last
 	}
 	return g
-}
-
-func (r *reader) recent(x *stream) {
-	x.recent = new(crcRing)
-	for i := range x.recent.seq {
-		d := r.uint(MaxSeq)
-		if d == 0 {
-			continue
-		}
-		seq := x.hi + 1 - d
-		if d > x.hi || seq%CRCWindow != uint64(i) {
-			r.fail("a checksum in the wrong place")
-			return
-		}
-		x.recent.seq[i], x.recent.crc[i] = seq, binary.LittleEndian.Uint32(r.bytes(4))
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand"
-	"slices"
 	"testing"
 	"time"
 
@@ -35,7 +34,6 @@ func TestRandomLogs(t *testing.T) {
 func simConfig(seed int64) Config {
 	cfg := Defaults()
 	cfg.AnchorWait = 500 * time.Millisecond
-	cfg.CatalogueAlarm = time.Second
 	w := [...]time.Duration{None, 10 * time.Millisecond, 100 * time.Millisecond, 3 * time.Second, time.Minute, 0}
 	for _, l := range wire.Lanes {
 		cfg.Windows[l] = w[seed%int64(len(w))]
@@ -49,24 +47,17 @@ func simConfig(seed int64) Config {
 // simRun feeds a log to a sequencer, as an owner at the head of the partition
 // would see it, with what happens between the records decided by a seed.
 type simRun struct {
-	s         *simCar
-	cfg       Config
-	r         *rand.Rand // decides when the broker's clock is taken
-	take      *rand.Rand // decides takeovers; nil: none
-	allKnown  bool       // all catalogues are known from the start
-	knowAfter int        // index in the log after which the second catalogue is known
-	known     []wire.CatalogueHash
-	c         *Car
-	out       Out
-	err       string
+	s    *simCar
+	cfg  Config
+	r    *rand.Rand // decides when time moves between records; nil: never
+	take *rand.Rand // decides takeovers; nil: none
+	c    *Car
+	out  Out
+	err  string
 }
 
 func (r *simRun) run() string {
 	r.c = NewCar(simCarName, r.cfg)
-	r.know(simCatalogues[0])
-	if r.allKnown {
-		r.know(simCatalogues[1])
-	}
 	for i := range r.s.log {
 		in := &r.s.log[i]
 		if i > 0 && r.r != nil && r.r.Intn(3) == 0 {
@@ -74,9 +65,10 @@ func (r *simRun) run() string {
 				r.c.Advance(r.s.log[i-1].AppendMS+r.r.Int63n(d+1), &r.out)
 			}
 		}
-		r.c.Apply(in, &r.out)
-		if i == r.knowAfter {
-			r.know(simCatalogues[1])
+		if in.abandon != (wire.Epoch{}) {
+			r.c.Abandon(in.Offset, in.AppendMS, in.abandon, &r.out)
+		} else {
+			r.c.Apply(&in.Input, &r.out)
 		}
 		if r.take != nil && r.take.Intn(25) == 0 {
 			r.takeOver(i)
@@ -85,19 +77,11 @@ func (r *simRun) run() string {
 			}
 		}
 	}
-	r.know(simCatalogues[1])
 	last := r.s.log[len(r.s.log)-1].AppendMS
 	for _, d := range []int64{500, 5000, 100_000, 500_000} {
 		r.c.Advance(last+d, &r.out)
 	}
 	return ""
-}
-
-func (r *simRun) know(h wire.CatalogueHash) {
-	if !slices.Contains(r.known, h) {
-		r.known = append(r.known, h)
-	}
-	r.c.KnowCatalogue(h, &r.out)
 }
 
 // takeOver replaces the car by one restored from its state and the log.
@@ -124,16 +108,16 @@ func (r *simRun) takeOver(i int) {
 		from = max(0, from-int64(r.take.Intn(60)))
 	}
 	n := len(r.out.Decisions)
-	for _, h := range r.known {
-		c.KnowCatalogue(h, &r.out)
-	}
 	for j := range r.s.log[:i+1] {
-		if in := &r.s.log[j]; in.Offset >= from && in.Offset < c.NextOffset() {
-			if r.take.Intn(2) == 0 {
-				c.Rebuild(in)
-			} else {
-				c.Apply(in, &r.out)
-			}
+		in := &r.s.log[j]
+		switch {
+		case in.Offset < from || in.Offset >= c.NextOffset():
+		case in.abandon != (wire.Epoch{}):
+			c.Abandon(in.Offset, in.AppendMS, in.abandon, &r.out)
+		case r.take.Intn(2) == 0:
+			c.Rebuild(&in.Input)
+		default:
+			c.Apply(&in.Input, &r.out)
 		}
 	}
 	if len(r.out.Decisions) != n {
@@ -148,8 +132,7 @@ func (r *simRun) takeOver(i int) {
 func checkSeed(seed int64) string {
 	s := simulate(seed, seed%5 == 4)
 	cfg := simConfig(seed)
-	know := rand.New(rand.NewSource(seed)).Intn(len(s.log))
-	live := &simRun{s: s, cfg: cfg, r: rand.New(rand.NewSource(seed)), knowAfter: know}
+	live := &simRun{s: s, cfg: cfg, r: rand.New(rand.NewSource(seed))}
 	if msg := live.run(); msg != "" {
 		return msg
 	}
@@ -160,48 +143,25 @@ func checkSeed(seed int64) string {
 	if msg := v.checkEnd(live.c); msg != "" {
 		return msg
 	}
-	over := &simRun{s: s, cfg: cfg, r: rand.New(rand.NewSource(seed)), knowAfter: know, take: rand.New(rand.NewSource(seed + 1))}
+	over := &simRun{s: s, cfg: cfg, r: rand.New(rand.NewSource(seed)), take: rand.New(rand.NewSource(seed + 1))}
 	if msg := over.run(); msg != "" {
 		return msg
 	}
-	if msg := same(live.out.Decisions, over.out.Decisions, nil); msg != "" {
+	if msg := same(live.out.Decisions, over.out.Decisions); msg != "" {
 		return "takeover: " + msg
 	}
-	// A replay knows all catalogues and never sees the partition's end.
-	all := &simRun{s: s, cfg: cfg, r: rand.New(rand.NewSource(seed)), knowAfter: -1, allKnown: true}
-	if msg := all.run(); msg != "" {
-		return msg
-	}
-	replay := &simRun{s: s, cfg: cfg, knowAfter: -1, allKnown: true}
+	replay := &simRun{s: s, cfg: cfg}
 	if msg := replay.run(); msg != "" {
 		return msg
 	}
-	if msg := same(all.out.Decisions, replay.out.Decisions, nil); msg != "" {
+	if msg := same(live.out.Decisions, replay.out.Decisions); msg != "" {
 		return "replay: " + msg
-	}
-	// When a catalogue came decides when batches leave, not where and in what order.
-	for _, l := range wire.Lanes {
-		for _, k := range []Kind{KindRelease, KindLate, KindPulled, KindGap} {
-			only := func(d Decision) bool { return d.Kind == k && d.ID.Stream.Lane == l }
-			if k == KindLate || k == KindPulled {
-				continue
-			}
-			if msg := same(live.out.Decisions, replay.out.Decisions, only); msg != "" {
-				return fmt.Sprintf("replay, %v %v: %s", l, k, msg)
-			}
-		}
 	}
 	return ""
 }
 
 // same compares two runs of decisions.
-func same(a, b []Decision, only func(Decision) bool) string {
-	if only != nil {
-		drop := func(ds []Decision) []Decision {
-			return slices.DeleteFunc(slices.Clone(ds), func(d Decision) bool { return !only(d) })
-		}
-		a, b = drop(a), drop(b)
-	}
+func same(a, b []Decision) string {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
 			near := func(ds []Decision) (s string) {

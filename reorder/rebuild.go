@@ -25,17 +25,17 @@ func (c *Car) Rebuild(in *Input) {
 	if _, ok := x.entries[h.Seq]; ok {
 		return
 	}
-	e := entry{offset: in.Offset, appendMS: c.rebuildMS, catalogue: h.Catalogue, crc: h.PayloadCRC}
+	e := entry{offset: in.Offset, appendMS: c.rebuildMS, crc: h.PayloadCRC, flags: flagsFor(in)}
 	for kind := range outs {
 		if x.wait[kind].Contains(h.Seq) {
 			e.flags |= flagOf(kind)
 		}
 	}
-	if e.flags != 0 {
+	if e.flags&flagsKeep != 0 {
 		c.keep(x, h.Seq, e)
 	}
 	if k, _ := x.classify(h.Seq); k == unknown && !x.complete() && !(x.ended && h.Seq > x.end) {
-		c.hold(x, h.Seq, e, !in.Send.Pulled)
+		c.hold(x, h.Seq, e)
 	}
 }
 

@@ -176,7 +176,8 @@ func (c *Car) rearm() {
 	}{
 		{LimitEpochs, len(c.epochs), l.Epochs},
 		{LimitStreams, c.streamCount, l.Streams},
-		{LimitHeld, c.entryCount, l.Held},
+		{LimitTombstones, len(c.tombs), l.Tombstones},
+		{LimitHeld, c.entryCount, l.Held / 2},
 		{LimitGapRanges, c.gapCount, l.GapRanges},
 		{LimitOtherRanges, c.otherCount, l.OtherRanges},
 	} {
@@ -192,7 +193,7 @@ func (c *Car) makeRoom(x *stream, out *Out) {
 		c.alarmLimit(LimitHeldRanges, out)
 		c.expire(x, out)
 	}
-	if c.entryCount < c.cfg.Limits.Held {
+	if c.entryCount < c.cfg.Limits.Held/2 {
 		return
 	}
 	c.alarmLimit(LimitHeld, out)
@@ -200,34 +201,23 @@ func (c *Car) makeRoom(x *stream, out *Out) {
 	}
 }
 
-// shed frees at least one entry: it skips the hole of the batch that is held
-// longest, or, when none is held, gives up the oldest batch at the gate.
+// shed skips the hole of the batch that is held longest; when none is held, it
+// opens the gate. It reports whether something has changed.
 func (c *Car) shed(out *Out) bool {
-	var best *stream
-	var lowest int64
 	for _, o := range c.order[c.orderAt:] {
 		if o.x == nil {
 			continue
 		}
 		if e, ok := o.x.entries[o.seq]; ok && e.offset == o.offset && e.flags&flagHeld != 0 {
-			best, lowest = o.x, o.offset
-			break
+			c.expire(o.x, out)
+			return true
 		}
 	}
 	n := c.entryCount
-	if best != nil {
-		before := best.floor
-		c.expire(best, out)
-		return c.entryCount < n || best.floor > before || lowest < 0
+	for _, e := range c.epochs {
+		if e.seen {
+			c.sync(e, out)
+		}
 	}
-	o, e, ok := c.first()
-	if !ok {
-		return false
-	}
-	if !o.x.epoch.synced {
-		c.sync(o.x.epoch, out)
-		return true
-	}
-	c.refuse(o, e, out)
 	return c.entryCount < n
 }

@@ -39,7 +39,8 @@ type simCar struct {
 	idleBase uint64
 	anchorAt int64
 
-	log     []Input
+	log     []simRecord
+	old     []wire.Epoch // of cards that were replaced
 	truth   map[wire.ID]*simBatch
 	epochs  []wire.Epoch // true order
 	stopped bool
@@ -56,6 +57,12 @@ type simBatch struct {
 	gone     bool // on a card that was replaced
 	logged   bool
 	pulled   bool // a pulled copy is in the log
+}
+
+// simRecord is a batch, or an operator's record.
+type simRecord struct {
+	Input
+	abandon wire.Epoch // an operator abandons this epoch; zero: a batch
 }
 
 type simChunk struct {
@@ -88,7 +95,7 @@ func (q *simEvents) Pop() any {
 
 const simCarName = "car-7"
 
-var simCatalogues = []wire.CatalogueHash{{1}, {2}}
+var simCatalogue = wire.CatalogueHash{1}
 
 func (s *simCar) p(x float64) bool { return s.r.Float64() < x }
 func (s *simCar) after(d int64, f func()) {
@@ -112,12 +119,20 @@ func simulate(seed int64, reflash bool) *simCar {
 	tick = func() { s.tick(); s.after(40, tick) }
 	tick()
 	s.after(end-s.now, func() { s.faults = false })
+	s.after(end-s.now+12000, s.abandon)
 	for stop := end + 25000; len(s.q) > 0 && s.q[0].at <= stop; {
 		e := heap.Pop(&s.q).(simEvent)
 		s.now = e.at
 		e.f()
 	}
 	return s
+}
+
+// abandon lets an operator give up the epochs of replaced cards.
+func (s *simCar) abandon() {
+	for _, e := range s.old {
+		s.log = append(s.log, simRecord{Input: Input{Offset: int64(len(s.log)) * 3, AppendMS: s.now}, abandon: e})
+	}
 }
 
 func (s *simCar) boot() {
@@ -200,10 +215,7 @@ func (s *simCar) seal(b *simBatch, l wire.Lane) *simBatch {
 	s.next[l]++
 	s.truth[b.id] = b
 	if l != wire.LaneCritical || b.controls == nil && s.p(0.5) {
-		b.columns = simCatalogues[0]
-		if s.p(0.05) {
-			b.columns = simCatalogues[1]
-		}
+		b.columns = simCatalogue
 	}
 	if l == wire.LaneLive {
 		s.live = append(s.live, b)
@@ -374,6 +386,8 @@ func (s *simCar) crash() {
 		for _, b := range s.truth {
 			b.gone = b.gone || !b.logged
 		}
+		s.old = append(s.old, s.lineage...)
+		s.after(s.r.Int63n(6000), s.abandon)
 		s.chunks, s.unlinked, s.lineage, s.cursor = nil, nil, nil, map[wire.ID]bool{}
 		s.epoch.Counter = 0
 	}
@@ -422,13 +436,18 @@ func (s *simCar) send(b *simBatch) {
 }
 
 func (s *simCar) arrive(b *simBatch, h wire.Send) {
-	s.log = append(s.log, Input{
+	samples := uint32(1)
+	if b.controls != nil && b.columns == (wire.CatalogueHash{}) {
+		samples = 0
+	}
+	s.log = append(s.log, simRecord{Input: Input{
 		Offset: int64(len(s.log)) * 3, AppendMS: s.now, Send: h, Controls: b.controls,
 		Header: wire.Header{
-			Stream: b.id.Stream, Seq: b.id.Seq, Catalogue: b.columns, Control: b.controls != nil,
+			Samples: samples,
+			Stream:  b.id.Stream, Seq: b.id.Seq, Catalogue: b.columns, Control: b.controls != nil,
 			PayloadCRC: uint32(b.id.Seq*2654435761) ^ uint32(b.id.Stream.Epoch.Nonce) ^ uint32(b.id.Stream.Lane)<<7,
 		},
-	})
+	}})
 	b.logged = true
 	b.gone = false
 	b.pulled = b.pulled || h.Pulled

@@ -27,6 +27,10 @@ const (
 	stateClosed
 	stateSeen
 	stateSynced
+	statePlaced
+	stateInside
+	stateAside
+	stateAbandoned
 )
 
 const (
@@ -35,7 +39,6 @@ const (
 	stateForced
 	stateReleased
 	stateRanges // some of the range sets are not empty
-	stateRecent
 )
 
 // AppendState appends the state to dst: a version byte, the car, the offsets and
@@ -62,11 +65,14 @@ func (c *Car) AppendState(dst []byte) []byte {
 		}
 	}
 	w.uint(alarmed)
+	w.uint(bits(c.inside))
 	w.uint(uint64(len(c.epochs)))
 	for _, e := range c.epochs {
 		w.epoch(e.id)
-		w.uint(bits(e.opened, e.closed, e.seen, e.synced))
+		w.uint(bits(e.opened, e.closed, e.seen, e.synced, e.placed, e.inside, e.aside, e.abandoned))
 		w.num(e.firstMS, e.lastMS)
+		w.uint(place(e.heir))
+		w.uint(place(e.parent))
 	}
 	w.uint(uint64(len(c.tombs)))
 	for _, id := range c.tombs {
@@ -78,13 +84,15 @@ func (c *Car) AppendState(dst []byte) []byte {
 			w.stream(x)
 		}
 	}
-	w.uint(uint64(len(c.lanes)))
-	for _, ln := range c.lanes {
-		w.uint(uint64(ln.lane))
-		w.uint(uint64(ln.shard))
-		w.num(ln.alarmed)
-	}
 	return binary.LittleEndian.AppendUint32(w.b, crc32.Checksum(w.b[start:], castagnoli))
+}
+
+// place returns 1 + the rank of an epoch, 0 for none.
+func place(e *epoch) uint64 {
+	if e == nil {
+		return 0
+	}
+	return uint64(e.rank) + 1
 }
 
 // bits packs flags, the first into the lowest bit.
@@ -147,7 +155,7 @@ func (w *writer) stream(x *stream) {
 	w.uint(uint64(x.id.Lane))
 	w.uint(uint64(x.id.Shard))
 	some := len(x.missing)+len(x.done)+len(x.pulled) > 0 || x.waiting()
-	w.uint(bits(x.ended, x.cut, x.forced, x.released, some, x.recent != nil))
+	w.uint(bits(x.ended, x.cut, x.forced, x.released, some))
 	w.uint(x.floor)
 	w.uint(x.hi)
 	w.uint(x.base)
@@ -160,29 +168,13 @@ func (w *writer) stream(x *stream) {
 			w.ranges(x.wait[kind])
 		}
 	}
-	if x.recent != nil {
-		w.recent(x)
-	}
-}
-
-// recent appends the ring by slot: the distance of each number below hi, plus
-// one, and its CRC; 0 for an empty slot.
-func (w *writer) recent(x *stream) {
-	for i, seq := range x.recent.seq {
-		if seq == 0 {
-			w.uint(0)
-			continue
-		}
-		w.uint(x.hi - seq + 1)
-		w.b = binary.LittleEndian.AppendUint32(w.b, x.recent.crc[i])
-	}
 }
 
 // ParseCar restores a car from the bytes of [Car.AppendState], with a
 // configuration that may differ from the one it was written under. The records
-// from LowestNeeded up to NextOffset are then given to [Car.Rebuild], and the
-// catalogues to [Car.KnowCatalogue]. It returns an error that wraps [ErrState]
-// for bytes that are not a state, and keeps none of them.
+// from LowestNeeded up to NextOffset are then given to [Car.Rebuild]. It returns an
+// error that wraps [ErrState] for bytes that are not a state, and keeps none of
+// them.
 func ParseCar(cfg Config, state []byte) (*Car, error) {
 	if len(state) < 5 || len(state) > MaxStateBytes {
 		return nil, fmt.Errorf("%w: %d bytes (want 5 to %d)", ErrState, len(state), MaxStateBytes)

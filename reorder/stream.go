@@ -8,16 +8,17 @@ import (
 
 // Flags of an entry: why it is kept.
 const (
-	flagHeld     = 1 << iota // waits behind a hole or an older epoch: undecided
-	flagMain                 // released, waits at the gate
-	flagLate                 // late, waits at the gate
-	flagPulled               // pulled, waits at the gate
-	flagUnpulled             // its first copy was not pulled: it opens a hole
+	flagHeld    = 1 << iota // waits behind a hole or an older epoch: undecided
+	flagMain                // released, waits at the gate
+	flagLate                // late, waits at the gate
+	flagPulled              // pulled, waits at the gate
+	flagOpens               // it opens a hole: neither pulled nor control only
+	flagColumns             // it has columns: the gate holds it in critical too
 
 	flagsKeep = flagHeld | flagMain | flagLate | flagPulled
 )
 
-// The three outputs that pass the gate, as indexes of stream.wait.
+// The three outputs, as indexes of stream.wait.
 const (
 	outMain = iota
 	outLate
@@ -27,16 +28,15 @@ const (
 
 // entry is a batch that the input topic keeps for us.
 type entry struct {
-	offset    int64
-	appendMS  int64 // LogAppendTime, never below that of an earlier record
-	catalogue wire.CatalogueHash
-	crc       uint32
-	flags     uint8
+	offset   int64
+	appendMS int64 // LogAppendTime, never below that of an earlier record
+	crc      uint32
+	flags    uint8
 }
 
 // crcRing keeps the payload CRC of the latest delivered numbers.
 type crcRing struct {
-	seq [CRCWindow]uint64 // 0: empty
+	seq [CRCWindow]uint64 // by the number's remainder; 0: empty
 	crc [CRCWindow]uint32
 }
 
@@ -69,11 +69,11 @@ type stream struct {
 	held    wire.Ranges       // numbers of the entries with flagHeld; all above the floor
 	wait    [outs]wire.Ranges // numbers decided but still at the gate
 	entries map[uint64]entry
-	// unpulled lists the held entries that open a hole, in offset order; those
-	// before unpulledAt, or no longer held, are spent.
-	unpulled   []seqAt
-	unpulledAt int
-	recent     *crcRing // nil until something is delivered, and again once closed
+	// opening lists the held entries that open a hole, in offset order; those
+	// before openingAt, or no longer held, are spent.
+	opening   []seqAt
+	openingAt int
+	recent    *crcRing // nil until something is delivered, and again once closed
 }
 
 // complete reports whether nothing more is waited for.
@@ -146,30 +146,30 @@ func findRange(rs wire.Ranges, seq uint64) int {
 }
 
 // oldest returns the LogAppendTime at which the stream's hole opened: the
-// earliest among its held entries that were not pulled.
+// earliest among its held entries that open one.
 func (x *stream) oldest() (int64, bool) {
-	for ; x.unpulledAt < len(x.unpulled); x.unpulledAt++ {
-		q := x.unpulled[x.unpulledAt]
+	for ; x.openingAt < len(x.opening); x.openingAt++ {
+		q := x.opening[x.openingAt]
 		if e, ok := x.entries[q.seq]; ok && e.offset == q.offset && e.flags&flagHeld != 0 {
 			return e.appendMS, true
 		}
 	}
-	x.unpulled, x.unpulledAt = x.unpulled[:0], 0
+	x.opening, x.openingAt = x.opening[:0], 0
 	return 0, false
 }
 
-// pushUnpulled notes that a held entry opens a hole.
-func (x *stream) pushUnpulled(seq uint64, offset int64) {
-	if len(x.unpulled) >= 2*len(x.entries)+64 {
-		keep := x.unpulled[:0]
-		for _, q := range x.unpulled[x.unpulledAt:] {
+// pushOpening notes that a held entry opens a hole.
+func (x *stream) pushOpening(seq uint64, offset int64) {
+	if len(x.opening) >= 2*len(x.entries)+64 {
+		keep := x.opening[:0]
+		for _, q := range x.opening[x.openingAt:] {
 			if e, ok := x.entries[q.seq]; ok && e.offset == q.offset && e.flags&flagHeld != 0 {
 				keep = append(keep, q)
 			}
 		}
-		x.unpulled, x.unpulledAt = keep, 0
+		x.opening, x.openingAt = keep, 0
 	}
-	x.unpulled = append(x.unpulled, seqAt{seq, offset})
+	x.opening = append(x.opening, seqAt{seq, offset})
 }
 
 // remember keeps the CRC of a delivered number.

@@ -43,9 +43,10 @@ const (
 )
 
 // Advance moves time to nowMS: windows run out, and the other limits of time
-// strike, in the order of their times. Time never goes back. At a partition's end
-// the caller takes the broker's clock, read before it asked for the end offset,
-// less a slack above the delay from append to visibility (rule 20).
+// strike, in the order of their times. Time never goes back. The caller takes it
+// from the log only, from records of other cars or made for the purpose: nowMS is
+// never above the LogAppendTime of a record of this car that is still to come
+// (rule 20).
 func (c *Car) Advance(nowMS int64, out *Out) {
 	nowMS = min(nowMS, maxMS)
 	if nowMS <= c.now {
@@ -58,14 +59,13 @@ func (c *Car) Advance(nowMS int64, out *Out) {
 	c.restored(out)
 	c.now = nowMS
 	for {
-		ev := c.nextEvent()
+		ev := c.nextEvent(true)
 		if ev.at > nowMS {
 			c.due = ev.at
 			break
 		}
 		c.strike(ev, out)
 	}
-	c.alarmCatalogues(out)
 	c.rearm()
 }
 
@@ -89,7 +89,8 @@ func (c *Car) strike(ev event, out *Out) {
 }
 
 // nextEvent returns the earliest event; its time is never when there is none.
-func (c *Car) nextEvent() event {
+// Forgetting decides nothing and may be left out.
+func (c *Car) nextEvent(forget bool) event {
 	ev := event{at: never}
 	take := func(n event) {
 		if n.at < ev.at {
@@ -121,7 +122,7 @@ func (c *Car) nextEvent() event {
 			take(event{at: e.appendMS + millis(c.cfg.Retention), kind: eventGone})
 		}
 	}
-	if c.cfg.Forget > 0 {
+	if forget && c.cfg.Forget > 0 {
 		for _, e := range c.epochs {
 			if t := e.lastMS + millis(c.cfg.Forget); t < ev.at && e.forgettable() {
 				take(event{at: t, kind: eventForget, e: e})
@@ -131,9 +132,15 @@ func (c *Car) nextEvent() event {
 	return ev
 }
 
-// NextDeadline returns the next time in ms at which Advance will do something,
-// and false when only a record can. It may name a time too early, never too late.
-func (c *Car) NextDeadline() (ms int64, ok bool) { return c.due, c.due != never }
+// NextDeadline returns the next time in ms at which Advance will decide something,
+// and false when only a record can.
+func (c *Car) NextDeadline() (ms int64, ok bool) {
+	if c.due == never || c.restoring {
+		return 0, false
+	}
+	ev := c.nextEvent(false)
+	return ev.at, ev.at != never
+}
 
 // gone settles a batch that the input topic has deleted, or is about to, before
 // its turn came (rule 15).
@@ -171,36 +178,6 @@ func (c *Car) Gone(logStart int64, out *Out) {
 			return
 		}
 		c.gone(o, e, out)
-	}
-}
-
-// alarmCatalogues reports the lanes whose gate has been shut for too long, once
-// for each batch at the head.
-func (c *Car) alarmCatalogues(out *Out) {
-	if c.cfg.CatalogueAlarm <= 0 || c.entryCount == 0 {
-		return
-	}
-	wait := millis(c.cfg.CatalogueAlarm)
-	for _, ln := range c.lanes {
-		if ln.waiting == 0 {
-			continue
-		}
-		for _, x := range ln.streams {
-			if len(x.wait[outMain]) == 0 {
-				continue
-			}
-			seq := x.wait[outMain][0].First
-			e := x.entries[seq]
-			switch t := e.appendMS + wait; {
-			case ln.alarmed == e.offset+1 || !x.epoch.synced || c.open(x, e.catalogue):
-			case t > c.now:
-				c.wake(t)
-			default:
-				out.add(KindAlarm, x, seq).Alarm = AlarmCatalogue
-				ln.alarmed = e.offset + 1
-			}
-			break
-		}
 	}
 }
 

@@ -35,14 +35,21 @@ func TestAppendSyncReadSettle(t *testing.T) {
 	if _, err := r.sp.Read(ids[3], nil); !errors.Is(err, spool.ErrGone) {
 		t.Errorf("read of a settled batch: %v", err)
 	}
-	r.sp.Settle(ids[0].Stream, wire.Ranges{{First: 1, Last: 1 << 60}})
-	if got := r.sp.Base(ids[0].Stream); got != 41 {
-		t.Errorf("base %d, want 41", got)
+	r.sp.Settle(ids[0].Stream, wire.Ranges{{First: 1, Last: 1 << 40}})
+	if got := r.sp.Base(ids[0].Stream); got != 11 {
+		t.Errorf("an ack of numbers that don't exist moved base to %d", got)
 	}
 	r.put(wire.LaneFull, 99, 100, 0)
 	r.sync()
+	r.sp.Settle(ids[0].Stream, wire.Ranges{{First: 1, Last: 41}})
 	if got := data(r.sp, wire.LaneFull); sprint(got) != "[41]" {
-		t.Errorf("an ack of numbers never sent settled them: %v", got)
+		t.Errorf("an ack of a number never handed out settled it: %v", got)
+	}
+	if got := r.sp.Base(ids[0].Stream); got != 41 {
+		t.Errorf("base %d, want 41", got)
+	}
+	if got := r.sp.Stats().Bogus; got != 2 {
+		t.Errorf("bogus %d, want 2", got)
 	}
 	r.close()
 	if _, err := r.sp.Append(wire.Body{Lane: wire.LaneFull, Payload: []byte{1}}); !errors.Is(err, spool.ErrClosed) {

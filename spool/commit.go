@@ -205,8 +205,9 @@ func outOfSpace(err error) bool {
 }
 
 // failed notes that the disk did not take a commit and says when to try again. A
-// full disk is answered by giving the reserve up and dropping the oldest chunk.
-func (s *Spool) failed(err error, now time.Time) {
+// full disk is answered by dropping the oldest chunk; relieved says that this freed
+// something.
+func (s *Spool) failed(err error, now time.Time) (relieved bool) {
 	t := &s.trouble
 	if t.err == nil {
 		t.since, t.wait = now, retryMin
@@ -217,16 +218,14 @@ func (s *Spool) failed(err error, now time.Time) {
 	t.err = err
 	t.retry = now.Add(t.wait)
 	if outOfSpace(err) && s.relieve() {
-		t.retry = now
-		if t.wait > retryMin { // it has been tried at once before: don't spin
-			t.retry = now.Add(retryMin)
-		}
+		t.wait, t.retry, relieved = retryMin, now, true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count.Failures++
 	s.count.Degraded = true
 	s.count.LastError = err.Error()
+	return relieved
 }
 
 // recovered notes that the disk takes commits again.

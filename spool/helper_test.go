@@ -273,4 +273,17 @@ var errInjected = errors.New("injected")
 
 var _ io.Reader = randReader{}
 
-func sprint(v any) string { return fmt.Sprint(v) }
+func sprint(v ...any) string { return fmt.Sprint(v...) }
+
+// stopAfter is a fault that fails every change of the disk from the n-th on.
+func stopAfter(n int) func(spooltest.Op) error {
+	return func(op spooltest.Op) error {
+		if op.Kind == "read" || op.Kind == "readat" || op.Kind == "open" {
+			return nil
+		}
+		if n--; n < 0 {
+			return errInjected
+		}
+		return nil
+	}
+}

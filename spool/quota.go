@@ -180,20 +180,27 @@ func (s *Spool) keepReserve() {
 	s.reserved = true
 }
 
-// relieve answers a full disk: the reserve goes, then the oldest chunk. It
-// reports whether there is more room than before.
+// relieve answers a full disk: the reserve is given up for the loss record, the
+// oldest chunk goes, and further ones until the reserve is back. It reports whether
+// there is more room than before.
 func (s *Spool) relieve() bool {
-	freed := s.reserved
-	if s.reserved {
-		if err := s.disk.RemoveAll(s.reservePath()); err != nil {
-			s.log.Warn("reserve not released", "err", err)
-			freed = false
-		}
-		s.reserved = false
-	}
 	now := time.Now()
 	if err := s.trim(now); err != nil {
 		s.log.Warn("trim failed", "err", err)
 	}
-	return s.dropOldest(now) || freed
+	had := s.reserved
+	if s.reserved {
+		if err := s.disk.RemoveAll(s.reservePath()); err != nil {
+			s.log.Warn("reserve not released", "err", err)
+			return false
+		}
+		s.reserved = false
+	}
+	for s.dropOldest(now) {
+		if s.keepReserve(); s.reserved {
+			return true
+		}
+		had = true
+	}
+	return had
 }

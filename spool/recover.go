@@ -365,7 +365,7 @@ func (s *Spool) readControls() {
 				continue
 			}
 			id := wire.ID{Stream: st.id, Seq: e.seq}
-			sealed, err := s.Read(id, buf[:0])
+			sealed, err := s.readDurable(id, buf[:0])
 			if err != nil {
 				s.log.Warn("control record not readable", "batch", id.String(), "err", err)
 				continue

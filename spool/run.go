@@ -138,9 +138,8 @@ func (s *Spool) flush() error {
 		queued, _ := l.load()
 		s.makeRoom(int64(queued), now)
 		err := s.commit(l)
-		if err != nil {
-			s.failed(err, now)
-			err = s.commit(l) // a full disk may have room now
+		for err != nil && s.failed(err, now) {
+			err = s.commit(l)
 		}
 		if err != nil {
 			left, _ := l.load()

@@ -219,6 +219,11 @@ func (s *Spool) Read(id wire.ID, dst []byte) ([]byte, error) {
 		s.live.expireNow(s.cfg.Clock.BootNS())
 		return s.live.read(id.Seq, dst)
 	}
+	return s.readDurable(id, dst)
+}
+
+// readDurable is Read for the critical and the full lane.
+func (s *Spool) readDurable(id wire.ID, dst []byte) ([]byte, error) {
 	s.mu.Lock()
 	e, path, ok := s.place(id)
 	if o := s.opens[id]; ok && o != nil && o.sealed != nil {
@@ -314,19 +319,26 @@ func (s *Spool) Base(id wire.Stream) uint64 {
 	return queued
 }
 
-// Sync returns when everything appended before is durable. ErrNotDurable says
+// Sync returns when everything appended before is durable, and the loss records of
+// everything refused or found damaged before. ErrNotDurable says
 // that some of it was dropped because the disk could not be written.
 func (s *Spool) Sync(ctx context.Context) error {
 	var want [2]uint64
 	var drops [2]uint64
+	wishes := false
 	for i, l := range s.lanes() {
 		want[i], drops[i] = l.progress()
 	}
 	for {
 		s.mu.Lock()
 		changed, stopping := s.changed, s.stopping
+		wishes = wishes || len(s.wanted) > 0
+		done := len(s.wanted) == 0
 		s.mu.Unlock()
-		done := true
+		if done && wishes { // their records are in the critical lane by now
+			wishes = false
+			want[0], drops[0] = s.crit.progress()
+		}
 		for i, l := range s.lanes() {
 			done = done && l.queuedFrom() >= want[i]
 		}

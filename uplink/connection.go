@@ -37,7 +37,7 @@ type connection struct {
 
 // sent is one message on its way.
 type sent struct {
-	f           *flight // nil: a catalogue part or an answer, never proven by itself
+	f           *flight // nil: a catalogue part or an answer, proven only by what follows
 	bytes       int64
 	sentNS      int64
 	delivered   int64 // of the connection, when this was sent
@@ -122,9 +122,10 @@ func (c *connection) prove(now, stamp, held int64) []sent {
 	return done
 }
 
-// dropUnprovable forgets parts and answers at the head that nothing will prove.
+// dropUnprovable forgets parts and answers at the head that no later batch has
+// proven: after a second more than the link takes for them they have arrived.
 func (c *connection) dropUnprovable(now int64) {
-	for len(c.fifo) > 0 && c.fifo[0].f == nil && now-c.fifo[0].sentNS > unprovableNS {
+	for len(c.fifo) > 0 && c.fifo[0].f == nil && now-c.fifo[0].sentNS > unprovableNS+c.est.drain(c.inFlight) {
 		c.inFlight -= c.fifo[0].bytes
 		c.fifo = c.fifo[1:]
 	}

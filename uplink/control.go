@@ -4,14 +4,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"telemetry/wire"
 )
 
 const (
-	maxCommands  = 64  // commands remembered, answered ones included
-	maxOutbox    = 512 // catalogue parts and answers waiting for a link
+	maxCommands  = 64 // commands remembered, answered ones included
+	maxAnswers   = 64 // answers waiting for their link
+	maxTransfers = 8  // catalogues whose place is remembered
 	answerHoldNS = 1000 * ms
 )
 
@@ -25,27 +27,68 @@ type Verb interface {
 // ErrPending is what a [Verb] returns when the answer comes later.
 var ErrPending = errors.New("uplink: answer comes later")
 
-// control holds the commands under way and what waits to be sent for them.
+// ErrExpired says that a command's time ran out before it was done.
+var ErrExpired = errors.New("expired before it was done")
+
+// ErrNoCatalogue says that the car doesn't hold a catalogue.
+var ErrNoCatalogue = errors.New("no such catalogue here")
+
+// ErrUnknownVerb says that the car doesn't know a command.
+var ErrUnknownVerb = errors.New("unknown verb")
+
+// CodeKey is where an answer that is not OK says why, for machines.
+const CodeKey = "code"
+
+// code is an error as the value of [CodeKey]: "expired", "no-catalogue",
+// "unknown-verb", "busy" or "failed".
+func code(err error) string {
+	switch {
+	case errors.Is(err, ErrExpired):
+		return "expired"
+	case errors.Is(err, ErrNoCatalogue):
+		return "no-catalogue"
+	case errors.Is(err, ErrUnknownVerb):
+		return "unknown-verb"
+	case errors.Is(err, ErrBusy):
+		return "busy"
+	}
+	return "failed"
+}
+
+// control holds the commands under way and what waits to be sent for them. Parts
+// and answers leave over the connection that the command came by: behind another
+// one may be another instance, which asked for nothing.
 type control struct {
-	verbs    map[string]Verb
-	commands []*command // oldest first
-	outbox   []outItem
+	verbs     map[string]Verb
+	commands  []*command // oldest first
+	transfers []*transfer
+	answers   []answerOut
 }
 
 type command struct {
 	id         uint64
+	c          *connection // it came by
 	deadlineNS int64
-	parts      int // still to be sent
-	data       map[string]string
 	answer     *wire.Answer // nil while under way
 	answeredNS int64
 }
 
-// outItem is one message on its way to a link: a catalogue part or an answer.
-type outItem struct {
-	topic   string
+// answerOut is one answer on its way to a connection.
+type answerOut struct {
+	c       *connection
 	payload []byte
-	cmd     *command // whose part it is; nil: an answer
+}
+
+// transfer is one catalogue on its way. When a link ends or a command expires
+// its place is remembered: the next command for it goes on from there, round to
+// the start again, so that a big catalogue gets through links that don't last.
+type transfer struct {
+	hash  wire.CatalogueHash
+	next  int      // part to send next
+	cmd   *command // nil = nobody waits for it
+	parts [][]byte // messages; nil while nobody waits
+	left  int      // to be sent for cmd
+	bytes int      // canonical
 }
 
 func (c *control) init(e *Engine) {
@@ -56,24 +99,27 @@ func (c *control) init(e *Engine) {
 	c.verbs["pull"] = pullVerb{e}
 }
 
-// command takes one command from the receiver. It may come over several links
-// and more than once: the second time only a lost answer is repeated.
-func (e *Engine) command(cmd *wire.Command) {
+// command takes one command that came by from. It may come more than once: the
+// second time only a lost answer is repeated.
+func (e *Engine) command(from *connection, cmd *wire.Command) {
+	if from == nil {
+		return // its connection is gone, and with it the way to answer
+	}
 	ctl := &e.ctl
 	for _, c := range ctl.commands {
 		if c.id != cmd.ID {
 			continue
 		}
 		if c.answer != nil && e.now-c.answeredNS >= answerHoldNS {
-			c.answeredNS = e.now
-			e.post(topicAnswer(e.cfg.Car), wire.AppendAnswer(nil, c.answer), nil)
+			c.c, c.answeredNS = from, e.now
+			e.post(c)
 		}
 		return
 	}
 	e.totals.Commands++
-	c := &command{id: cmd.ID, deadlineNS: e.now + int64(cmd.ExpiresMS)*ms}
+	c := &command{id: cmd.ID, c: from, deadlineNS: e.now + int64(cmd.ExpiresMS)*ms}
 	if !ctl.remember(c) {
-		e.post(topicAnswer(e.cfg.Car), wire.AppendAnswer(nil, &wire.Answer{ID: cmd.ID, Error: fmt.Sprintf("busy: %d commands are under way", maxCommands)}), nil)
+		e.answer(c, nil, fmt.Errorf("%w: %d commands", ErrBusy, maxCommands))
 		return
 	}
 	data, err := e.do(c, cmd)
@@ -83,31 +129,28 @@ func (e *Engine) command(cmd *wire.Command) {
 }
 
 // remember keeps c; the oldest answered command makes room.
-func (ctl *control) remember(c *command) bool {
-	if len(ctl.commands) >= maxCommands {
-		i := 0
-		for i < len(ctl.commands) && ctl.commands[i].answer == nil {
-			i++
-		}
-		if i == len(ctl.commands) {
+func (c *control) remember(cmd *command) bool {
+	if len(c.commands) >= maxCommands {
+		i := slices.IndexFunc(c.commands, func(c *command) bool { return c.answer != nil })
+		if i < 0 {
 			return false
 		}
-		ctl.commands = append(ctl.commands[:i], ctl.commands[i+1:]...)
+		c.commands = slices.Delete(c.commands, i, i+1)
 	}
-	ctl.commands = append(ctl.commands, c)
+	c.commands = append(c.commands, cmd)
 	return true
 }
 
 func (e *Engine) do(c *command, cmd *wire.Command) (map[string]string, error) {
 	if cmd.ExpiresMS == 0 {
-		return nil, errors.New("expired: the command has no time left (expires_ms is 0)")
+		return nil, fmt.Errorf("%w: expires_ms is 0", ErrExpired)
 	}
 	if cmd.Verb == "catalogue" {
 		return e.sendCatalogue(c, cmd)
 	}
 	v, ok := e.ctl.verbs[cmd.Verb]
 	if !ok {
-		return nil, fmt.Errorf("unknown verb %q", cmd.Verb)
+		return nil, fmt.Errorf("%w %q", ErrUnknownVerb, cmd.Verb)
 	}
 	return v.Do(cmd)
 }
@@ -127,23 +170,22 @@ func (e *Engine) answer(c *command, data map[string]string, err error) {
 	a := &wire.Answer{ID: c.id, OK: err == nil, Data: data}
 	if err != nil {
 		a.Error = err.Error()
+		a.Data = map[string]string{CodeKey: code(err)}
 		e.totals.CommandErrors++
 	}
 	c.answer, c.answeredNS = a, e.now
-	e.post(topicAnswer(e.cfg.Car), wire.AppendAnswer(nil, a), nil)
+	e.post(c)
 }
 
-// post queues one message; an answer is dropped when the outbox is full: the
-// command's sender asks again.
-func (e *Engine) post(topic string, payload []byte, cmd *command) bool {
-	if len(e.ctl.outbox) >= maxOutbox {
-		return false
+// post queues c's answer; at the limit it is dropped: its sender asks again.
+func (e *Engine) post(c *command) {
+	if len(e.ctl.answers) < maxAnswers {
+		e.ctl.answers = append(e.ctl.answers, answerOut{c.c, wire.AppendAnswer(nil, c.answer)})
 	}
-	e.ctl.outbox = append(e.ctl.outbox, outItem{topic, payload, cmd})
-	return true
 }
 
-// sendCatalogue queues the parts of a catalogue; the answer follows the last.
+// sendCatalogue begins or takes over the transfer of a catalogue; the answer
+// follows the last part.
 func (e *Engine) sendCatalogue(c *command, cmd *wire.Command) (map[string]string, error) {
 	raw, err := hex.DecodeString(cmd.Args["hash"])
 	var h wire.CatalogueHash
@@ -151,44 +193,84 @@ func (e *Engine) sendCatalogue(c *command, cmd *wire.Command) (map[string]string
 		return nil, fmt.Errorf("argument hash is %q (want %d hexadecimal digits)", cmd.Args["hash"], 2*len(h))
 	}
 	copy(h[:], raw)
-	canonical, err := e.store.Catalogue(h)
-	if err != nil {
-		return nil, fmt.Errorf("catalogue %x: %w", h, err)
+	t := e.ctl.transfer(h)
+	if t == nil {
+		return nil, fmt.Errorf("%w: %d catalogues are on their way", ErrBusy, maxTransfers)
 	}
-	parts, err := wire.SplitCatalogue(canonical, e.cfg.PartBytes)
-	if err != nil {
-		return nil, fmt.Errorf("catalogue %x: %w", h, err)
+	if t.cmd != nil { // the newest command takes it over where it stands
+		t.cmd.answer = &wire.Answer{ID: t.cmd.id, Error: "a newer command took the transfer over"}
+		t.cmd, t.left = c, len(t.parts)
+		return nil, ErrPending
 	}
-	if len(e.ctl.outbox)+len(parts) > maxOutbox {
-		return nil, fmt.Errorf("%w: %d parts wait for a link", ErrBusy, len(e.ctl.outbox))
+	if err := e.load(t); err != nil {
+		return nil, err
 	}
-	for i := range parts {
-		e.post(topicCatalogue(e.cfg.Car), wire.AppendCataloguePart(nil, &parts[i]), c)
-	}
-	c.parts = len(parts)
-	c.data = map[string]string{"hash": hex.EncodeToString(h[:]), "parts": strconv.Itoa(len(parts)), "bytes": strconv.Itoa(len(canonical))}
-	if len(parts) == 0 {
-		return c.data, nil
-	}
+	t.cmd, t.left = c, len(t.parts)
+	t.next %= len(t.parts)
 	return nil, ErrPending
 }
 
-// stepControl answers what has expired.
+// transfer returns the transfer of h; an idle one makes room for a new one.
+func (c *control) transfer(h wire.CatalogueHash) *transfer {
+	for _, t := range c.transfers {
+		if t.hash == h {
+			return t
+		}
+	}
+	if len(c.transfers) >= maxTransfers {
+		i := slices.IndexFunc(c.transfers, func(t *transfer) bool { return t.cmd == nil })
+		if i < 0 {
+			return nil
+		}
+		c.transfers = slices.Delete(c.transfers, i, i+1)
+	}
+	t := &transfer{hash: h}
+	c.transfers = append(c.transfers, t)
+	return t
+}
+
+// load cuts the catalogue into messages.
+func (e *Engine) load(t *transfer) error {
+	canonical, err := e.store.Catalogue(t.hash)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoCatalogue, err)
+	}
+	parts, err := wire.SplitCatalogue(canonical, e.cfg.PartBytes)
+	if err != nil {
+		return fmt.Errorf("catalogue %x: %w", t.hash, err)
+	}
+	for i := range parts {
+		t.parts = append(t.parts, wire.AppendCataloguePart(nil, &parts[i]))
+	}
+	t.bytes = len(canonical)
+	return nil
+}
+
+// pause ends what a transfer does now and keeps its place.
+func (t *transfer) pause() { t.cmd, t.parts, t.left = nil, nil, 0 }
+
+// stepControl answers what has expired and forgets what waits for a connection
+// that is gone: the receiver asks again over another one.
 func (e *Engine) stepControl() {
-	for _, c := range e.ctl.commands {
+	ctl := &e.ctl
+	for _, t := range ctl.transfers {
+		if t.cmd != nil && t.cmd.c.closed {
+			t.cmd.answer = &wire.Answer{ID: t.cmd.id, Error: "its connection ended"}
+			t.pause()
+		}
+	}
+	for _, c := range ctl.commands {
 		if c.answer != nil || e.now < c.deadlineNS {
 			continue
 		}
-		keep := e.ctl.outbox[:0]
-		for _, o := range e.ctl.outbox {
-			if o.cmd != c {
-				keep = append(keep, o)
+		for _, t := range ctl.transfers {
+			if t.cmd == c {
+				t.pause()
 			}
 		}
-		clear(e.ctl.outbox[len(keep):])
-		e.ctl.outbox = keep
-		e.answer(c, nil, errors.New("expired before it was done"))
+		e.answer(c, nil, ErrExpired)
 	}
+	ctl.answers = slices.DeleteFunc(ctl.answers, func(a answerOut) bool { return a.c.closed })
 	e.expirePulls()
 }
 
@@ -203,36 +285,51 @@ func (c *control) nextExpiry() int64 {
 	return t
 }
 
-// sendControl sends the oldest part or answer over the path that delivers it
-// first. An instance without credit doesn't stop it: it is not for Kafka's queue.
+// sendControl sends one answer or catalogue part whose connection has room.
+// Credit doesn't stop it: neither waits in Kafka's queue, and a catalogue may be
+// what the receiver waits for.
 func (e *Engine) sendControl() bool {
-	if len(e.ctl.outbox) == 0 {
-		return false
-	}
-	o := e.ctl.outbox[0]
-	for i, c := range e.paths {
-		e.pathsBuf[i].Usable = c.trusted() && !e.quiet(c)
-		e.pathsBuf[i].Credit = 1 << 40
-	}
-	i := PickFirst(e.pathsBuf, int64(len(o.payload)))
-	if i < 0 {
-		e.readPaths()
-		return false
-	}
-	e.ctl.outbox[0] = outItem{}
-	e.ctl.outbox = e.ctl.outbox[1:]
-	c := e.paths[i]
-	n := int64(len(o.payload))
-	c.push(nil, n, max(e.now, c.lastSentNS+1), e.now)
-	e.hand(c, o.topic, o.payload)
-	e.owe(n)
-	if o.cmd != nil {
-		e.totals.Parts++
-		if o.cmd.parts--; o.cmd.parts == 0 {
-			e.answer(o.cmd, o.cmd.data, nil)
+	ctl := &e.ctl
+	for i, a := range ctl.answers {
+		if e.roomFor(a.c, int64(len(a.payload))) {
+			ctl.answers = slices.Delete(ctl.answers, i, i+1)
+			e.sendUnproven(a.c, topicAnswer(e.cfg.Car), a.payload)
+			return true
 		}
 	}
-	return true
+	for _, t := range ctl.transfers {
+		if t.cmd == nil || !e.roomFor(t.cmd.c, int64(len(t.parts[t.next]))) {
+			continue
+		}
+		e.totals.Parts++
+		e.sendUnproven(t.cmd.c, topicCatalogue(e.cfg.Car), t.parts[t.next])
+		t.next = (t.next + 1) % len(t.parts)
+		if t.left--; t.left == 0 {
+			n, cmd := len(t.parts), t.cmd
+			t.pause()
+			e.answer(cmd, map[string]string{"hash": hex.EncodeToString(t.hash[:]), "parts": strconv.Itoa(n), "bytes": strconv.Itoa(t.bytes)}, nil)
+		}
+		return true
+	}
+	return false
+}
+
+// roomFor reports whether c may take n bytes of control traffic now.
+func (e *Engine) roomFor(c *connection, n int64) bool {
+	p := e.pathState(c)
+	p.Usable, p.Credit = c.trusted(), 1<<40
+	return p.open(n, liveTargetNS)
+}
+
+// sendUnproven sends a message that no echo speaks of; only a batch behind it
+// proves it.
+func (e *Engine) sendUnproven(c *connection, topic string, payload []byte) {
+	n := int64(len(payload))
+	c.push(nil, n, max(e.now, c.lastSentNS+1), e.now)
+	// The engine reuses what comes back from the socket: parts are kept for a
+	// repeat, so this is a copy.
+	e.hand(c, topic, append(e.buffer(), payload...))
+	e.owe(n)
 }
 
 // pullVerb is "pull": args from_ns and to_ns, ns since boot.

@@ -12,7 +12,11 @@ const (
 	oldKeepNS      = 15_000 * ms // how long a dead connection waits for its successor
 	silentAfterNS  = 2000 * ms   // an instance's credit, state and loans end
 	loanNS         = 30_000 * ms // a loan ends unless the instance is stalled
-	deliveredNS    = 2000 * ms   // arrived, but no instance speaks of it: send again
+	arrivedNS      = 1000 * ms   // arrived, but no instance speaks of it: lost, send again
+	arrivedAcks    = 4           // so many statements must have come meanwhile
+	arrivedMaxNS   = 2000 * ms   // or so much time
+	supersededNS   = 200 * ms    // after a restart of an instance, its earlier start is over
+	controlRetryNS = 10_000 * ms // a refused control batch is tried again
 	stalledNS      = 2000 * ms   // rule 19: then a link moves
 	quietFloorNS   = 300 * ms    // a link unheard for so long, while others are heard, is probed
 	othersHeardNS  = 200 * ms
@@ -88,6 +92,7 @@ type Engine struct {
 	free        [][]byte
 	totals      Totals
 	changes     []Change
+	statements  uint64 // acks that said something new
 }
 
 // NewEngine returns an engine that dials every link at its first step. It panics
@@ -107,7 +112,11 @@ func NewEngine(cfg Config, st Store) *Engine {
 	}
 	e.ctl.init(e)
 	for i, lc := range cfg.Links {
-		e.links = append(e.links, &link{index: i, name: lc.Name, addrs: rendezvous(cfg.Car, lc.Addrs)})
+		e.links = append(e.links, &link{
+			index: i, name: lc.Name, addrs: rendezvous(cfg.Car, lc.Addrs),
+			// Another start of the agent must not meet echoes of this one.
+			gen: uint32(cfg.Epoch.Nonce) | 1,
+		})
 	}
 	return e
 }
@@ -175,7 +184,7 @@ func (e *Engine) Message(now int64, link int, gen uint32, payload []byte) {
 		e.totals.Acks++
 		e.ack(c, ack)
 	case cmd != nil:
-		e.command(cmd)
+		e.command(c, cmd)
 	}
 }
 

@@ -58,9 +58,9 @@ func faulty(t testing.TB, seed uint64) *sim {
 }
 
 func TestSimEveryBatchEndsDurable(t *testing.T) {
-	seeds := uint64(40)
+	seeds := uint64(15)
 	if testing.Short() {
-		seeds = 8
+		seeds = 4
 	}
 	for seed := uint64(1); seed <= seeds; seed++ {
 		s := faulty(t, seed)
@@ -163,7 +163,7 @@ func TestSilencedLinkIsNotFedAndComesBack(t *testing.T) {
 				suspectAt = c.AtNS - start
 			case c.Link == 0 && c.State == "dead" && deadAt == 0:
 				deadAt = c.AtNS - start
-			case c.Link == 0 && c.Gen == 1 && (c.State == "closed" || c.State == "down"):
+			case c.Link == 0 && c.Gen == firstGen && (c.State == "closed" || c.State == "down"):
 				oldClosed = c.AtNS - start
 			}
 		}
@@ -211,7 +211,7 @@ func TestDeadConnectionIsGivenUpAfter15s(t *testing.T) {
 	s.run(s.now+2000*ms, nil)
 	s.silence(0, 30_000*ms)
 	s.run(s.now+25_000*ms, nil)
-	if l := s.e.links[0]; l.cur != nil && l.cur.gen == 1 {
+	if l := s.e.links[0]; l.cur != nil && l.cur.gen == firstGen {
 		t.Errorf("the dead connection is still there after 25 s: %+v", l.cur)
 	}
 	s.run(end, nil)

@@ -25,18 +25,19 @@ type flight struct {
 	prev, next *flight
 }
 
-// copyOf is one sending of a batch. An arrived copy still counts for 2 s: then
-// the instance should have spoken of it.
+// copyOf is one sending of a batch. An arrived copy still counts for about a
+// second: then some instance should have spoken of it.
 type copyOf struct {
-	c         *connection
-	arrivedNS int64 // 0 = no delivery proof yet
+	c          *connection
+	arrivedNS  int64  // 0 = no delivery proof yet
+	statements uint64 // of the engine at that moment
 }
 
 // loan says that an instance has the batch in memory.
 type loan struct {
-	v       *view
-	nonce   uint64
-	sinceNS int64
+	v        *view
+	sinceNS  int64
+	listedNS int64 // when the instance last said so
 }
 
 // lane holds what is in flight of one lane, in the order of first sending.
@@ -106,12 +107,13 @@ func (h *backHeap) Pop() any {
 
 // lend notes that v has the batch.
 func (f *flight) lend(v *view, now int64) {
-	for _, l := range f.loans {
-		if l.v == v && l.nonce == v.nonce {
+	for i := range f.loans {
+		if f.loans[i].v == v {
+			f.loans[i].listedNS = now
 			return
 		}
 	}
-	f.loans = append(f.loans, loan{v, v.nonce, now})
+	f.loans = append(f.loans, loan{v, now, now})
 }
 
 // on reports whether c has or had a copy that still counts.
@@ -125,22 +127,27 @@ func (f *flight) on(c *connection) bool {
 }
 
 // covered reports whether the batch needs no further sending now.
-func (f *flight) covered(now int64) bool {
+func (e *Engine) covered(f *flight) bool {
 	if len(f.loans) > 0 {
 		return true
 	}
-	for _, cp := range f.copies {
-		if cp.arrivedNS != 0 && now-cp.arrivedNS < deliveredNS {
-			return true
-		}
-		if cp.arrivedNS == 0 && cp.c.trusted() {
+	for i := range f.copies {
+		cp := &f.copies[i]
+		if cp.arrivedNS != 0 && !e.vanished(cp) || cp.arrivedNS == 0 && cp.c.trusted() {
 			return true
 		}
 	}
 	return false
 }
 
-// flights is the limit of a lane's flights.
+// vanished reports whether a copy arrived and no instance spoke of it in time: a
+// broker dropped it, or an instance died with it.
+func (e *Engine) vanished(cp *copyOf) bool {
+	age := e.now - cp.arrivedNS
+	return age >= arrivedMaxNS || (age >= arrivedNS && e.statements-cp.statements >= arrivedAcks)
+}
+
+// flightLimit is the limit of a lane's flights.
 func flightLimit(l wire.Lane) int {
 	switch l {
 	case wire.LaneCritical:
@@ -214,17 +221,17 @@ func (e *Engine) returnFlights(c *connection) {
 			}
 			f.copies = keep
 		}
-		if !f.covered(e.now) {
+		if !e.covered(f) {
 			e.giveBack(f)
 		}
 	}
 }
 
 // arrived notes the proof that the copy of f on c has arrived.
-func (f *flight) arrived(c *connection, now int64) {
+func (e *Engine) arrived(f *flight, c *connection) {
 	for i := range f.copies {
 		if f.copies[i].c == c {
-			f.copies[i].arrivedNS = now
+			f.copies[i].arrivedNS, f.copies[i].statements = e.now, e.statements
 		}
 	}
 }
@@ -273,18 +280,26 @@ func (e *Engine) reviewFlight(f *flight) {
 	}
 	keep := f.copies[:0]
 	for _, cp := range f.copies {
-		if cp.arrivedNS == 0 || e.now-cp.arrivedNS < deliveredNS {
+		if cp.arrivedNS == 0 || !e.vanished(&cp) {
 			keep = append(keep, cp)
 		}
 	}
 	f.copies = keep
-	if !f.covered(e.now) {
+	if !e.covered(f) {
 		e.giveBack(f)
 	}
 }
 
-// ended reports whether a loan is over: the instance restarted or fell silent,
-// is stalled while another isn't, or kept it 30 s without being in trouble.
+// ended reports whether a loan is over: the instance restarted or fell silent, is
+// stalled while another isn't, or kept it for 30 s without being in trouble. One
+// that goes on listing it has it (rule 18): then only another instance could do
+// better.
 func (e *Engine) ended(l loan) bool {
-	return l.v.release || l.v.evicted || l.nonce != l.v.nonce || (e.now-l.sinceNS > loanNS && l.v.troubledNS == 0)
+	if l.v.release || l.v.evicted {
+		return true
+	}
+	if e.now-l.sinceNS <= loanNS || l.v.troubledNS != 0 {
+		return false
+	}
+	return e.now-l.listedNS > silentAfterNS || e.alternative(l.v)
 }

@@ -6,28 +6,34 @@ import (
 	"telemetry/wire"
 )
 
-// view is what the car knows of one ingest instance, from its acks.
+// view is what the car knows of one start of one ingest instance, from its acks:
+// the nonce is the instance, its name is for people.
 type view struct {
 	name    string
 	nonce   uint64
-	old     [4]uint64 // nonces of earlier starts, newest first: their late acks don't bring them back
-	counter uint64    // greatest under this nonce
-	seen    uint64    // bit i: statement counter-i was taken
+	counter uint64 // greatest so far
+	seen    uint64 // bit i: statement counter-i was taken
 	state   wire.InstanceState
 	credit  uint64
-	heardNS int64
+	heardNS int64 // its last new statement
 
-	troubledNS int64 // since when it is stalled, draining or without credit; 0 = it isn't
+	troubledNS int64 // since when it is stalled or draining; 0 = it isn't
+	superseded bool  // another start of the same name was heard
 	wasFresh   bool
 	release    bool // its loans don't hold any more
 	evicted    bool
 	durable    map[wire.Stream]wire.Ranges // of its last statement
 }
 
-// fresh reports whether v was heard in the last 2 s: credit, state and loans of
-// a silent instance don't count (rule 19).
+// fresh reports whether v still speaks: credit, state and loans of an instance
+// that is silent for 2 s don't count (rule 19); 200 ms are enough when another
+// start of it is heard.
 func (v *view) fresh(now int64) bool {
-	return !v.evicted && v.heardNS != 0 && now-v.heardNS < silentAfterNS
+	limit := silentAfterNS
+	if v.superseded {
+		limit = supersededNS
+	}
+	return !v.evicted && v.heardNS != 0 && now-v.heardNS < limit
 }
 
 func (v *view) draining() bool { return v.state == wire.InstanceDraining }
@@ -66,18 +72,31 @@ func (e *Engine) alternative(v *view) bool {
 	return false
 }
 
-// heldOn reports whether every instance that speaks over c takes nothing now, or
-// is in trouble while another one isn't.
+// heldOn reports whether every instance that speaks over c takes no live or full
+// batch now, or is in trouble while another one isn't.
 func (e *Engine) heldOn(c *connection) bool {
+	return e.allOn(c, func(v *view) bool { return v.credit == 0 || e.avoidable(v) })
+}
+
+// closedOn reports whether every instance that speaks over c takes nothing at
+// all: one without credit that isn't in trouble still takes critical batches.
+func (e *Engine) closedOn(c *connection) bool {
+	return e.allOn(c, func(v *view) bool { return v.troubledNS != 0 && (v.credit == 0 || e.avoidable(v)) })
+}
+
+func (e *Engine) avoidable(v *view) bool { return v.troubledNS != 0 && e.alternative(v) }
+
+// allOn reports whether some instance speaks over c and is holds for all that do.
+func (e *Engine) allOn(c *connection, is func(*view) bool) bool {
 	n := 0
 	for _, h := range c.heard {
 		if !h.v.fresh(e.now) || e.now-h.ns >= silentAfterNS {
 			continue
 		}
-		n++
-		if h.v.credit > 0 && (h.v.troubledNS == 0 || !e.alternative(h.v)) {
+		if !is(h.v) {
 			return false
 		}
+		n++
 	}
 	return n > 0
 }
@@ -100,19 +119,19 @@ func (e *Engine) held() bool {
 }
 
 // creditFor is what the instances behind c would still take beyond what is on
-// its way to them, in bytes. Without a word from any it is not limited.
+// its way to them, in bytes. Without a word from any it is one batch.
 func (e *Engine) creditFor(c *connection) int64 {
-	const unlimited = int64(1) << 40
+	const unlimited = uint64(1) << 40
 	var room int64
 	any := false
 	for _, h := range c.heard {
 		if h.v.fresh(e.now) && e.now-h.ns < silentAfterNS {
-			room += int64(min(h.v.credit, uint64(unlimited)))
+			room += int64(min(h.v.credit, unlimited))
 			any = true
 		}
 	}
 	if !any {
-		return unlimited
+		return 1 // an empty path takes a batch whatever its size
 	}
 	for _, l := range e.links {
 		for _, o := range [...]*connection{l.cur, l.next} {
@@ -126,33 +145,25 @@ func (e *Engine) creditFor(c *connection) int64 {
 	return max(room, 0)
 }
 
-// view returns the view that a belongs to, or nil when a must not change any: a
-// late word of an earlier start of the instance, or no room for another one.
+// viewOf returns the view that a belongs to, or nil when there is no room for
+// another one.
 func (e *Engine) viewOf(a *wire.Ack) *view {
 	for _, v := range e.views {
-		if v.name != a.Instance {
-			continue
-		}
-		if v.nonce == a.Nonce {
+		if v.nonce == a.Nonce && v.name == a.Instance {
 			return v
 		}
-		if v.fresh(e.now) && slices.Contains(v.old[:], a.Nonce) {
-			return nil
-		}
-		copy(v.old[1:], v.old[:])
-		v.old[0] = v.nonce
-		v.nonce, v.counter, v.seen, v.durable, v.troubledNS = a.Nonce, 0, 0, map[wire.Stream]wire.Ranges{}, 0
-		e.review = true
-		return v
 	}
 	if len(e.views) >= maxInstances {
-		oldest := slices.IndexFunc(e.views, func(v *view) bool { return !v.fresh(e.now) })
-		if oldest < 0 {
+		old := slices.IndexFunc(e.views, func(v *view) bool { return !v.fresh(e.now) })
+		if old < 0 {
 			return nil
 		}
-		e.views[oldest].evicted = true
-		e.views = slices.Delete(e.views, oldest, oldest+1)
+		e.views[old].evicted = true
+		e.views = slices.Delete(e.views, old, old+1)
 		e.review = true
+	}
+	for _, v := range e.views {
+		v.superseded = v.superseded || v.name == a.Instance
 	}
 	v := &view{name: a.Instance, nonce: a.Nonce, durable: map[wire.Stream]wire.Ranges{}}
 	e.views = append(e.views, v)
@@ -178,32 +189,42 @@ func (e *Engine) ack(c *connection, a *wire.Ack) {
 			}
 		}
 	}
-	switch {
-	case a.Counter > v.counter:
-		if d := a.Counter - v.counter; d < 64 {
-			v.seen = v.seen<<d | 1
-		} else {
-			v.seen = 1
-		}
-		v.counter = a.Counter
-		v.state, v.credit, v.heardNS = a.State, a.Credit, e.now
-		switch troubled := a.State == wire.InstanceStalled || a.State == wire.InstanceDraining || a.Credit == 0; {
-		case !troubled:
-			v.troubledNS = 0
-		case v.troubledNS == 0:
-			v.troubledNS = e.now
-		}
-	default:
-		d := v.counter - a.Counter
-		if d >= 64 || v.seen&(1<<d) != 0 {
-			e.totals.StaleAcks++
-			return // the same statement over another link, or a very old one
-		}
-		v.seen |= 1 << d
+	if !e.newer(v, a) {
+		e.totals.StaleAcks++
+		return
 	}
+	e.statements++
 	for i := range a.Streams {
 		e.settle(v, &a.Streams[i])
 	}
+}
+
+// newer takes state and credit of a statement that is newer than all before it.
+// It reports false for one that was taken already over another link, and for a
+// very old one; an older one that wasn't taken yet still adds its sets.
+func (e *Engine) newer(v *view, a *wire.Ack) bool {
+	if a.Counter <= v.counter {
+		d := v.counter - a.Counter
+		if d >= 64 || v.seen&(1<<d) != 0 {
+			return false
+		}
+		v.seen |= 1 << d
+		return true
+	}
+	if d := a.Counter - v.counter; d < 64 {
+		v.seen = v.seen<<d | 1
+	} else {
+		v.seen = 1
+	}
+	v.counter = a.Counter
+	v.state, v.credit, v.heardNS = a.State, a.Credit, e.now
+	switch troubled := a.State == wire.InstanceStalled || a.State == wire.InstanceDraining; {
+	case !troubled:
+		v.troubledNS = 0
+	case v.troubledNS == 0:
+		v.troubledNS = e.now
+	}
+	return true
 }
 
 // settle applies what one statement says of one stream. A number in none of the
@@ -236,15 +257,28 @@ func (e *Engine) settle(v *view, sa *wire.StreamAck) {
 				e.totals.Durable++
 				e.end(f)
 			case sa.Refused.Contains(seq):
-				e.totals.RefusedBatches++
-				e.store.Refuse(f.item.ID, wire.ReasonRefused)
-				e.end(f)
+				e.refused(f)
 			case v != nil && sa.Received.Contains(seq):
 				f.lend(v, e.now)
 			}
 		}
 		f = next
 	}
+}
+
+// refused turns a batch that can never be taken into a loss record. A control
+// batch is never given up: without it a stream could hang, so it is tried again.
+func (e *Engine) refused(f *flight) {
+	if f.item.Control {
+		if f.retry <= e.now {
+			e.totals.ControlRefused++
+			f.retry, f.copies, f.loans = e.now+controlRetryNS, nil, nil
+		}
+		return
+	}
+	e.totals.RefusedBatches++
+	e.store.Refuse(f.item.ID, wire.ReasonRefused)
+	e.end(f)
 }
 
 // proofs applies the echoes of a: what arrived over which connection. They count
@@ -271,7 +305,7 @@ func (e *Engine) proofs(over *connection, a *wire.Ack) {
 		at := c.deliveredAtNS // of the last one; those before it came as much earlier as they are bytes before it
 		for i := len(done) - 1; i >= 0; i-- {
 			if f := done[i].f; f != nil && !f.ended {
-				f.arrived(c, e.now)
+				e.arrived(f, c)
 				if f.wins(c, at) {
 					first = append(first, f)
 				}

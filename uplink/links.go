@@ -100,7 +100,9 @@ func (c *connection) proved() bool { return c.up && (c.heardNS != 0 || c.proofNS
 
 // dial starts a connection of l; moving marks one for rule 19.
 func (e *Engine) dial(l *link, addr string, moving bool, why string) {
-	l.gen++
+	if l.gen++; l.gen == 0 {
+		l.gen = 1
+	}
 	l.dials++
 	c := &connection{link: l.index, gen: l.gen, addr: addr, dialNS: e.now, moving: moving}
 	if l.cur == nil {

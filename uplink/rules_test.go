@@ -63,7 +63,7 @@ func TestRule16PulledRangeOvertakes(t *testing.T) {
 	}
 	s.run(s.now+500*ms, nil)
 	cmd := &wire.Command{ID: 9, ExpiresMS: 1000, Verb: "pull", Args: map[string]string{"from_ns": "1900000000", "to_ns": "1909999999"}}
-	s.e.Message(s.now, 0, 1, wire.AppendCommand(nil, cmd))
+	s.e.Message(s.now, 0, s.e.links[0].cur.gen, wire.AppendCommand(nil, cmd))
 	s.step()
 	s.run(s.now+400*ms, nil)
 	for seq := uint64(1901); seq <= 1910; seq++ {
@@ -102,16 +102,22 @@ func TestRule17StaleAckMovesNothingBack(t *testing.T) {
 	warm(s, 20*ms)
 	in := s.insts["tcp://a:1"]
 	old := &wire.Ack{Instance: in.name, Nonce: in.nonce, Counter: 1, State: wire.InstanceStalled}
-	s.e.Message(s.now, 1, 1, wire.AppendAck(nil, old))
+	s.e.Message(s.now, 1, s.e.links[1].cur.gen, wire.AppendAck(nil, old))
 	if v := s.e.Snapshot().Instances[0]; v.State != wire.InstanceOK || v.Credit == 0 {
 		t.Errorf("instance after a stale ack: %+v, want OK with credit", v)
 	}
 	earlier := &wire.Ack{Instance: in.name, Nonce: in.nonce, Counter: in.counter + 99, State: wire.InstanceOK}
 	s.restart(in)
 	s.run(s.now+1000*ms, nil)
-	s.e.Message(s.now, 1, 1, wire.AppendAck(nil, earlier))
-	if v := s.e.Snapshot().Instances[0]; v.Nonce != in.nonce {
-		t.Errorf("a late ack of an earlier start brought nonce %d back, want %d", v.Nonce, in.nonce)
+	s.e.Message(s.now, 1, s.e.links[1].cur.gen, wire.AppendAck(nil, earlier))
+	n := 0
+	for _, v := range s.e.Snapshot().Instances {
+		if v.Nonce == in.nonce && !v.Silent && v.Credit > 0 {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("after a late ack of its earlier start the instance isn't heard any more: %+v", s.e.Snapshot().Instances)
 	}
 }
 
@@ -151,29 +157,52 @@ func TestRule18ReceivedIsALoan(t *testing.T) {
 	}
 }
 
-// TestRule18LoanEndsAfter30s: an instance that keeps a batch without being in
-// trouble loses it after 30 s.
+// TestRule18LoanEndsAfter30s: an instance that keeps a batch for 30 s without
+// being in trouble loses it, unless it goes on listing it and nobody else is
+// there: it would only drop the copy.
 func TestRule18LoanEndsAfter30s(t *testing.T) {
-	s := newSim(t, 8, threeLinks())
-	warm(s, 20*ms)
-	s.drained(2000 * ms)
-	in := s.insts["tcp://a:1"]
-	id := s.make(wire.LaneFull, 1000)
-	s.run(s.now+25*ms, nil)
-	in.rcv[id] = true
-	in.nonce++ // its produce calls die; the acks go on under this nonce
-	for _, l := range s.links {
-		for _, c := range l.conns {
-			c.nonce = in.nonce
-		}
+	tests := []struct {
+		name  string
+		other bool // another instance is heard
+		lists bool // it goes on listing the batch
+		want  int  // sends after 32 s
+	}{
+		{"listed, nobody else", false, true, 1},
+		{"listed, another instance", true, true, 2},
+		{"not listed any more", false, false, 2},
 	}
-	s.run(s.now+29_000*ms, nil)
-	if got := len(s.sends[id]); got != 1 {
-		t.Fatalf("sent %d times within 29 s, want once", got)
-	}
-	s.run(s.now+3000*ms, nil)
-	if got := len(s.sends[id]); got != 2 {
-		t.Errorf("sent %d times after 32 s, want twice", got)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSim(t, 8, threeLinks())
+			warm(s, 20*ms)
+			s.drained(2000 * ms)
+			in := s.insts["tcp://a:1"]
+			in.keep = map[wire.ID]bool{}
+			id := s.make(wire.LaneFull, 1000)
+			in.keep[id] = true
+			s.run(s.now+29_000*ms, nil)
+			if got := len(s.sends[id]); got != 1 {
+				t.Fatalf("sent %d times within 29 s, want once", got)
+			}
+			if !tt.lists {
+				delete(in.rcv, id)
+			}
+			if tt.other {
+				other := &wire.Ack{Instance: "other", Nonce: 5, State: wire.InstanceOK, Credit: 1 << 20}
+				for i := range 60 {
+					s.at(int64(i)*50*ms, func() {
+						other.Counter++
+						s.e.Message(s.now, 2, s.e.links[2].cur.gen, wire.AppendAck(nil, other))
+						s.step()
+					})
+				}
+			}
+			s.run(s.now+1500*ms, nil)
+			s.run(s.now+1500*ms, nil)
+			if got := len(s.sends[id]); got != tt.want {
+				t.Errorf("sent %d times after 32 s, want %d", got, tt.want)
+			}
+		})
 	}
 }
 

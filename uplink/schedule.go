@@ -54,18 +54,21 @@ func (p *PathState) open(size, targetNS int64) bool {
 }
 
 // completion is when size bytes given to p now would be at the receiver, in ns
-// from now; unknown stands in for a rate that was never measured.
-func (p *PathState) completion(size, unknown int64) int64 {
+// from now. To explore is to believe the best of a link that was never measured.
+func (p *PathState) completion(size int64, explore bool) int64 {
 	r := p.Rate
-	if r == 0 {
-		r = unknown
+	switch {
+	case r == 0 && explore:
+		return int64(float64(p.InFlight+size) * 1e9 / exploreRate)
+	case r == 0:
+		r = unknownRate
 	}
 	return int64(float64(p.InFlight+size)*1e9/float64(r)) + p.RTT/2
 }
 
 // best returns the path with the earliest completion among those that ok
 // accepts, or -1. Shunned paths count only when no other path is usable.
-func best(paths []PathState, size, unknown int64, ok func(p *PathState) bool) int {
+func best(paths []PathState, size int64, explore bool, ok func(p *PathState) bool) int {
 	shun := false
 	for i := range paths {
 		if paths[i].Usable && !paths[i].Shun {
@@ -79,7 +82,7 @@ func best(paths []PathState, size, unknown int64, ok func(p *PathState) bool) in
 		if (shun && p.Shun) || !ok(p) {
 			continue
 		}
-		if t := p.completion(size, unknown); at < 0 || t < least {
+		if t := p.completion(size, explore); at < 0 || t < least {
 			at, least = i, t
 		}
 	}
@@ -89,14 +92,14 @@ func best(paths []PathState, size, unknown int64, ok func(p *PathState) bool) in
 // PickStriped chooses a path for a batch of the full lane: earliest completion
 // among the paths with room; -1 = hold the batch.
 func PickStriped(paths []PathState, size int64) int {
-	return best(paths, size, exploreRate, func(p *PathState) bool { return p.open(size, fullTargetNS) })
+	return best(paths, size, true, func(p *PathState) bool { return p.open(size, fullTargetNS) })
 }
 
 // PickFirst chooses a path for a preview: the one that delivers first of all
 // usable ones. When that one is full the preview waits for it (-1): sent
 // elsewhere it would arrive later.
 func PickFirst(paths []PathState, size int64) int {
-	i := best(paths, size, unknownRate, func(p *PathState) bool { return p.Usable })
+	i := best(paths, size, false, func(p *PathState) bool { return p.Usable })
 	if i < 0 || !paths[i].open(size, liveTargetNS) {
 		return -1
 	}

@@ -109,7 +109,7 @@ func (e *Engine) next(l wire.Lane) (candidate, bool) {
 	ln := &e.lanes[l]
 	for len(ln.back) > 0 {
 		f := ln.back[0]
-		if !f.ended && !f.covered(e.now) {
+		if !f.ended && !e.covered(f) {
 			return candidate{item: f.item, f: f}, true
 		}
 		heap.Pop(&ln.back)
@@ -248,12 +248,12 @@ func (e *Engine) unreadable(cand candidate) {
 }
 
 // sendCritical puts every critical batch on every connection that is not dead,
-// past the caps, suspect ones too. Only an instance that takes nothing stops it.
+// past the caps, suspect ones too. Only an instance in trouble without credit stops it.
 func (e *Engine) sendCritical() {
 	var ready []*connection
 	for _, l := range e.links {
 		for _, c := range [...]*connection{l.cur, l.next} {
-			if c != nil && c.up && !c.dead && !e.heldOn(c) {
+			if c != nil && c.up && !c.dead && !e.closedOn(c) {
 				ready = append(ready, c)
 			}
 		}

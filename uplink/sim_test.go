@@ -93,9 +93,19 @@ var errSimGone = errors.New("sim: gone")
 // Read gives bytes that start with the identity, so that the simulated ingest
 // knows what it got.
 func (s *simStore) Read(id wire.ID, dst []byte) ([]byte, error) {
-	for _, it := range s.items[id.Stream.Lane] {
+	items := s.items[id.Stream.Lane]
+	i, _ := slices.BinarySearchFunc(items, id, func(it wire.Item, id wire.ID) int {
+		switch {
+		case idLess(it.ID, id):
+			return -1
+		case idLess(id, it.ID):
+			return 1
+		}
+		return 0
+	})
+	for _, it := range items[min(i, len(items)):] {
 		if it.ID != id {
-			continue
+			break
 		}
 		if s.bad[id] > 0 {
 			s.bad[id]--
@@ -153,6 +163,9 @@ const simCar = "car-7"
 
 var simEpoch = wire.Epoch{Counter: 3, Nonce: 0xabcdef0123456789}
 
+// firstGen is the generation of every link's first dial.
+const firstGen = 0x23456789 + 1
+
 // simLink is one modem's path.
 type simLink struct {
 	delay     int64 // one way, ns
@@ -187,9 +200,10 @@ type simInst struct {
 	rcv, dur map[wire.ID]bool
 	pulled   map[wire.ID]bool
 	refuse   map[wire.ID]bool
-	queued   int64 // bytes received and not durable
-	credit   int64 // most bytes queued
-	forget   bool  // its acks name nothing but what is new: absence must mean nothing
+	keep     map[wire.ID]bool // received and never produced
+	queued   int64            // bytes received and not durable
+	credit   int64            // most bytes queued
+	forget   bool             // its acks name nothing but what is new: absence must mean nothing
 }
 
 type sim struct {
@@ -209,6 +223,7 @@ type sim struct {
 	madeAt  map[wire.ID]int64
 	gotAt   map[wire.ID]int64 // first arrival at any instance
 	sends   map[wire.ID][]simSend
+	lose    map[wire.ID]int // arrivals that a broker drops behind the link
 	dials   []Dial
 	dialAt  []int64
 	other   []Send // on tele/<car>/catalogue and answer
@@ -232,7 +247,7 @@ func newSim(t testing.TB, seed uint64, links []*simLink, addrs ...string) *sim {
 	}
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), st: newSimStore(), links: links, insts: map[string]*simInst{}, addrs: addrs,
-		kafka: map[wire.ID]bool{}, pulledK: map[wire.ID]bool{}, madeAt: map[wire.ID]int64{}, gotAt: map[wire.ID]int64{}, sends: map[wire.ID][]simSend{},
+		kafka: map[wire.ID]bool{}, pulledK: map[wire.ID]bool{}, madeAt: map[wire.ID]int64{}, gotAt: map[wire.ID]int64{}, sends: map[wire.ID][]simSend{}, lose: map[wire.ID]int{},
 		now: 1000 * ms,
 	}
 	cfg := Config{Car: simCar, Epoch: simEpoch, Seed: seed}
@@ -379,9 +394,11 @@ func (s *sim) send(a Send) {
 		s.t.Fatalf("send on a connection that is gone: link %d gen %d", a.Link, a.Gen)
 	}
 	n := int64(len(a.Payload))
-	start := max(s.now, l.freeAt, l.silent, c.stuck)
+	start := max(s.now, l.freeAt, l.silent)
 	l.freeAt = start + n*1e9/l.rate
-	arrive := max(l.freeAt+l.delay, c.lastUp+1)
+	start = max(start, c.stuck)
+	arrive := max(l.freeAt, c.stuck) + l.delay
+	arrive = max(arrive, c.lastUp+1)
 	c.lastUp = arrive
 	payload := slices.Clone(a.Payload)
 	lane := a.Topic == topicLane(simCar, wire.LaneCritical) || a.Topic == topicLane(simCar, wire.LaneLive) || a.Topic == topicLane(simCar, wire.LaneFull)
@@ -424,6 +441,10 @@ func (s *sim) arrive(l *simLink, c *simConn, n int64, lane bool, payload []byte)
 	c.echo.Messages++
 	c.echo.LastSentNS = hdr.SentNS
 	c.echoAt = s.now
+	if s.lose[id] > 0 {
+		s.lose[id]--
+		return
+	}
 	s.take(c.inst, hdr, id, n)
 }
 
@@ -448,6 +469,9 @@ func (s *sim) take(in *simInst, hdr wire.Send, id wire.ID, n int64) {
 	var produce func()
 	produce = func() {
 		if in.nonce != nonce {
+			return
+		}
+		if in.keep[id] {
 			return
 		}
 		if wait := max(in.noKafka, in.frozen); wait > s.now {
@@ -527,7 +551,7 @@ func (s *sim) streams(in *simInst) []wire.StreamAck {
 		get(id).Received = get(id).Received.Add(id.Seq, id.Seq)
 	}
 	for id := range in.dur {
-		if !in.forget || s.rng.IntN(4) == 0 {
+		if !in.forget || s.rng.IntN(2) == 0 {
 			get(id).Durable = get(id).Durable.Add(id.Seq, id.Seq)
 		}
 	}

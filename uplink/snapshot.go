@@ -29,6 +29,7 @@ type Totals struct {
 	Probes         uint64 // copies sent to hear of a quiet link (also in Resent)
 	Durable        uint64 // flights that ended durable
 	RefusedBatches uint64 // flights that an instance can never take
+	ControlRefused uint64 // refusals of control batches: they are tried again
 	Gone           uint64 // items dropped or superseded between choice and read
 	ReadErrors     uint64 // reads of a pending item that failed, tried again later
 	LoansEnded     uint64 // loans that ended without durable

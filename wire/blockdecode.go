@@ -11,7 +11,8 @@ import (
 // taken from it is valid until the next call. Columns may share one Present. On
 // an error b's content is not defined. Memory is bounded by MaxBlockValues.
 func ParseBlock(body []byte, b *Block) error {
-	r := &reader{b: body}
+	d := blockDecoder{reader: reader{b: body}} // by value: so that it stays on the stack
+	r := &d.reader
 	b.Group = uint32(r.uvarint(1<<32-1, "group"))
 	b.FirstColumn = uint32(r.uvarint(1<<32-1, "first column"))
 	rows := int(r.uvarint(MaxBlockRows, "rows"))
@@ -33,7 +34,7 @@ func ParseBlock(body []byte, b *Block) error {
 	if columns > len(r.b) { // a byte each at the least
 		return fmt.Errorf("wire: %d columns in %d bytes: %w", columns, len(r.b), ErrShort)
 	}
-	d := newBlockDecoder(r, b, rows, columns)
+	d.claim(b, rows, columns)
 	for i := range b.Columns {
 		d.column(&b.Columns[i])
 		if r.err != nil {
@@ -49,7 +50,7 @@ func ParseBlock(body []byte, b *Block) error {
 // blockDecoder cuts the columns' memory out of one slice of values and one of
 // bitmaps.
 type blockDecoder struct {
-	*reader
+	reader
 	rows    int
 	columns int
 	free    []int64
@@ -59,10 +60,10 @@ type blockDecoder struct {
 	group   [packGroup]uint64
 }
 
-// newBlockDecoder finds the memory that an earlier ParseBlock left in b: the
+// claim finds the memory that an earlier ParseBlock left in b: the
 // first column's Values and the longest bitmap keep the capacity of the whole.
-func newBlockDecoder(r *reader, b *Block, rows, columns int) blockDecoder {
-	d := blockDecoder{reader: r, rows: rows, columns: columns}
+func (d *blockDecoder) claim(b *Block, rows, columns int) {
+	d.rows, d.columns = rows, columns
 	if len(b.Columns) > 0 {
 		d.free = b.Columns[0].Values[:0]
 	}
@@ -73,7 +74,6 @@ func newBlockDecoder(r *reader, b *Block, rows, columns int) blockDecoder {
 	}
 	d.free = slices.Grow(d.free, rows*columns)
 	b.Columns = slices.Grow(b.Columns[:0], columns)[:columns]
-	return d
 }
 
 // column reads one column into c.

@@ -57,6 +57,7 @@ type running struct {
 	started time.Time
 
 	stopSources context.CancelFunc
+	runSources  func(*sensors.Supervisor) error // until stopSources
 	sourcesDone chan struct{}
 	draining    atomic.Bool
 }
@@ -151,6 +152,13 @@ func (a *Agent) open() (*running, error) {
 		return nil, errors.Join(err, sp.Close())
 	}
 	a.health.uplink, a.health.spool = r.snapshot, sp.Stats
+	srcCtx, stopSources := context.WithCancel(context.Background())
+	r.stopSources = stopSources
+	r.runSources = func(s *sensors.Supervisor) error { return s.Run(srcCtx) }
+	if r.super, err = a.supervisor(r, srcCtx.Done()); err != nil {
+		stopSources()
+		return nil, errors.Join(err, sp.Close())
+	}
 	a.mu.Lock()
 	a.running = r
 	a.mu.Unlock()
@@ -208,12 +216,9 @@ func (a *Agent) drive(ctx context.Context, r *running) error {
 		return anchorLoop(ctx, a.clock, a.cfg.Clock.Interval.D(), r.encoder, a.log)
 	}, fail)
 
-	srcCtx, stopSources := context.WithCancel(base)
-	r.stopSources = stopSources
-	r.super = a.supervisor(r)
 	go func() { // ends when stopSources is called and every source has ended
 		defer close(r.sourcesDone)
-		if err := r.super.Run(srcCtx); err != nil && srcCtx.Err() == nil {
+		if err := r.runSources(r.super); err != nil {
 			fail <- fmt.Errorf("agent: sources: %w", err)
 		}
 	}()
@@ -223,7 +228,7 @@ func (a *Agent) drive(ctx context.Context, r *running) error {
 	case <-ctx.Done():
 	case err = <-fail:
 	}
-	stopSources()
+	r.stopSources()
 	<-r.sourcesDone
 	anchors()
 	encoderRun() // flushes into the spool
@@ -289,4 +294,16 @@ func (a *Agent) Drain(ctx context.Context) error {
 				st.Lanes[wire.LaneCritical].Pending, st.Lanes[wire.LaneFull].Pending, ctx.Err())
 		}
 	}
+}
+
+// supervisor keeps the sources running, each with its own sink.
+func (a *Agent) supervisor(r *running, stop <-chan struct{}) (*sensors.Supervisor, error) {
+	s := sensors.NewSupervisor(sensors.SupervisorConfig{Log: a.log.With("component", "sensors")})
+	for i, src := range a.sources {
+		out := &sink{enc: r.encoder, stop: stop, source: i, groups: src.source.Groups()}
+		if err := s.Add(src.name, src.source, out); err != nil {
+			return nil, fmt.Errorf("agent: %w", err)
+		}
+	}
+	return s, nil
 }

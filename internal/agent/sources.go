@@ -9,6 +9,7 @@ import (
 	"telemetry/internal/config"
 	"telemetry/sensors"
 	"telemetry/sensors/can"
+	"telemetry/sensors/dbc"
 	"telemetry/sensors/sim"
 )
 
@@ -49,4 +50,22 @@ func newCandump(c *config.Candump, clk clocks, log *slog.Logger) (sensors.Source
 		Path: c.File, Buses: buses, Interfaces: c.Interfaces, Speed: float64(c.Speed), Unpaced: c.Speed == 0, Loop: c.Loop,
 		Clock: clk, Log: log,
 	})
+}
+
+// readBus reads one DBC file for an interface; what it tolerates is logged.
+func readBus(iface, path string, log *slog.Logger) (can.Bus, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return can.Bus{}, fmt.Errorf("agent: dbc: %w", err)
+	}
+	defer f.Close()
+	file, warnings, err := dbc.Parse(f)
+	if err != nil {
+		return can.Bus{}, fmt.Errorf("agent: dbc %s: %w", path, err)
+	}
+	db, more := dbc.Compile(file)
+	for _, w := range append(warnings, more...) {
+		log.Warn("dbc fault tolerated", "file", path, "fault", w.String())
+	}
+	return can.Bus{Name: iface, Databases: []*dbc.Database{db}}, nil
 }

@@ -132,7 +132,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 func (a *Agent) sourceStatus(r *running) []SourceStatus {
 	var out []SourceStatus
 	for i, st := range r.super.Status() {
-		s := SourceStatus{Name: st.Name, State: st.State.String(), Restarts: st.Restarts, Error: st.LastError, Rows: st.Rows}
+		s := SourceStatus{Name: st.Name, State: string(st.State), Restarts: st.Restarts, Error: st.LastError, Rows: st.Rows}
 		for _, g := range a.sources[i].source.Groups() {
 			s.Channels += len(g.Channels)
 		}

@@ -28,11 +28,11 @@ const MaxFileBytes = 1 << 20
 // Fault is one thing wrong with a file. Line and Column count from 1; both are
 // 0 when the fault has no place of its own.
 type Fault struct {
-	File    string
-	Line    int
-	Column  int
-	Path    string // as "links[0].interface"; may be empty
-	Message string // what is wrong and what was expected
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Path    string `json:"path"`    // as "links[0].interface"; may be empty
+	Message string `json:"message"` // what is wrong and what was expected
 }
 
 // Error returns "file:line:column: path: message".

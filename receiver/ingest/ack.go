@@ -52,36 +52,39 @@ func (c *Core) statement(now int64, k *car) *wire.Ack {
 		State:    c.state(now),
 		Credit:   c.credit(k),
 	}
+	a.Links = c.links(now, k)
+	a.Streams = c.streamAcks(k)
+	return a
+}
+
+// links returns the echoes of the connections heard of.
+func (c *Core) links(now int64, k *car) []wire.LinkEcho {
+	var out []wire.LinkEcho
 	for id, l := range k.links {
 		if now-l.lastAt > int64(linkHeard) && k.attached[id.link] == 0 {
 			continue
 		}
-		a.Links = append(a.Links, wire.LinkEcho{
+		out = append(out, wire.LinkEcho{
 			Link: id.link, Gen: id.gen, Messages: l.messages, Bytes: l.bytes,
 			LastSentNS: l.lastSentNS, HeldNS: max(0, now-l.lastAt),
 		})
 	}
-	slices.SortFunc(a.Links, func(x, y wire.LinkEcho) int {
+	slices.SortFunc(out, func(x, y wire.LinkEcho) int {
 		return cmp.Or(cmp.Compare(x.Link, y.Link), cmp.Compare(x.Gen, y.Gen))
 	})
-	a.Streams = c.streamAcks(k)
-	return a
+	return out
 }
 
 // streamAcks lists the sets of all streams, the lowest ranges first (rule 18).
 // When not all fit, the next ack begins with another stream.
 func (c *Core) streamAcks(k *car) []wire.StreamAck {
-	keys := make([]streamKey, 0, len(k.streams))
-	for key := range k.streams {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, compareStreams)
+	keys := k.sortedStreams()
 	left, cut := MaxAckRanges, false
 	pick := func(rs wire.Ranges) wire.Ranges {
 		n := min(len(rs), MaxAckStreamRanges, left)
 		cut = cut || n < len(rs)
 		left -= n
-		return rs[:n]
+		return choose(rs, n, k.cursor)
 	}
 	var out []wire.StreamAck
 	for i := range keys {
@@ -95,11 +98,42 @@ func (c *Core) streamAcks(k *car) []wire.StreamAck {
 	}
 	if cut {
 		k.rotate = (k.rotate + 1) % len(keys)
+		k.cursor++
 		c.n.AcksCut++
 	} else {
 		k.rotate = 0
 	}
 	return out
+}
+
+// choose returns n ranges of a set: half of them the lowest, which let base
+// rise, a quarter the highest, which are the newest, and a quarter that moves
+// through the rest, so that each range is told in the end. The set's memory is
+// not shared when it is cut.
+func choose(rs wire.Ranges, n, cursor int) wire.Ranges {
+	if n >= len(rs) {
+		return rs
+	}
+	high, middle := n/4, n/4
+	low := n - high - middle
+	out := append(make(wire.Ranges, 0, n), rs[:low]...)
+	rest := rs[low : len(rs)-high]
+	if middle > 0 {
+		at := cursor * middle % len(rest)
+		end := min(at+middle, len(rest))
+		out = append(out, rest[at:end]...)
+	}
+	return append(out, rs[len(rs)-high:]...)
+}
+
+// sortedStreams returns the keys of a car's streams in a fixed order.
+func (k *car) sortedStreams() []streamKey {
+	keys := make([]streamKey, 0, len(k.streams))
+	for key := range k.streams {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, compareStreams)
+	return keys
 }
 
 // compareStreams orders critical before the rest, then old epochs before new.

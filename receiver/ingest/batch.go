@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"hash/crc32"
-
 	"telemetry/receiver/topic"
 	"telemetry/wire"
 )
@@ -23,7 +21,7 @@ func (c *Core) batch(now int64, name string, lane wire.Lane, payload []byte) {
 		return
 	}
 	raw := payload[n:]
-	h, ok := c.check(now, k, lane, raw)
+	h, ok := c.check(k, lane, raw)
 	if !ok {
 		return
 	}
@@ -37,71 +35,28 @@ func (c *Core) batch(now int64, name string, lane wire.Lane, payload []byte) {
 	c.take(now, k, st, h, s, raw)
 }
 
-// check parses the envelope and refuses what can never be taken.
-func (c *Core) check(now int64, k *car, lane wire.Lane, raw []byte) (wire.Header, bool) {
-	h, err := wire.ParseHeader(raw)
-	if err != nil || h.Seq == 0 || !h.Stream.Lane.Valid() {
+// check parses the batch. What fails here is neither taken nor refused: a
+// refusal makes the car write the batch off, and all that fails here may be a
+// fault of the way, of an access rule or of this version, so the car keeps it.
+func (c *Core) check(k *car, lane wire.Lane, raw []byte) (wire.Header, bool) {
+	b, n, err := wire.Parse(raw)
+	if err == nil && n == len(raw) {
+		if b.Header.Stream.Car != k.name || b.Header.Stream.Lane != lane {
+			c.n.Forbidden++
+			return b.Header, false
+		}
+		return b.Header, true
+	}
+	if h, herr := wire.ParseHeader(raw); herr == nil && h.Stream.Car == k.name {
+		c.n.Damaged++
+	} else {
 		c.n.Undecodable++
-		return h, false
 	}
-	switch {
-	case h.Stream.Car != k.name, h.Stream.Lane != lane:
-		c.n.Forbidden++
-		c.refuse(now, k, h)
-		return h, false
-	case len(raw) > MaxBatchBytes || h.Size() > MaxBatchBytes:
-		c.n.TooLarge++
-		c.refuse(now, k, h)
-		return h, false
-	}
-	if _, n, err := wire.Parse(raw); err != nil || n != len(raw) {
-		c.damage(now, k, h, raw)
-		return h, false
-	}
-	return h, true
+	return wire.Header{}, false
 }
 
-// damage handles a batch whose envelope is whole and whose payload isn't. One
-// copy may have been damaged on its way, so the first is only dropped, and the
-// car sends again; the same damage again means that the car holds it like that.
-func (c *Core) damage(now int64, k *car, h wire.Header, raw []byte) {
-	c.n.Damaged++
-	sum := crc32.Checksum(raw, castagnoli)
-	if seen, ok := c.damaged[h.ID()]; ok && seen == sum {
-		delete(c.damaged, h.ID())
-		c.refuse(now, k, h)
-		return
-	}
-	if len(c.damaged) >= maxDamaged {
-		clear(c.damaged)
-	}
-	c.damaged[h.ID()] = sum
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// refuse lists a batch as one that can never be taken, unless it was taken.
-// The identity is kept under the car that sent it, whatever the envelope says:
-// nobody can refuse another car's batches.
-func (c *Core) refuse(now int64, k *car, h wire.Header) {
-	if c.draining {
-		return
-	}
-	st := c.stream(k, keyOf(h))
-	if st == nil {
-		return
-	}
-	st.lastAt = max(st.lastAt, now)
-	if st.listed(h.Seq) || st.refused.Contains(h.Seq) {
-		return
-	}
-	c.n.Refused++
-	k.refused++
-	st.refused = st.refused.Add(h.Seq, h.Seq)
-	bound(&st.refused)
-}
-
-// take produces a batch unless this instance already lists it.
+// take produces a batch, or holds it for its catalogue, unless this instance
+// already lists it.
 func (c *Core) take(now int64, k *car, st *stream, h wire.Header, s wire.Send, raw []byte) {
 	first := !st.listed(h.Seq)
 	switch {
@@ -115,7 +70,15 @@ func (c *Core) take(now int64, k *car, st *stream, h wire.Header, s wire.Send, r
 		k.dups++
 		return
 	}
-	if c.draining || !c.room(k, int64(len(raw))) {
+	p := &pending{
+		car: k, st: st, seq: h.Seq, bytes: int64(len(raw)), hash: h.Catalogue, control: h.Control,
+		rec: topic.Record{
+			Topic: c.cfg.Names.Batches, Partition: -1, Key: []byte(k.name), Value: raw,
+			Headers: topic.BatchHeaders(h.ID(), s, c.cfg.Instance),
+		},
+	}
+	hold := c.holds(k, st, p)
+	if c.draining || !c.room(k, p, hold) || hold && !c.want(now, k, h.Catalogue) {
 		c.n.Overflow++ // not listed, so the car sends it again
 		return
 	}
@@ -127,19 +90,16 @@ func (c *Core) take(now int64, k *car, st *stream, h wire.Header, s wire.Send, r
 		if c.cfg.Tap != nil {
 			c.cfg.Tap.Received(h.ID(), s, raw)
 		}
-		c.want(now, k, h.Catalogue)
 	}
 	if s.Pulled {
 		st.pulled = st.pulled.Add(h.Seq, h.Seq)
 		bound(&st.pulled)
 	}
-	c.produce(now, &pending{
-		car: k, st: st, seq: h.Seq, bytes: int64(len(raw)),
-		rec: topic.Record{
-			Topic: c.cfg.Names.Batches, Partition: -1, Key: []byte(k.name), Value: raw,
-			Headers: topic.BatchHeaders(h.ID(), s, c.cfg.Instance),
-		},
-	})
+	if hold {
+		c.hold(p)
+		return
+	}
+	c.produce(now, p)
 }
 
 // produce hands a record to Kafka for the first time.

@@ -6,18 +6,22 @@ import (
 
 // car is what the instance knows of one car.
 type car struct {
-	name     string
-	heardAt  int64
-	counter  uint64 // of acks
-	waiting  int64  // bytes on their way to Kafka
-	linkAt   [MaxLinks]int64
-	attached [MaxLinks]int // connections that subscribe to the link's acks
-	links    map[linkGen]*linkState
-	streams  map[streamKey]*stream
-	rotate   int // where a truncated ack begins next
-	batches  uint64
-	dups     uint64
-	refused  uint64
+	name      string
+	heardAt   int64
+	counter   uint64 // of acks
+	waiting   int64  // bytes on their way to Kafka
+	linkAt    [MaxLinks]int64
+	attached  [MaxLinks]int // connections that subscribe to the link's acks
+	links     map[linkGen]*linkState
+	streams   map[streamKey]*stream
+	wanted    map[wire.CatalogueHash]*wanted
+	lost      map[wire.CatalogueHash]bool // the car does not have them any more
+	rotate    int                         // where a truncated ack begins next
+	cursor    int                         // through the ranges that a truncated set leaves out
+	heldBytes int64                       // of batches that wait for a catalogue
+	batches   uint64
+	dups      uint64
+	refused   uint64
 }
 
 // linkGen names one connection of a car.
@@ -44,7 +48,10 @@ func (c *Core) car(now int64, name string) *car {
 		c.n.Overflow++
 		return nil
 	}
-	k := &car{name: name, heardAt: now, counter: c.counterFloor, links: map[linkGen]*linkState{}, streams: map[streamKey]*stream{}}
+	k := &car{
+		name: name, heardAt: now, counter: c.counterFloor, links: map[linkGen]*linkState{}, streams: map[streamKey]*stream{},
+		wanted: map[wire.CatalogueHash]*wanted{}, lost: map[wire.CatalogueHash]bool{},
+	}
 	for i := range k.linkAt {
 		k.linkAt[i] = never
 	}
@@ -65,12 +72,12 @@ func (k *car) heard(now int64, s wire.Send, bytes int) bool {
 	l := k.links[id]
 	if l == nil {
 		k.dropOldestGen(s.Link)
-		l = &linkState{}
+		l = &linkState{lastSentNS: s.SentNS}
 		k.links[id] = l
 	}
 	l.messages++
 	l.bytes += uint64(bytes)
-	l.lastSentNS = s.SentNS
+	l.lastSentNS = max(l.lastSentNS, s.SentNS)
 	l.lastAt = max(l.lastAt, now)
 	k.linkAt[s.Link] = max(k.linkAt[s.Link], now)
 	return true
@@ -125,6 +132,9 @@ func (c *Core) expire(now int64) {
 			}
 		}
 		if len(k.streams) == 0 && k.waiting == 0 && now-k.heardAt > int64(carIdle) && k.attached == [MaxLinks]int{} {
+			for h, w := range k.wanted {
+				c.unwant(k, h, w)
+			}
 			c.counterFloor = max(c.counterFloor, k.counter)
 			delete(c.cars, name)
 		}

@@ -8,8 +8,6 @@ import (
 )
 
 var (
-	errHash = errors.New("ingest: catalogue does not have the hash that it was sent under")
-
 	// ErrUnreachable means that no link of the car has been heard of lately.
 	ErrUnreachable = errors.New("ingest: car is not reachable through this instance")
 	// ErrBusy means that too many commands wait for their answers.
@@ -20,17 +18,13 @@ var (
 type command struct {
 	car      string
 	expireAt int64
-	internal bool // asked by the core itself, reported to nobody
+	internal bool // for a catalogue: reported to nobody
 }
 
 // Command sends a request to a car over the link that was heard last. Its
 // answer, or its expiry, comes out in Outputs.Answered with the same id.
 func (c *Core) Command(now int64, car, verb string, args map[string]string, life time.Duration) (uint64, error) {
-	return c.send(now, car, verb, args, life)
-}
-
-func (c *Core) send(now int64, name, verb string, args map[string]string, life time.Duration) (uint64, error) {
-	k := c.cars[name]
+	k := c.cars[car]
 	if k == nil {
 		return 0, ErrUnreachable
 	}
@@ -38,16 +32,28 @@ func (c *Core) send(now int64, name, verb string, args map[string]string, life t
 	if !ok {
 		return 0, ErrUnreachable
 	}
-	if len(c.commands) >= maxCommands {
+	life = min(max(life, time.Millisecond), maxCommandLife)
+	id := c.newCommand(car, now+int64(life), false)
+	if id == 0 {
 		return 0, ErrBusy
 	}
-	c.commandID++
-	life = max(life, time.Millisecond)
-	cmd := wire.Command{ID: c.commandID, ExpiresMS: uint32(min(life.Milliseconds(), 1<<31)), Verb: verb, Args: args}
-	c.commands[cmd.ID] = &command{car: name, expireAt: now + int64(life)}
-	c.out.Publish = append(c.out.Publish, Publish{ctlTopic(name, link), wire.AppendCommand(nil, &cmd)})
+	cmd := wire.Command{ID: id, ExpiresMS: uint32(life.Milliseconds()), Verb: verb, Args: args}
+	c.out.Publish = append(c.out.Publish, Publish{ctlTopic(car, link), wire.AppendCommand(nil, &cmd)})
 	c.n.Commands++
-	return cmd.ID, nil
+	return id, nil
+}
+
+// newCommand notes a command and returns its id; 0 when there are too many.
+func (c *Core) newCommand(car string, expireAt int64, internal bool) uint64 {
+	if len(c.commands) >= maxCommands && !internal {
+		return 0
+	}
+	c.commandID++
+	if c.commandID == 0 {
+		c.commandID++
+	}
+	c.commands[c.commandID] = &command{car: car, expireAt: expireAt, internal: internal}
+	return c.commandID
 }
 
 // answer takes a car's reply to a command.
@@ -63,14 +69,16 @@ func (c *Core) answer(now int64, name string, payload []byte) {
 		return
 	}
 	c.n.Answers++
-	if k := c.cars[name]; k != nil {
+	delete(c.commands, a.ID)
+	k := c.cars[name]
+	if k != nil {
 		k.heardAt = max(k.heardAt, now)
 	}
-	if cmd.internal {
-		return // a catalogue: its parts say more than the answer
+	if !cmd.internal {
+		c.out.Answered = append(c.out.Answered, Answered{name, *a})
+	} else if k != nil {
+		c.catalogueAnswered(now, k, a.ID, a.OK)
 	}
-	delete(c.commands, a.ID)
-	c.out.Answered = append(c.out.Answered, Answered{name, *a})
 }
 
 // expireCommands ends the commands that nobody answered in time.
@@ -80,7 +88,9 @@ func (c *Core) expireCommands(now int64) {
 			continue
 		}
 		delete(c.commands, id)
-		if !cmd.internal {
+		if k := c.cars[cmd.car]; cmd.internal && k != nil {
+			c.catalogueAnswered(now, k, id, true) // nothing was said: ask again
+		} else if !cmd.internal {
 			a := wire.Answer{ID: id, Error: "no answer before the command expired"}
 			c.out.Answered = append(c.out.Answered, Answered{cmd.car, a})
 		}

@@ -33,12 +33,9 @@ const (
 
 // Limits that protect the instance from a car gone wrong.
 const (
-	// MaxBatchBytes is the largest sealed batch taken. Cars seal at most
-	// 16 KiB; the rest is room for other versions.
-	MaxBatchBytes = 64 << 10
-	// MaxMessageBytes is what a broker should let through, so that a batch that
-	// is too large can still be refused by name.
-	MaxMessageBytes = 4 * MaxBatchBytes
+	// MaxMessageBytes is what a broker should let through: a send header and
+	// the largest batch, or a part of a catalogue.
+	MaxMessageBytes = wire.MaxPartBytes + 4096
 	// MaxStreams bounds the streams of one car: three lanes of some twenty
 	// epochs that are drained at once after a long outage.
 	MaxStreams = 64
@@ -52,27 +49,38 @@ const (
 	MaxRanges = 4096
 	// MaxAckStreamRanges and MaxAckRanges bound the ranges of one set, and of
 	// all of one ack, so that an ack fits a few kilobytes.
-	MaxAckStreamRanges = 64
+	MaxAckStreamRanges = 96
 	MaxAckRanges       = 384
-	// MaxWanted bounds the catalogues asked for at once.
-	MaxWanted = 64
-	// maxDamaged bounds the damaged batches remembered.
-	maxDamaged = 1024
+	// MaxWanted bounds the catalogues that one car is asked for at once.
+	MaxWanted = 4
+	// maxLost bounds the catalogues of one car that are given up.
+	maxLost = 64
+	// maxCatalogueNo is how often a car must say that it cannot send a
+	// catalogue until it is believed: it also says so when it is busy.
+	maxCatalogueNo = 5
+	// controlRoom is kept for control records and batches without columns of
+	// a car whose credit is used up.
+	controlRoom = 1 << 20
+	// minCredit is what a car needs to have a batch on each link.
+	minCredit = 4 * wire.MaxBatchBytes
 	// maxCommands bounds the commands that wait for an answer.
 	maxCommands = 256
 )
 
 // Times of the protocol.
 const (
-	AckInterval  = 50 * time.Millisecond
-	linkHeard    = 10 * time.Second // a link not heard of for longer gets no ack
-	streamIdle   = 60 * time.Second // ranges of a drained stream stay this long (rule 18)
-	carIdle      = 5 * time.Minute
-	retryDelay   = 500 * time.Millisecond
-	commandLife  = 10 * time.Second
-	wantRetry    = 5 * time.Second
-	wantRetryMax = 60 * time.Second
-	loadPatience = 5 * time.Second // how long the catalogues topic may take to be read at start
+	AckInterval    = 50 * time.Millisecond
+	linkHeard      = 10 * time.Second // a link not heard of for longer gets no ack
+	streamIdle     = 60 * time.Second // ranges of a drained stream stay this long (rule 18)
+	carIdle        = 5 * time.Minute
+	retryDelay     = 500 * time.Millisecond
+	maxCommandLife = time.Hour
+	// catalogueLife is long: a megabyte over the worst link takes minutes, and
+	// the car ends a transfer whose command has expired.
+	catalogueLife = 10 * time.Minute
+	wantRetry     = 3 * time.Second // without a part
+	wantAgain     = time.Second     // after an answer
+	loadPatience  = 5 * time.Second // how long the catalogues topic may take to be read at start
 )
 
 // Tap is told of batches as they arrive, before order and duplicates of other
@@ -96,8 +104,8 @@ func (c Config) Validate() error {
 	if c.Names.Batches == "" || c.Names.Catalogues == "" {
 		bad("no topic names (use topic.NewNames)")
 	}
-	if c.CarCredit < 0 || c.CarCredit > 0 && c.CarCredit < 2*MaxBatchBytes {
-		bad("credit of %d bytes a car (want at least %d, or 0 for %d)", c.CarCredit, 2*MaxBatchBytes, DefaultCarCredit)
+	if c.CarCredit < 0 || c.CarCredit > 0 && c.CarCredit < minCredit {
+		bad("credit of %d bytes a car (want at least %d, or 0 for %d)", c.CarCredit, minCredit, DefaultCarCredit)
 	}
 	if c.TotalCredit < 0 || c.TotalCredit > 0 && c.TotalCredit < c.CarCredit {
 		bad("credit of %d bytes in all is below the credit of one car", c.TotalCredit)

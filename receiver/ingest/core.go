@@ -21,16 +21,17 @@ type Core struct {
 	token      uint64
 	waiting    int64 // bytes of all pending records
 	progressAt int64 // last time that something became durable, or began to wait
+	heldBytes  int64 // of all batches that wait for a catalogue
 	draining   bool
 	nextAckNS  int64
 	// counterFloor is where the ack counter of a new car begins, so that it
 	// never goes back for a car that was forgotten in between.
 	counterFloor uint64
-	damaged      map[wire.ID]uint32 // CRC of a damaged copy seen once
 
-	catalogues catalogues
-	commands   map[uint64]*command
-	commandID  uint64
+	known     map[wire.CatalogueHash]bool // catalogues that are durable in their topic
+	loaded    bool                        // the topic has been read up to its end at start
+	commands  map[uint64]*command
+	commandID uint64
 }
 
 // Peer is the sender of a message, as its broker knows it.
@@ -45,6 +46,7 @@ type Outputs struct {
 	Produce  []Produce
 	Publish  []Publish
 	Answered []Answered
+	Lost     []LostCatalogue
 }
 
 // Produce asks for one record to be written; its result comes back through
@@ -66,28 +68,35 @@ type Answered struct {
 	Answer wire.Answer
 }
 
+// LostCatalogue says that batches of a car are produced without the catalogue
+// that they name, because the car does not have it any more.
+type LostCatalogue struct {
+	Car  string
+	Hash wire.CatalogueHash
+}
+
 // pending is one record on its way to Kafka.
 type pending struct {
 	car     *car
-	st      *stream // nil for a catalogue
+	st      *stream // nil for a part of a catalogue
 	seq     uint64
 	bytes   int64
 	retryAt int64
 	rec     topic.Record
-	hash    wire.CatalogueHash // of a catalogue
+	hash    wire.CatalogueHash // of the catalogue that the batch names, or that this is
+	control bool
 }
 
 // NewCore returns a core that has heard of no car. The configuration must be
 // valid.
 func NewCore(cfg Config) *Core {
 	return &Core{
-		cfg:        cfg.withDefaults(),
-		cars:       map[string]*car{},
-		pend:       map[uint64]*pending{},
-		damaged:    map[wire.ID]uint32{},
-		catalogues: newCatalogues(),
-		commands:   map[uint64]*command{},
-		commandID:  cfg.Nonce, // ids of two starts should not meet in the car
+		cfg:       cfg.withDefaults(),
+		cars:      map[string]*car{},
+		pend:      map[uint64]*pending{},
+		known:     map[wire.CatalogueHash]bool{},
+		commands:  map[uint64]*command{},
+		commandID: cfg.Nonce, // ids of two starts should not meet in the car
 	}
 }
 

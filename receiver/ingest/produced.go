@@ -40,7 +40,8 @@ func (c *Core) Produced(now int64, token uint64, err error) {
 	}
 }
 
-// unacceptable turns a received batch into a refused one.
+// unacceptable turns a received batch into a refused one: the car writes it off
+// with a loss record. Only the batch's own size can bring it here.
 func (c *Core) unacceptable(p *pending) {
 	c.n.ProduceErrors++
 	if p.st.durable.Contains(p.seq) {
@@ -66,22 +67,6 @@ func (c *Core) again(now int64) {
 		c.out.Produce = append(c.out.Produce, Produce{token, p.rec})
 	}
 	c.retry = append(c.retry[:0], c.retry[n:]...)
-}
-
-// room reports whether that many more bytes may wait for Kafka. A car that
-// keeps to its credit is never turned away: what it may have under way when it
-// learns of the end of its credit is a quarter more.
-func (c *Core) room(k *car, bytes int64) bool {
-	return k.waiting+bytes <= c.cfg.CarCredit+c.cfg.CarCredit/4 &&
-		c.waiting+bytes <= c.cfg.TotalCredit+c.cfg.TotalCredit/4
-}
-
-// credit returns the bytes that the instance would take from a car now.
-func (c *Core) credit(k *car) uint64 {
-	if c.draining {
-		return 0
-	}
-	return uint64(max(0, min(c.cfg.CarCredit-k.waiting, c.cfg.TotalCredit-c.waiting)))
 }
 
 // state returns what the instance says of itself.

@@ -215,6 +215,9 @@ func (s *Service) carryOut() {
 			s.opt.Log.Debug("publish failed", "topic", p.Topic, "error", err)
 		}
 	}
+	for _, l := range out.Lost {
+		s.opt.Log.Error("a car has lost the catalogue of its data: samples cannot be decoded", "car", l.Car, "catalogue", l.Hash.String())
+	}
 	for _, a := range out.Answered {
 		if ch := s.waiters[a.Answer.ID]; ch != nil {
 			ch <- a.Answer // has room for one
@@ -283,7 +286,7 @@ func (s *Service) offer(e event) {
 // ctx lasts, whatever happens to Kafka.
 func (s *Service) followCatalogues(ctx context.Context) {
 	known := func(h wire.CatalogueHash, _ []byte) {
-		s.post(ctx, func(int64) { s.core.CatalogueKnown(h) })
+		s.post(ctx, func(now int64) { s.core.CatalogueKnown(now, h) })
 	}
 	loaded := func() { s.post(ctx, func(int64) { s.core.CataloguesLoaded() }) }
 	for ctx.Err() == nil {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ type Counters struct {
 	PulledAgain       uint64 // first pulled copies of batches taken unpulled
 	Conflicts         uint64 // copies with another payload than the first
 	Refused           uint64 // batches that can never be taken
-	TooLarge          uint64 // messages refused for their size
+	Held              uint64 // batches that had to wait for a catalogue
 	Forbidden         uint64 // messages for another car or lane than their sender's
 	Damaged           uint64 // payloads that fail their checksum
 	Undecodable       uint64 // messages without a readable identity
@@ -29,6 +30,7 @@ type Counters struct {
 	Acks              uint64 // statements to cars
 	AcksCut           uint64 // of them, without room for all ranges
 	Catalogues        uint64 // catalogues taken from cars
+	CataloguesLost    uint64 // catalogues that a car does not have any more: an alarm
 	CatalogueErrors   uint64 // catalogues that were not what their hash says
 	CatalogueRequests uint64 // commands that ask for one
 	CatalogueUnasked  uint64 // parts that nobody asked for
@@ -45,9 +47,9 @@ type Snapshot struct {
 	State        wire.InstanceState
 	Waiting      int           // records on their way to Kafka
 	WaitingBytes int64         // their bytes
+	HeldBytes    int64         // of batches that wait for a catalogue
 	StalledFor   time.Duration // since the last progress, while something waits
 	Catalogues   int           // known
-	Wanted       int           // catalogues asked for
 	Counters     Counters
 	Cars         []CarSnapshot // by name
 }
@@ -58,6 +60,8 @@ type CarSnapshot struct {
 	Silent       time.Duration // since it was heard
 	Credit       uint64        // bytes
 	WaitingBytes int64
+	HeldBytes    int64
+	Wanted       []wire.CatalogueHash // catalogues asked for
 	Batches      uint64
 	Duplicates   uint64
 	Refused      uint64
@@ -91,7 +95,7 @@ func (c *Core) Snapshot(now int64) Snapshot {
 	s := Snapshot{
 		Instance: c.cfg.Instance, Nonce: c.cfg.Nonce, State: c.state(now),
 		Waiting: len(c.pend), WaitingBytes: c.waiting,
-		Catalogues: len(c.catalogues.known), Wanted: len(c.catalogues.wanted),
+		HeldBytes: c.heldBytes, Catalogues: len(c.known),
 		Counters: c.n,
 	}
 	if len(c.pend) > 0 {
@@ -105,10 +109,14 @@ func (c *Core) Snapshot(now int64) Snapshot {
 
 func (c *Core) carSnapshot(now int64, k *car) CarSnapshot {
 	s := CarSnapshot{
-		Car: k.name, Silent: time.Duration(max(0, now-k.heardAt)), Credit: c.credit(k), WaitingBytes: k.waiting,
+		Car: k.name, Silent: time.Duration(max(0, now-k.heardAt)), Credit: c.credit(k), WaitingBytes: k.waiting, HeldBytes: k.heldBytes,
 		Batches: k.batches, Duplicates: k.dups, Refused: k.refused,
 	}
-	for _, e := range c.statement(now, k).Links {
+	for h := range k.wanted {
+		s.Wanted = append(s.Wanted, h)
+	}
+	slices.SortFunc(s.Wanted, func(a, b wire.CatalogueHash) int { return bytes.Compare(a[:], b[:]) })
+	for _, e := range c.links(now, k) {
 		s.Links = append(s.Links, LinkSnapshot{
 			Link: e.Link, Gen: e.Gen, Messages: e.Messages, Bytes: e.Bytes, Silent: time.Duration(e.HeldNS),
 		})

@@ -17,12 +17,13 @@ type stream struct {
 	pulled   wire.Ranges // produced with pulled set
 	base     uint64      // greatest seen: only to trim the sets above
 	lastAt   int64       // of the last batch, or of the end of a loan
-	crcs     [crcRing]crcEntry
+	held     []*pending  // received, waiting for a catalogue, in order of arrival
+	crcs     []crcEntry  // crcRing of them once something was taken
 }
 
 // crcRing is how many payload CRCs a stream remembers: the batches that are
 // resent while their copies are under way.
-const crcRing = 64
+const crcRing = 256
 
 // crcEntry remembers the payload of one batch, to tell a copy from a conflict.
 type crcEntry struct {
@@ -82,11 +83,17 @@ func (st *stream) raiseBase(base uint64) {
 // conflict reports whether a copy of a listed batch has another payload than
 // the first one.
 func (st *stream) conflict(seq uint64, crc uint32) bool {
+	if st.crcs == nil {
+		return false
+	}
 	e := st.crcs[seq%crcRing]
 	return e.seq == seq && e.crc != crc
 }
 
 func (st *stream) remember(seq uint64, crc uint32) {
+	if st.crcs == nil {
+		st.crcs = make([]crcEntry, crcRing)
+	}
 	st.crcs[seq%crcRing] = crcEntry{seq, crc}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,13 @@ import (
 
 // ErrTopic marks a topic that is not as the receiver's promises need it.
 var ErrTopic = errors.New("kafka: unsuitable topic")
+
+// Bounds of the time that a client may give a record. Brokers since 4.0 refuse
+// what is more than an hour ahead unless told otherwise.
+const (
+	configBefore = "message.timestamp.before.max.ms"
+	configAfter  = "message.timestamp.after.max.ms"
+)
 
 // configUnclean names the setting that lets a replica lead that lacks
 // acknowledged records.
@@ -74,6 +82,11 @@ func (c *Cluster) create(ctx context.Context, spec topic.Spec, brokers int) erro
 		configs[topic.ConfigMinISR] = &isr
 		no := "false"
 		configs[configUnclean] = &no
+		if spec.Config[topic.ConfigTimestamp] == "CreateTime" {
+			// A car's clock must never make a record unwritable.
+			far := strconv.FormatInt(math.MaxInt64, 10)
+			configs[configBefore], configs[configAfter] = &far, &far
+		}
 	}
 	_, err := c.adm.CreateTopic(ctx, spec.Partitions, replication, configs, spec.Name)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {

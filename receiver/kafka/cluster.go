@@ -20,6 +20,7 @@ type Cluster struct {
 	cl         *kgo.Client
 	adm        *kadm.Client
 	partitions int32 // of batches and state
+	catalogues *Catalogues
 }
 
 // Open connects, or starts the embedded cluster, and creates or checks the
@@ -30,6 +31,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, names: topic.NewNames(cfg.Prefix)}
+	c.catalogues = newCatalogues(c)
 	if len(cfg.Brokers) == 0 {
 		s, err := startServer(cfg.Embedded, c.names.Batches, cfg.Log)
 		if err != nil {
@@ -64,6 +66,9 @@ func (c *Cluster) connect(ctx context.Context) error {
 
 // Names returns the topics' names.
 func (c *Cluster) Names() topic.Names { return c.names }
+
+// Catalogues returns the topic of catalogues.
+func (c *Cluster) Catalogues() *Catalogues { return c.catalogues }
 
 // Partitions returns how many partitions telemetry.batches has.
 func (c *Cluster) Partitions() int32 { return c.partitions }

@@ -120,8 +120,6 @@ func restamp(b []byte, ms int64) {
 	binary.BigEndian.PutUint32(b[batchCRCAt:], crc32.Checksum(b[batchAttrsAt:], castagnoli))
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // serverLog lets the embedded broker log through slog.
 type serverLog struct{ log *slog.Logger }
 

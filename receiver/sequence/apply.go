@@ -66,7 +66,9 @@ func (p *Partition) carOf(h *wire.Header) (*car, error) {
 		return nil, errTooManyCars
 	}
 	c = newCar(&p.cfg, h.Stream.Car)
-	c.adopted = adopted{on: p.logStart > 0, epoch: h.Stream.Epoch}
+	if p.logStart > 0 {
+		c.core.StartInside()
+	}
 	p.enter(c)
 	return c, nil
 }
@@ -101,10 +103,7 @@ type arrival struct {
 
 // parse reads a record's envelope and headers, and checks that both belong here.
 func (p *Partition) parse(r *topic.Record, a *arrival) error {
-	b, n, err := wire.Parse(r.Value)
-	if err == nil && n != len(r.Value) {
-		err = fmt.Errorf("%d bytes behind the batch", len(r.Value)-n)
-	}
+	b, err := parseSealed(r.Value)
 	info, herr := topic.ParseBatchHeaders(r.Headers)
 	switch {
 	case herr != nil && err != nil:
@@ -123,6 +122,15 @@ func (p *Partition) parse(r *topic.Record, a *arrival) error {
 	}
 	a.send = info.Send
 	return p.own(a.header.Stream.Car)
+}
+
+// parseSealed parses a record's value: one sealed batch and nothing else.
+func parseSealed(value []byte) (wire.Batch, error) {
+	b, n, err := wire.Parse(value)
+	if err == nil && n != len(value) {
+		err = fmt.Errorf("%d bytes behind the batch", len(value)-n)
+	}
+	return b, err
 }
 
 // own refuses a car that belongs to another partition (rule 21).
@@ -155,12 +163,11 @@ func (p *Partition) operator(r *topic.Record, verb string) error {
 		return &rejected{errOperator, "unknown car " + text(car)}
 	}
 	c.dirty = true
-	c.core.Advance(p.nowMS, &p.decided)
-	if !c.core.Abandon(wire.Epoch{Counter: uint32(e), Nonce: n}, &p.decided) {
-		p.decide(c)
+	ok := c.core.Abandon(r.Offset, r.TimestampMS, wire.Epoch{Counter: uint32(e), Nonce: n}, &p.decided)
+	p.decide(c)
+	if !ok {
 		return &rejected{errOperator, "unknown epoch of car " + text(car)}
 	}
-	p.decide(c)
 	return nil
 }
 

@@ -17,8 +17,7 @@ type car struct {
 	dirty bool // differs from the committed state
 	stats CarSnapshot
 
-	adopted adopted
-	cache   cache
+	cache cache
 }
 
 // held is one record in memory.
@@ -115,7 +114,7 @@ func (c *car) appendState(dst, scratch []byte) (state, buf []byte) {
 	for i := range c.queue {
 		dst = c.queue[i].append(dst)
 	}
-	return c.adopted.append(dst), scratch
+	return dst, scratch
 }
 
 // parseCar restores a car from its state record.
@@ -127,7 +126,6 @@ func parseCar(cfg *Config, name string, b []byte) (*car, error) {
 	for i := range c.queue {
 		c.queue[i] = r.queue(name)
 	}
-	c.adopted = r.adopted()
 	if r.err == nil && len(r.b) != 0 {
 		r.fail()
 	}

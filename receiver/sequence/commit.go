@@ -36,6 +36,7 @@ func (p *Partition) Dirty() bool {
 // of the partition, last, and the offset from which a successor must read.
 // Nothing may be applied between it and [Partition.Committed].
 func (p *Partition) Commit() Commit {
+	p.forget()
 	offset := p.position
 	for _, c := range p.byName {
 		if low, ok := c.lowest(); ok {

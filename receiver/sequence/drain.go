@@ -73,6 +73,9 @@ func (p *Partition) drainQueue(c *car, q *fifo, maxBytes int, n *Needs) (more bo
 			}
 			return false
 		}
+		if it.kind == reorder.KindPulled { // its turn in the main topic comes, or has come
+			c.cache.put(it.offset, h, p.cfg.CarBytes, p.cfg.Budget)
+		}
 		q.pop()
 		p.queued--
 		c.dirty = true
@@ -204,7 +207,7 @@ func (p *Partition) route(b *Batch, it *item) {
 // decode fills the batch from its record. It is false when its catalogue is not
 // known yet.
 func (p *Partition) decode(b *Batch, h *held) (bool, error) {
-	sealed, _, err := wire.Parse(h.value)
+	sealed, err := parseSealed(h.value)
 	if err != nil {
 		return false, err
 	}

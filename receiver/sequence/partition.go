@@ -30,8 +30,10 @@ type Partition struct {
 	rebuildTo int64 // time stands still until position has reached it
 	committed int64 // the group's offset
 	logStart  int64
+	loadEnd   int64 // end of the partition when it was loaded; -1: not heard yet
 	nowMS     int64
-	written   map[topic.Identity]struct{}
+	loadedMS  int64 // nowMS when an earlier owner ended
+	written   map[topic.Identity]struct{} // see Loaded.Written; shared with the session
 
 	out    Output
 	state  []topic.Record
@@ -88,9 +90,9 @@ func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
 		cfg: cfg, number: number, total: l.Partitions, format: cfg.NewFormat(),
 		cars: make(map[string]*car), read: make(map[int64]held),
 		known: make(map[wire.CatalogueHash]*wire.Catalogue), absent: make(map[wire.CatalogueHash]struct{}),
-		position: l.Offset, committed: l.Offset, logStart: l.LogStart,
+		position: max(l.Offset, l.LogStart), committed: l.Offset, logStart: l.LogStart,
+		written: l.Written, loadEnd: -1,
 	}
-	p.expect(l.Written)
 	for i := range l.State {
 		if err := p.restore(&l.State[i]); err != nil {
 			return nil, err
@@ -114,7 +116,7 @@ func (p *Partition) restore(r *topic.Record) error {
 		if p.committed > s.Commit {
 			return fmt.Errorf("%w: partition %d: group at %d, state at %d", ErrOffset, p.number, p.committed, s.Commit)
 		}
-		p.input, p.nowMS = s.Input, s.NowMS
+		p.input, p.nowMS, p.loadedMS = s.Input, s.NowMS, s.NowMS
 		return nil
 	}
 	c, err := parseCar(&p.cfg, key, r.Value)
@@ -139,8 +141,11 @@ func (p *Partition) Position() int64 { return p.position }
 // applied.
 func (p *Partition) Rebuilding() bool { return p.position < p.rebuildTo }
 
-// End checks the partition's end offset against the state.
+// End says where the partition ends, and checks that against the state.
 func (p *Partition) End(end int64) error {
+	if p.loadEnd < 0 {
+		p.loadEnd = end
+	}
 	if end < p.rebuildTo {
 		return fmt.Errorf("%w: partition %d ends at %d, state at %d", ErrTruncated, p.number, end, p.rebuildTo)
 	}
@@ -151,9 +156,6 @@ func (p *Partition) End(end int64) error {
 func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
 	fresh := offset >= c.core.NextOffset()
 	p.in = reorder.Input{Offset: offset, AppendMS: h.appendMS, Header: a.header, Send: a.send}
-	// Catalogues are no matter of order: ingest lets a batch in only when its
-	// catalogue is there.
-	p.in.Header.Catalogue = wire.CatalogueHash{}
 	st := a.header.Stream
 	lane := &c.stats.Lanes[laneIndex(st.Lane)]
 	if fresh {
@@ -164,9 +166,8 @@ func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
 		if st.Epoch.Counter >= c.stats.Epoch.Counter {
 			c.stats.Epoch = st.Epoch
 		}
-		p.in.Controls = c.adopted.controls(&a.header, a.send.Base)
 		if a.header.Control {
-			p.in.Controls = append(p.in.Controls, p.controls(c, a.batch, offset)...)
+			p.in.Controls = p.controls(c, a.batch, offset)
 		}
 	}
 	c.core.Apply(&p.in, &p.decided)
@@ -209,9 +210,6 @@ func (p *Partition) Advance() {
 		return
 	}
 	for _, c := range p.byName {
-		if at, ok := c.core.NextDeadline(); !ok || at > p.nowMS {
-			continue
-		}
 		c.core.Advance(p.nowMS, &p.decided)
 		p.decide(c)
 	}
@@ -223,6 +221,9 @@ func (p *Partition) NextDeadline() (ms int64, ok bool) {
 		return 0, false
 	}
 	for _, c := range p.byName {
+		if p.nowMS <= p.loadedMS && c.core.Held() > 0 {
+			return p.nowMS, true // what a takeover has restored begins to run when time moves
+		}
 		if at, any := c.core.NextDeadline(); any && (!ok || at < ms) {
 			ms, ok = at, true
 		}

@@ -107,7 +107,11 @@ func (r *Runner) own(ctx context.Context, s Session) error {
 		o.log.Warn("partition lost, will rejoin", slog.Any("error", err))
 	default:
 		o.log.Error("partition given up, will be loaded again", slog.Any("error", err))
-		if r.cfg.Clock.Sleep(ctx, r.cfg.BackoffMax) != nil {
+		wait := r.cfg.Backoff
+		if errors.Is(err, ErrState) || errors.Is(err, ErrOffset) || errors.Is(err, ErrTruncated) {
+			wait = r.cfg.BackoffMax // only a person can help
+		}
+		if r.cfg.Clock.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}

@@ -63,7 +63,8 @@ type Session interface {
 	// Commit makes outputs, state and the group's offset durable. In a real
 	// cluster the three are one transaction. Embedded, without transactions,
 	// they are written in this order, each flushed before the next: outputs;
-	// state, with the end offsets of the output topics at that moment; offset.
+	// state, with the end offsets of the output topics at that moment (but see
+	// [Loaded.Written]); offset.
 	// state is never empty and its last record is the partition's own (key
 	// [PartitionKey]), to be written last. Records with Partition -1 go where
 	// their key belongs; state records name theirs. Records and all their bytes
@@ -88,6 +89,9 @@ type Loaded struct {
 	Partitions int32
 	// Written holds the identities of outputs found behind the end offsets that
 	// the state carries: they are not written again. It is nil where commits
-	// are atomic.
+	// are atomic. The sequencer takes out of this map what it has made again,
+	// and empties it when the rest can't come any more. As long as it is not
+	// empty, Commit must write the state with the end offsets that Load began
+	// its scan at, not with newer ones: else a second death would forget them.
 	Written map[topic.Identity]struct{}
 }

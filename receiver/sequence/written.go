@@ -1,30 +1,22 @@
 package sequence
 
-import "telemetry/receiver/topic"
+import (
+	"slices"
+
+	"telemetry/receiver/topic"
+)
 
 // Where commits are not atomic, an owner may die between its outputs and its
 // state. The next one makes the same decisions from the same records, finds what
 // is written already, and skips it. Samples, live, events and late are one class
 // here: a batch that was begun in one is not begun again in another.
 
-// expect notes what a dead owner has written.
-func (p *Partition) expect(written map[topic.Identity]struct{}) {
-	if len(written) == 0 {
-		return
+// forget empties the set of what a dead owner has written, once all that it had
+// read has been read and written again: what is left then will never be made.
+func (p *Partition) forget() {
+	if len(p.written) > 0 && p.loadEnd >= 0 && p.position >= p.loadEnd && p.queued == 0 {
+		clear(p.written)
 	}
-	p.written = make(map[topic.Identity]struct{}, len(written))
-	for id := range written {
-		p.written[p.class(id)] = struct{}{}
-	}
-}
-
-func (p *Partition) class(id topic.Identity) topic.Identity {
-	t := &p.cfg.Topics
-	switch id.Topic {
-	case t.Live, t.Events, t.Late:
-		id.Topic = t.Samples
-	}
-	return id
 }
 
 // add adds a record to the output, unless a dead owner has written it already.
@@ -45,10 +37,21 @@ func (p *Partition) found(r *topic.Record) bool {
 	if !ok {
 		return false
 	}
-	id = p.class(id)
-	_, ok = p.written[id]
-	delete(p.written, id)
-	return ok
+	t := &p.cfg.Topics
+	names := [...]string{t.Samples, t.Live, t.Events, t.Late}
+	if !slices.Contains(names[:], id.Topic) {
+		_, ok = p.written[id]
+		delete(p.written, id)
+		return ok
+	}
+	for _, name := range names {
+		id.Topic = name
+		if _, ok := p.written[id]; ok {
+			delete(p.written, id)
+			return true
+		}
+	}
+	return false
 }
 
 // skipWritten removes the records from mark on that a dead owner has written.

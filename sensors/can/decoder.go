@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"telemetry/sensors"
 	"telemetry/sensors/dbc"
@@ -132,7 +133,7 @@ func (d *Decoder) addTarget(b *busPlan, m *dbc.Message) {
 	}
 	t.scratch = make([]uint64, (t.width+63)/64)
 	t.group = len(d.groups)
-	g := wire.Group{Name: m.Name, Lane: wire.LaneFull}
+	g := wire.Group{Name: cut(m.Name, maxNameBytes), Lane: wire.LaneFull}
 	for i := range m.Signals {
 		g.Channels = append(g.Channels, channel(&m.Signals[i]))
 	}
@@ -140,15 +141,37 @@ func (d *Decoder) addTarget(b *busPlan, m *dbc.Message) {
 	d.owners = append(d.owners, b.Name)
 }
 
+// Limits of what a catalogue says about a channel: longer texts and lists are
+// cut.
+const (
+	maxNameBytes = 200
+	maxTextBytes = 1000
+	maxEnum      = 4096
+)
+
 func channel(s *dbc.Signal) wire.Channel {
 	c := wire.Channel{
-		Name: s.Name, Unit: s.Unit, Description: s.Comment, Type: s.Type, Bits: s.Bits,
-		Scale: s.Factor, Offset: s.Offset, Min: s.Min, Max: s.Max, Enum: s.Enum,
+		Name: cut(s.Name, maxNameBytes), Unit: cut(s.Unit, maxNameBytes), Description: cut(s.Comment, maxTextBytes), Type: s.Type, Bits: s.Bits,
+		Scale: s.Factor, Offset: s.Offset, Min: s.Min, Max: s.Max,
+	}
+	for _, v := range s.Enum[:min(len(s.Enum), maxEnum)] {
+		c.Enum = append(c.Enum, wire.EnumValue{Raw: v.Raw, Name: cut(v.Name, maxNameBytes)})
 	}
 	if s.Type == wire.TypeF32 || s.Type == wire.TypeF64 {
 		c.Bits = 0
 	}
 	return c
+}
+
+// cut shortens a text to whole characters within n bytes.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // nameGroups puts the bus in front where messages of several buses share a

@@ -50,10 +50,10 @@ type lap struct {
 // driveLap scales a track until the car needs the wanted time for it.
 func driveLap(seed uint64, seconds float64) *lap {
 	low, high := 100.0, 60_000.0 // m
+	shape := newTrack(seed, 1)
 	for range 40 {
 		mid := (low + high) / 2
-		t := newTrack(seed, mid)
-		if _, total := profile(t); total < seconds {
+		if _, total := profile(shape.scaled(mid)); total < seconds {
 			low = mid
 		} else {
 			high = mid
@@ -62,7 +62,7 @@ func driveLap(seed uint64, seconds float64) *lap {
 			break
 		}
 	}
-	t := newTrack(seed, (low+high)/2)
+	t := shape.scaled((low + high) / 2)
 	v, total := profile(t)
 	l := &lap{track: t, seconds: total}
 	l.sample(v)
@@ -164,7 +164,7 @@ func (l *lap) drive() {
 			for gear < 6 && s.v > 0.97*tops[gear-1] {
 				gear++
 			}
-			for gear > 1 && s.v < 0.62*tops[gear-2] {
+			for gear > 1 && s.v < 0.82*tops[gear-2] {
 				gear--
 			}
 			s.gear = gear

@@ -20,8 +20,6 @@ type Model struct {
 
 	lapNS  int64 // of car time
 	milli  int64 // car time per time, in thousandths
-	length int64 // of a lap in rotor units of wheels
-	cycles uint64
 	inputs [lapPoints][inputs]int32
 	engine [lapPoints + 1]uint64 // engine cycles since the line, times 2^32
 	wheel  [lapPoints + 1]uint64 // 10 m since the line, times 2^32

@@ -31,6 +31,7 @@ type Source struct {
 	model *Model
 	cfg   Config
 	start atomic.Int64 // boot time of tick 0; 0 before the first Run
+	begun bool         // owned by Run
 	next  []int64      // owned by Run: next tick of each group
 	laps  int64        // owned by Run: laps begun
 	ticks []int64      // owned by Run
@@ -109,7 +110,8 @@ func (s *Source) Run(ctx context.Context, out sensors.Sink) error {
 
 // begin returns the time since tick 0 and passes the ticks before it.
 func (s *Source) begin() int64 {
-	if s.start.Load() == 0 {
+	if !s.begun {
+		s.begun = true
 		s.start.Store(s.cfg.Clock.BootNS())
 		return 0
 	}

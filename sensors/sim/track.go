@@ -22,11 +22,15 @@ const harmonics = 11
 // newTrack draws a loop around the origin: a circle with waves of random size,
 // which is closed and never crosses itself, with the given length.
 func newTrack(seed uint64, length float64) *track {
+	var size, shift [harmonics + 1]float64
+	for k := 2; k <= harmonics; k++ {
+		size[k] = 0.30 / math.Pow(float64(k), 0.78) * (0.35 + 0.65*unit(seed, uint64(k)))
+		shift[k] = 2 * math.Pi * unit(seed, uint64(100+k))
+	}
 	radius := func(a float64) float64 {
 		r := 1.0
 		for k := 2; k <= harmonics; k++ {
-			size := 0.30 / math.Pow(float64(k), 0.9) * (0.35 + 0.65*unit(seed, uint64(k)))
-			r += size * math.Cos(float64(k)*a+2*math.Pi*unit(seed, uint64(100+k)))
+			r += size[k] * math.Cos(float64(k)*a+shift[k])
 		}
 		return math.Max(r, 0.15)
 	}
@@ -89,6 +93,22 @@ func (t *track) climb(seed uint64) {
 			t.z[i] += size * math.Sin(a)
 			t.crest[i] += -size * w * w * math.Sin(a)
 		}
+	}
+}
+
+// scaled returns a track of the same shape that is f times as long.
+func (t *track) scaled(f float64) *track {
+	times := func(v []float64, f float64) []float64 {
+		out := make([]float64, len(v))
+		for i := range v {
+			out[i] = v[i] * f
+		}
+		return out
+	}
+	return &track{
+		length: t.length * f, x: times(t.x, f), y: times(t.y, f), z: times(t.z, f),
+		curvature: times(t.curvature, 1/f), crest: times(t.crest, 1/f),
+		heading: t.heading, lat0: t.lat0, lon0: t.lon0,
 	}
 }
 

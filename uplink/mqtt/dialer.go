@@ -79,7 +79,7 @@ func (d *Dialer) Dial(ctx context.Context, req uplink.DialRequest) (uplink.Conn,
 		ClientID: req.ClientID,
 		Conn:     sock,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
-			if p.Packet.Topic == req.Subscribe {
+			if p.Packet.Topic == req.Subscribe && !p.Packet.Retain {
 				req.OnMessage(p.Packet.Payload)
 			}
 			return true, nil

@@ -4,14 +4,12 @@ package agentcmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
-	"reflect"
 	"runtime/debug"
 	"sync/atomic"
 	"text/tabwriter"
@@ -22,7 +20,6 @@ import (
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
 	"telemetry/internal/status"
-	"telemetry/internal/version"
 )
 
 const (
@@ -36,14 +33,8 @@ func New() *cobra.Command {
 		Use:   "edgeagent",
 		Short: "Telemetry of a race car: sensors to spool to three modems",
 	}
-	root.AddCommand(runCommand(), validateCommand(), statusCommand(), versionCommand())
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), cli.VersionCommand("edgeagent"))
 	return cli.Command(root)
-}
-
-func configFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVarP(path, "config", "c", defaultConfig, "configuration file (YAML)")
-	// The flag exists: it was added the line before.
-	_ = c.MarkFlagFilename("config", "yaml", "yml")
 }
 
 func runCommand() *cobra.Command {
@@ -53,7 +44,7 @@ func runCommand() *cobra.Command {
 		Short: "Run until SIGTERM; SIGHUP reads the configuration again, all or nothing",
 		RunE:  func(c *cobra.Command, _ []string) error { return run(c.Context(), path, c.ErrOrStderr()) },
 	}
-	configFlag(c, &path)
+	cli.ConfigFlag(c, &path, defaultConfig)
 	return c
 }
 
@@ -124,7 +115,7 @@ func validateCommand() *cobra.Command {
 			return validate(path, asJSON, c.OutOrStdout())
 		},
 	}
-	configFlag(c, &path)
+	cli.ConfigFlag(c, &path, defaultConfig)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }
@@ -137,24 +128,7 @@ func validate(path string, asJSON bool, out io.Writer) error {
 			err = &cli.ExitError{Code: cli.ExitConfig, Err: err}
 		}
 	}
-	if asJSON {
-		return errors.Join(writeJSON(out, map[string]any{"ok": err == nil, "file": path, "faults": faults(err)}), err)
-	}
-	if err == nil {
-		fmt.Fprintf(out, "%s: good\n", path)
-	}
-	return err
-}
-
-func faults(err error) []config.Fault {
-	var fs config.Faults
-	switch {
-	case err == nil:
-		return []config.Fault{}
-	case errors.As(err, &fs):
-		return fs
-	}
-	return []config.Fault{{Message: err.Error()}}
+	return cli.Validated(out, path, err, asJSON)
 }
 
 func statusCommand() *cobra.Command {
@@ -169,7 +143,7 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return writeJSON(c.OutOrStdout(), s)
+				return cli.WriteJSON(c.OutOrStdout(), s)
 			}
 			return printStatus(c.OutOrStdout(), s)
 		},
@@ -202,30 +176,4 @@ func printStatus(out io.Writer, s agent.Status) error {
 		fmt.Fprintf(w, "spool\tDEGRADED\t%s\n", s.Spool.LastError)
 	}
 	return w.Flush()
-}
-
-func versionCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "version",
-		Short: "Print what was built",
-		RunE: func(c *cobra.Command, _ []string) error {
-			v := version.Get("edgeagent")
-			if asJSON {
-				return writeJSON(c.OutOrStdout(), v)
-			}
-			_, err := fmt.Fprintln(c.OutOrStdout(), v)
-			return err
-		},
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
-	return c
-}
-
-func writeJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	if k := reflect.ValueOf(v).Kind(); k == reflect.Struct || k == reflect.Map {
-		e.SetIndent("", "  ")
-	}
-	return e.Encode(v)
 }

@@ -1,0 +1,87 @@
+// Package receivercmd is the command line of receiver. The entry point is [New].
+// It holds no logic of the cloud side: that is package receiver's.
+package receivercmd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"telemetry/internal/cli"
+	"telemetry/internal/config"
+	"telemetry/receiver"
+)
+
+const defaultConfig = "/etc/receiver/receiver.yaml"
+
+// New returns the command tree of receiver.
+func New() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "receiver",
+		Short: "Telemetry of race cars into Kafka: every sample once, in order",
+	}
+	root.AddCommand(runCommand(), validateCommand(), cli.VersionCommand("receiver"))
+	return cli.Command(root)
+}
+
+func runCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run until SIGTERM; SIGHUP reads the configuration again, all or nothing",
+		RunE:  func(c *cobra.Command, _ []string) error { return run(c.Context(), path, c.ErrOrStderr()) },
+	}
+	cli.ConfigFlag(c, &path, defaultConfig)
+	return c
+}
+
+func run(ctx context.Context, path string, stderr io.Writer) error {
+	cfg, err := config.ReadReceiver(path)
+	if err != nil {
+		return err
+	}
+	log, level := cli.Logger(cfg.Log, stderr)
+	first, err := receiver.Prepare(cfg, log)
+	if err != nil {
+		return err
+	}
+	return cli.Loop(ctx, log, first, func() (cli.Service, error) {
+		next, err := config.ReadReceiver(path)
+		if err != nil {
+			return nil, err
+		}
+		if next.Log.Format != cfg.Log.Format {
+			return nil, errors.New("log.format changed: this needs a restart")
+		}
+		r, err := receiver.Prepare(next, log)
+		if err != nil {
+			return nil, err
+		}
+		cli.SetLevel(level, next.Log)
+		return r, nil
+	})
+}
+
+func validateCommand() *cobra.Command {
+	var path string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "validate",
+		Short: "Check a configuration and every file it names; needs no running receiver",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.ReadReceiver(path)
+			if err == nil {
+				if _, err = receiver.Prepare(cfg, slog.New(slog.DiscardHandler)); err != nil {
+					err = &cli.ExitError{Code: cli.ExitConfig, Err: err}
+				}
+			}
+			return cli.Validated(c.OutOrStdout(), path, err, asJSON)
+		},
+	}
+	cli.ConfigFlag(c, &path, defaultConfig)
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
