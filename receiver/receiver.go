@@ -213,7 +213,7 @@ func (r *Receiver) sequence(ctx context.Context, g *errgroup.Group, cluster *kaf
 			cfg.Reorder.Windows[lane] = reorder.None
 		}
 	}
-	runner, err := sequence.NewRunner(cfg, cluster.Sequencer())
+	runner, err := sequence.NewRunner(cfg, cluster.Backend())
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (c *Car) named(in *Input, e wire.Epoch, l wire.Lane, shard uint16, out *Out
 // several of them; each counts for the predecessors that it names.
 func (c *Car) openEpoch(x *stream, o *wire.EpochOpen, id wire.ID, out *Out) {
 	own := x.epoch
-	if o.Epoch != own.id || names(o, own.id) {
+	if o.Epoch != own.id || slices.ContainsFunc(o.Predecessors, func(p wire.Predecessor) bool { return p.Epoch == own.id }) {
 		out.addID(KindAlarm, id).Alarm = AlarmControl
 		return
 	}
@@ -70,7 +70,7 @@ func (c *Car) openEpoch(x *stream, o *wire.EpochOpen, id wire.ID, out *Out) {
 	own.opened = true
 	es := make([]*epoch, 0, len(o.Predecessors)+1)
 	for i := range o.Predecessors {
-		if e := c.epochFor(o.Predecessors[i].Epoch, out); e != nil && !slices.Contains(es, e) {
+		if e := c.epochFor(o.Predecessors[i].Epoch, out); e != nil {
 			es = append(es, e)
 		}
 	}
@@ -115,23 +115,20 @@ func (c *Car) closeEpoch(e *epoch, held []wire.HeldRanges, out *Out) {
 	e.closed, e.aside = true, false
 	e.lastMS = max(e.lastMS, c.now)
 	c.forgetAt(e)
+	still := make(map[*stream]wire.Ranges, len(held))
 	for i := range held {
 		h := &held[i]
 		if h.Lane.Valid() && len(h.Ranges) > 0 {
-			c.streamFor(streamKey{e.id, h.Lane, h.Shard}, out)
+			if x := c.streamFor(streamKey{e.id, h.Lane, h.Shard}, out); x != nil {
+				still[x] = h.Ranges
+			}
 		}
 	}
 	if c.byEpoch[e.id] != e {
 		return // forgotten to make room
 	}
 	for _, x := range e.streams {
-		var still wire.Ranges
-		for i := range held {
-			if held[i].Lane == x.id.Lane && held[i].Shard == x.id.Shard {
-				still = held[i].Ranges
-			}
-		}
-		c.closeStream(x, still, wire.ReasonEpoch, out)
+		c.closeStream(x, still[x], wire.ReasonEpoch, out)
 	}
 }
 

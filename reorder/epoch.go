@@ -179,30 +179,29 @@ func (c *Car) related(e *epoch, o *wire.EpochOpen, id wire.ID, out *Out) {
 	if e.closed {
 		return
 	}
+	named := make(map[*epoch]bool, len(o.Predecessors))  // by e
+	shared := make(map[*epoch]bool, len(o.Predecessors)) // continued by one of them
+	for i := range o.Predecessors {
+		if p := c.byEpoch[o.Predecessors[i].Epoch]; p != nil {
+			named[p] = true
+			if p.parent != nil {
+				shared[p.parent] = true
+			}
+		}
+	}
 	first := len(o.Predecessors) == 0
 	fork, alarm := false, first && len(c.tombs) > 0
 	for _, k := range c.epochs {
-		if k == e || k.closed && !first {
+		if k == e || named[k] || k.closed && !first {
 			continue
 		}
 		if !k.opened && !k.closed && k.id.Counter > e.id.Counter {
 			continue // overtook this record: its own EpochOpen will tell
 		}
-		if names(o, k.id) {
-			continue
-		}
 		alarm = true
-		if k.parent == nil {
-			continue
-		}
-		// k continues what e or one of e's predecessors continues too.
-		if names(o, k.parent.id) {
-			fork = true
-		}
-		for i := range o.Predecessors {
-			if p := c.byEpoch[o.Predecessors[i].Epoch]; p != nil && p.parent == k.parent {
-				fork, k.aside = true, true
-			}
+		if k.parent != nil {
+			k.aside = k.aside || shared[k.parent]
+			fork = fork || k.aside || named[k.parent]
 		}
 	}
 	switch {
@@ -211,9 +210,4 @@ func (c *Car) related(e *epoch, o *wire.EpochOpen, id wire.ID, out *Out) {
 	case alarm:
 		out.addID(KindAlarm, id).Alarm = AlarmLineage
 	}
-}
-
-// names reports whether an EpochOpen names an epoch as predecessor.
-func names(o *wire.EpochOpen, id wire.Epoch) bool {
-	return slices.ContainsFunc(o.Predecessors, func(p wire.Predecessor) bool { return p.Epoch == id })
 }

@@ -77,7 +77,7 @@ func TestRule06BaseRecord(t *testing.T) {
 	s := newScript(t, None)
 	s.open()
 	s.put(1, live, 3, "")
-	s.put(1, critical, 2, "main 1/critical#2, gap 1/live#1-2 superseded, main 1/live#3, gap 1/live#4-7 superseded", tells(1, live, 8))
+	s.put(1, critical, 2, "main 1/critical#2, gap 1/live#1-2 superseded, gap 1/live#4-7 superseded, main 1/live#3", tells(1, live, 8))
 	s.put(1, critical, 3, "main 1/critical#3", tells(1, live, 8))
 }
 
@@ -125,8 +125,8 @@ func TestRule09Lineage(t *testing.T) {
 		s.put(22, critical, 1, "alarm 22/critical#1 fork", opens(holds(1)))
 		s.put(22, full, 1, "")
 		// The successor of 22 decides: 2 is not waited for, until then it goes on.
-		s.put(23, critical, 1, "alarm 23/critical#1 fork, main 22/critical#1, main 23/critical#1, main 22/full#1, "+
-			"late 2/full#2, gap 2/full#1 gap", opens(holds(1), holds(22)))
+		s.put(23, critical, 1, "alarm 23/critical#1 fork, main 22/critical#1, main 23/critical#1, "+
+			"late 2/full#2, gap 2/full#1 gap, main 22/full#1", opens(holds(1), holds(22)))
 		s.put(23, full, 1, "main 23/full#1")
 		s.put(2, full, 3, "late 2/full#3")
 	})
@@ -157,8 +157,8 @@ func TestRule11OrderAcrossEpochs(t *testing.T) {
 		s := newScript(t, None)
 		s.open()
 		s.put(2, full, 1, "")
-		s.put(3, critical, 1, "gap 2/full#2 epoch", opens(holds(1), holds(2, ranges(critical, 1, 1), ranges(full, 3, 3))))
-		s.put(2, critical, 1, "main 2/critical#1, main 3/critical#1, main 2/full#1", opens(holds(1)))
+		s.put(3, critical, 1, "gap 2/full#2 epoch, main 2/full#1", opens(holds(1), holds(2, ranges(critical, 1, 1), ranges(full, 3, 3))))
+		s.put(2, critical, 1, "main 2/critical#1, main 3/critical#1", opens(holds(1)))
 		s.put(2, full, 3, "main 2/full#3")
 	})
 	t.Run("the newer statement counts, in either order", func(t *testing.T) {

@@ -78,6 +78,7 @@ func TestCatalogueGoesOnWhereItStopped(t *testing.T) {
 	s := newSim(t, 1, []*simLink{{delay: 50 * ms, rate: 20_000}})
 	s.run(s.now+2000*ms, nil)
 	h, want := bigCatalogue(s, 300_000)
+	s.load(wire.LaneFull, 500, 200*ms, s.now+36_000*ms)
 	ask := func(id uint64) {
 		s.command(0, &wire.Command{ID: id, ExpiresMS: 5000, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
 	}

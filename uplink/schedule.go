@@ -9,7 +9,7 @@ package uplink
 const (
 	fullTargetNS = 80 * ms
 	liveTargetNS = 120 * ms
-	minCapBytes  = 16 << 10 // one batch of the full lane
+	minCapBytes  = 18 << 10 // one batch of the full lane with its headers
 )
 
 // exploreRate is what the full lane assumes of a link that nothing is known of,
@@ -93,6 +93,12 @@ func best(paths []PathState, size int64, explore bool, ok func(p *PathState) boo
 // among the paths with room; -1 = hold the batch.
 func PickStriped(paths []PathState, size int64) int {
 	return best(paths, size, true, func(p *PathState) bool { return p.open(size, fullTargetNS) })
+}
+
+// PickOwed is PickStriped for a full batch whose turn has come in front of
+// previews: it may go as far as they may.
+func PickOwed(paths []PathState, size int64) int {
+	return best(paths, size, true, func(p *PathState) bool { return p.open(size, liveTargetNS) })
 }
 
 // PickFirst chooses a path for a preview: the one that delivers first of all

@@ -39,8 +39,11 @@ func (e *Engine) sendOne() bool {
 	if len(e.paths) == 0 {
 		return false
 	}
-	if e.fullOwedB >= wire.MaxFullBytes && e.sendBulk(wire.LaneFull, PickStriped) {
-		return true
+	if e.fullOwedB >= wire.MaxFullBytes {
+		if _, waits := e.next(wire.LaneFull); waits {
+			// Its turn: what would go before it waits for room, too.
+			return e.sendBulk(wire.LaneFull, PickOwed) || e.sendControl()
+		}
 	}
 	return e.sendControl() ||
 		e.sendBulk(wire.LaneLive, PickFirst) ||

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"telemetry/receiver/sequence"
@@ -219,6 +220,9 @@ func (s *session) groupOffset(ctx context.Context) (int64, bool, error) {
 
 func (s *session) fetchGroupOffset(ctx context.Context) (int64, bool, error) {
 	resp, err := kadm.NewClient(s.cl).FetchOffsetsForTopics(kadm.RequireStable(ctx), s.c.cfg.Group, s.c.names.Batches)
+	if errors.Is(err, kerr.GroupIDNotFound) { // nobody has committed yet
+		return 0, false, nil
+	}
 	if err != nil {
 		return 0, false, err
 	}

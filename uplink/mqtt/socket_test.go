@@ -37,3 +37,23 @@ func TestInboundPackets(t *testing.T) {
 		})
 	}
 }
+
+// FuzzInbound: any bytes, cut anywhere, give the same verdict as in one piece.
+func FuzzInbound(f *testing.F) {
+	f.Add([]byte{0xd0, 0, 0x30, 3, 1, 2, 3}, 2)
+	f.Add([]byte{0x30, 0x81, 0x80, 0x04}, 1)
+	f.Fuzz(func(t *testing.T, b []byte, cut int) {
+		if cut < 0 || cut > len(b) {
+			return
+		}
+		var whole, two inbound
+		want := whole.scan(b)
+		got := two.scan(b[:cut])
+		if got == nil {
+			got = two.scan(b[cut:])
+		}
+		if !errors.Is(got, want) {
+			t.Errorf("cut at %d: %v, whole: %v", cut, got, want)
+		}
+	})
+}
