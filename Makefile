@@ -2,14 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-FOR ?=
 
-.PHONY: help build test race fuzz demo e2e bench lint fmt cross image clean
+.PHONY: help build test race fuzz bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build edgeagent, receiver, demo and lab for this machine into bin/
+build: ## build edgeagent and receiver for this machine into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X telemetry/internal/version.stamp=$$(scripts/version.sh)" -o bin/ ./cmd/...
 
@@ -24,11 +23,6 @@ FUZZTIME ?= 5s
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-demo: build ## a simulated car, three bad links, the receiver and a page; FOR=30s ends by itself
-	@bin/demo $(if $(FOR),--for $(FOR))
-
-e2e: build ## a real CAN log over three links into Kafka, compared value by value (E2E_LOG, E2E_DBC, E2E_SPEED)
-	scripts/e2e.sh
 
 bench: ## benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchtime 200ms ./wire ./reorder ./spool ./receiver/sequence/... ./sensors/...

@@ -35,13 +35,12 @@ func (ln *lane) index(x *stream) int {
 }
 
 // insert adds a stream at its place. One that is older than what was released is
-// cut from the start (rule 11).
+// complete from the start (rule 11).
 func (ln *lane) insert(x *stream) {
 	i := ln.index(x)
 	ln.streams = slices.Insert(ln.streams, i, x)
 	if i <= ln.cur {
 		ln.cur++
-		x.cut = true
 	}
 }
 

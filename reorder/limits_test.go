@@ -122,6 +122,20 @@ func TestHeldLimit(t *testing.T) {
 	s.put(1, full, 4, "gap 1/full#4 gap, main 1/full#5, main 1/full#6, found 1/full#4, late 1/full#4")
 }
 
+func TestHeldRangesLimit(t *testing.T) {
+	s := newScript(t, None, func(c *Config) { c.Limits.HeldRanges = 2 })
+	s.open()
+	s.put(1, full, 1, "main 1/full#1")
+	s.put(2, full, 2, "")
+	s.put(2, full, 4, "")
+	// First the older epoch is not waited for any more, then the holes go.
+	s.put(2, full, 6, "alarm limit held ranges")
+	s.takeover()
+	s.put(1, full, 2, "late 1/full#2")
+	s.put(2, full, 8, "gap 2/full#1 gap, main 2/full#2")
+	s.put(2, full, 3, "gap 2/full#3 gap, main 2/full#4, found 2/full#3, late 2/full#3")
+}
+
 func TestHeldLimitOpensTheGate(t *testing.T) {
 	s := newScript(t, None, func(c *Config) { c.Limits.Held, c.AnchorWait = 3, time.Hour })
 	s.put(1, critical, 1, "main 1/critical#1", opens())

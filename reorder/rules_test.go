@@ -169,11 +169,13 @@ func TestRule11OrderAcrossEpochs(t *testing.T) {
 		s.put(2, critical, 1, "main 2/critical#1", older)
 		s.put(3, critical, 1, "gap 1/full#2-9 epoch, main 3/critical#1", newer)
 		s.put(3, full, 1, "")
+		s.takeover()
 		s.put(1, full, 1, "main 1/full#1, main 3/full#1")
 		s = newScript(t, None)
 		s.open()
 		s.put(3, critical, 1, "main 3/critical#1", newer)
 		s.put(3, full, 1, "")
+		s.takeover()
 		s.put(2, critical, 1, "late 2/critical#1", older)
 		s.put(1, full, 1, "main 1/full#1, main 3/full#1")
 	})
@@ -351,6 +353,25 @@ func TestRule20TimeBeforeRecord(t *testing.T) {
 		if at, ok := s.c.NextDeadline(); ok {
 			t.Fatalf("next deadline %d, want none", at)
 		}
+	})
+	t.Run("a broker whose clock is behind", func(t *testing.T) {
+		s := newScript(t, 100*time.Millisecond)
+		s.open()
+		s.ms = 5000
+		s.put(1, live, 1, "main 1/live#1") // 5001
+		s.ms = 4000
+		s.put(1, full, 2, "") // counts as 5001
+		s.takeover()
+		if at, ok := s.c.NextDeadline(); ok {
+			t.Fatalf("next deadline %d while rebuilding", at)
+		}
+		s.ms = 5000
+		s.put(1, live, 2, "main 1/live#2")
+		if at, _ := s.c.NextDeadline(); at != 5101 {
+			t.Fatalf("next deadline %d, want 5101", at)
+		}
+		s.advance(99, "")
+		s.advance(1, "gap 1/full#1 gap, main 1/full#2")
 	})
 	t.Run("time never goes back", func(t *testing.T) {
 		s := newScript(t, 100*time.Millisecond)

@@ -1,10 +1,16 @@
 package spool_test
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"io/fs"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"telemetry/spool"
+	"telemetry/spool/spooltest"
 	"telemetry/wire"
 )
 
@@ -90,4 +96,99 @@ func TestRestartResumes(t *testing.T) {
 		t.Errorf("settled batches came back: %v", got)
 	}
 	r.close()
+}
+
+func TestNewerVersionIsRefused(t *testing.T) {
+	for _, file := range []string{"epoch", "cursor"} {
+		r := newRig(t)
+		r.boot()
+		r.fill(8)
+		r.close()
+		for _, slot := range []string{".0", ".1"} {
+			_ = r.m.Change("spool/"+file+slot, func(b []byte) []byte {
+				b[4] = 9
+				body := b[:len(b)-4]
+				return binary.LittleEndian.AppendUint32(body, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+			})
+		}
+		writes, renames := r.m.Calls("write"), r.m.Calls("rename")
+		r.cfg.Disk = r.m.Boot()
+		if _, _, err := spool.Open(r.cfg); !errors.Is(err, spool.ErrNewer) {
+			t.Errorf("%s: %v", file, err)
+		}
+		if r.m.Calls("write") != writes || r.m.Calls("rename") != renames {
+			t.Errorf("%s: the directory was touched", file)
+		}
+	}
+}
+
+// TestDisks holds the model and the operating system to the same behaviour.
+func TestDisks(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		disk spool.Disk
+		dir  string
+	}{
+		{"operating system", spool.OS(), t.TempDir()},
+		{"model", spooltest.New().Boot(), "dir"},
+	} {
+		t.Run(tc.name, func(t *testing.T) { checkDisk(t, tc.disk, tc.dir) })
+	}
+}
+
+func checkDisk(t *testing.T, d spool.Disk, dir string) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	must(d.MkdirAll(in("a")))
+	must(d.SyncDir(dir))
+	l, err := d.OpenLog(in("a/c"), 1<<20)
+	must(err)
+	must(l.Append([][]byte{[]byte("one"), noise(1, 300)}))
+	must(l.Append([][]byte{[]byte("three")}))
+	must(l.Sync())
+	must(l.Close())
+	must(d.SyncDir(in("a/c")))
+	f, err := d.Open(in("a/c/" + spool.SegmentName))
+	must(err)
+	n, err := f.Size()
+	must(err)
+	b := make([]byte, n)
+	if m, _ := f.ReadAt(b, 0); int64(m) != n || sprint(offsets(b)) != "[1 6 307]" {
+		t.Errorf("segment of %d bytes, records at %v", n, offsets(b))
+	}
+	must(d.Rename(in("a/c"), in("b")))
+	if m, err := f.ReadAt(b[:3], 1); m != 3 || string(b[:3]) != "one" {
+		t.Errorf("read after rename: %q, %v", b[:3], err)
+	}
+	must(f.Close())
+	must(d.Truncate(in("b/"+spool.SegmentName), 4))
+	must(d.Write(in("b/x"), []byte("longer than")))
+	must(d.Write(in("b/x"), []byte("this")))
+	es, err := d.ReadDir(in("b"))
+	must(err)
+	if got := sprint(es); got != "[{00000000000000000001 false 4} {x false 4}]" {
+		t.Errorf("directory %s", got)
+	}
+	must(d.RemoveAll(in("b")))
+	must(d.RemoveAll(in("b")))
+	if _, err := d.Open(in("b/x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open of a removed file: %v", err)
+	}
+	if _, err := d.ReadDir(in("b")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("list of a removed directory: %v", err)
+	}
+	lock, err := d.Lock(in("lock"), "me")
+	must(err)
+	if _, err := d.Lock(in("lock"), "you"); !errors.Is(err, spool.ErrLocked) || !strings.Contains(err.Error(), "me") {
+		t.Errorf("second lock: %v", err)
+	}
+	must(lock.Close())
+	lock, err = d.Lock(in("lock"), "you")
+	must(err)
+	must(lock.Close())
 }

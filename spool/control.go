@@ -10,7 +10,7 @@ import (
 type lossRecord struct {
 	losses  []wire.Loss
 	release []*chunk // each held back one batch until this record was durable
-	victim  *chunk   // to be dropped once this record is durable
+	victims []*chunk // to be dropped once this record is durable
 }
 
 // openRecord is an EpochOpen that the cloud has not acked yet.
@@ -170,10 +170,10 @@ func (s *Spool) controlDurable(id wire.ID, c *chunk) {
 	for _, h := range rec.release {
 		h.pending--
 	}
-	if rec.victim != nil {
-		s.dropChunk(rec.victim)
+	for _, v := range rec.victims {
+		s.dropChunk(v)
 	}
-	rec.release, rec.victim = nil, nil
+	rec.release, rec.victims = nil, nil
 }
 
 // controlAcked applies what waits for a control record to be durable in the
@@ -264,8 +264,8 @@ func addLoss(losses []wire.Loss, add wire.Loss) []wire.Loss {
 }
 
 // queueLosses puts losses into as few control records as their size allows.
-// release and victim wait for the last of them. Owner only.
-func (s *Spool) queueLosses(losses []wire.Loss, release []*chunk, victim *chunk) {
+// release and victims wait for the last of them. Owner only.
+func (s *Spool) queueLosses(losses []wire.Loss, release, victims []*chunk) {
 	var parts []wire.Loss
 	for _, l := range losses {
 		for len(l.Ranges) > 0 {
@@ -286,7 +286,7 @@ func (s *Spool) queueLosses(losses []wire.Loss, release []*chunk, victim *chunk)
 		rec := &lossRecord{losses: parts[:n:n]}
 		parts = parts[n:]
 		if len(parts) == 0 {
-			rec.release, rec.victim = release, victim
+			rec.release, rec.victims = release, victims
 		}
 		id, ok := s.putControl(payload)
 		if !ok {

@@ -336,4 +336,3 @@ func TestCursorOneSlotDamaged(t *testing.T) {
 		t.Errorf("pending %v", got)
 	}
 }
-

@@ -12,6 +12,8 @@ var (
 	ErrLocked = errors.New("spool: directory in use")
 	// ErrOtherCar says that the directory belongs to another car.
 	ErrOtherCar = errors.New("spool: directory belongs to another car")
+	// ErrNewer says that a newer version wrote the directory.
+	ErrNewer = errors.New("spool: written by a newer version")
 	// ErrNotDurable says that batches were dropped from memory because the disk
 	// could not be written.
 	ErrNotDurable = errors.New("spool: batches were dropped before they were durable")

@@ -64,8 +64,6 @@ func (r *rig) boot() *spool.Spool {
 	return sp
 }
 
-func (r *rig) kill() { r.m.Kill() }
-
 func (r *rig) sync() {
 	r.t.Helper()
 	if err := r.sp.Sync(r.t.Context()); err != nil {

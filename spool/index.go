@@ -185,7 +185,7 @@ func (st *stream) nextInTime(seq uint64, from, to int64) (entry, bool) {
 // take removes the alive entries of first..last and calls gone for each. With
 // handed it leaves those that were never read.
 func (st *stream) take(first, last uint64, handed bool, gone func(c *chunk, e entry)) {
-	empty := false
+	empty := 0
 	for ri := st.runAt(first); ri < len(st.runs) && st.runs[ri].firstSeq() <= last; ri++ {
 		r := st.runs[ri]
 		for i := r.next(r.search(first)); i >= 0 && r.entries[i].seq <= last; i = r.next(i + 1) {
@@ -197,9 +197,15 @@ func (st *stream) take(first, last uint64, handed bool, gone func(c *chunk, e en
 			st.bytes -= int64(r.entries[i].size)
 			gone(r.chunk, r.entries[i])
 		}
-		empty = empty || r.n == 0
+		if r.n == 0 {
+			empty++
+		}
 	}
-	if empty {
+	for ; empty > 0 && st.runs[0].n == 0; empty-- { // the usual place: the rest need not move
+		st.runs[0] = runRef{}
+		st.runs = st.runs[1:]
+	}
+	if empty > 0 {
 		st.runs = slices.DeleteFunc(st.runs, func(r runRef) bool { return r.n == 0 })
 	}
 }

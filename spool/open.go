@@ -66,11 +66,14 @@ func Open(cfg Config) (*Spool, Report, error) {
 
 // open is Open behind the lock.
 func (s *Spool) open() error {
-	if err := s.layout(); err != nil {
-		return err
-	}
 	known, err := s.loadIdentity()
 	if err != nil {
+		return err
+	}
+	if err := s.loadCursor(); err != nil {
+		return err
+	}
+	if err := s.layout(); err != nil {
 		return err
 	}
 	if err := s.recover(); err != nil {
@@ -88,7 +91,10 @@ func (s *Spool) open() error {
 	if err != nil {
 		return fmt.Errorf("spool: no epoch opened: %w", err)
 	}
-	s.seal(s.crit) // alone in its chunk, so that the quota may take the others
+	s.seal(s.crit)                                     // alone in its chunk, so that the quota may take the others
+	if err := s.storeCursor(time.Time{}); err != nil { // without it only more is sent again
+		s.log.Warn("cursor not written", "err", err)
+	}
 	s.keepReserve()
 	for _, ss := range s.order {
 		for _, st := range ss {
@@ -144,7 +150,7 @@ func (s *Spool) empty(dir string, pick func(string) bool) {
 func (s *Spool) loadIdentity() (bool, error) {
 	value, st := s.idSlots.load()
 	if st.newer {
-		return false, fmt.Errorf("spool: %s was written by a newer version: start that version, or move the directory away", s.cfg.Dir)
+		return false, s.newer()
 	}
 	id, err := parseIdentity(value)
 	if !st.found || err != nil {
@@ -157,6 +163,11 @@ func (s *Spool) loadIdentity() (bool, error) {
 	}
 	s.ident = *id
 	return true, nil
+}
+
+// newer is the error for a state file that this version must not touch.
+func (s *Spool) newer() error {
+	return fmt.Errorf("%w: %s: start that version, or move the directory away", ErrNewer, s.cfg.Dir)
 }
 
 // newEpoch makes the identity of this start durable: a counter above all that

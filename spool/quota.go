@@ -31,21 +31,35 @@ func (s *Spool) room(n int64) bool {
 	return s.count.DiskBytes+s.quarBytes+n <= s.cfg.QuotaBytes
 }
 
-// dropOldest drops the oldest chunk of the lowest lane: its loss record becomes
-// durable, then it is unlinked. It reports whether a chunk went.
+// dropShare is which part of the chunks goes at once when the quota is reached:
+// one loss record for each chunk of a day without radio would fill the memory.
+const dropShare = 128
+
+// dropOldest drops the oldest chunks of the lowest lane: their loss record becomes
+// durable, then they are unlinked. It reports whether any went.
 func (s *Spool) dropOldest(now time.Time) bool {
 	c := s.victim()
 	if c == nil {
 		return false
 	}
+	var losses []wire.Loss
+	var victims []*chunk
 	s.mu.Lock()
-	losses := s.lossesOf(c)
+	for n := max(1, s.count.Chunks/dropShare); n > 0 && c != nil; n-- {
+		for _, l := range s.lossesOf(c) {
+			losses = addLoss(losses, l)
+		}
+		victims = append(victims, c)
+		c = s.oldestSealed(c.lane)
+	}
 	if len(losses) == 0 { // an earlier start reported all of it
-		s.dropChunk(c)
+		for _, v := range victims {
+			s.dropChunk(v)
+		}
 	}
 	s.mu.Unlock()
 	if len(losses) > 0 {
-		s.queueLosses(losses, nil, c)
+		s.queueLosses(losses, nil, victims)
 		if err := s.commit(s.crit); err != nil {
 			s.log.Warn("loss record not durable, nothing dropped", "err", err)
 			return false
@@ -62,22 +76,24 @@ func (s *Spool) dropOldest(now time.Time) bool {
 // chunk is sealed for it when the lane has no other.
 func (s *Spool) victim() *chunk {
 	for _, l := range []*lane{s.full, s.crit} {
-		if c := s.oldestSealed(l.id.Lane); c != nil {
-			return c
-		}
-		if l.chunk != nil && l.chunk.bytes > 0 && l.chunk.opens == 0 {
+		s.mu.Lock()
+		c := s.oldestSealed(l.id.Lane)
+		s.mu.Unlock()
+		if c == nil && l.chunk != nil && l.chunk.bytes > 0 {
 			s.seal(l)
-			if c := s.oldestSealed(l.id.Lane); c != nil {
-				return c
-			}
+			s.mu.Lock()
+			c = s.oldestSealed(l.id.Lane)
+			s.mu.Unlock()
+		}
+		if c != nil {
+			return c
 		}
 	}
 	return nil
 }
 
+// oldestSealed is called with mu held.
 func (s *Spool) oldestSealed(l wire.Lane) *chunk {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, c := range s.chunks[l] {
 		if c.sealed && !c.dying && c.opens == 0 && c.pending > 0 {
 			return c

@@ -11,7 +11,7 @@ import (
 	"telemetry/wire"
 )
 
-// Recovery in order: (1) the cursor says what is settled; (2) every chunk is
+// Recovery in order: (1) the cursor was read: it says what is settled; (2) every chunk is
 // scanned; clean ones enter the index; (3) if damage was found, the cursor is
 // written with how far each stream is known to have gone, so that a crash from
 // here on forgets no loss; (4) damaged chunks are cut or salvaged and enter the
@@ -33,7 +33,6 @@ type damaged struct {
 }
 
 func (s *Spool) recover() error {
-	s.loadCursor()
 	var repairs []damaged
 	evidence := false
 	for _, lane := range [...]wire.Lane{wire.LaneCritical, wire.LaneFull} {
@@ -54,6 +53,9 @@ func (s *Spool) recover() error {
 			s.adopt(c, sc.records)
 		}
 	}
+	if s.report.Chunks == 0 && len(s.streams) == 0 {
+		s.report.CursorLost = false
+	}
 	if evidence {
 		s.moved = true
 		if err := s.withSpace(func() error { return s.storeCursor(s.cursorTime) }); err != nil {
@@ -68,12 +70,16 @@ func (s *Spool) recover() error {
 	return nil
 }
 
-func (s *Spool) loadCursor() {
+func (s *Spool) loadCursor() error {
 	value, st := s.curSlots.load()
+	if st.newer {
+		return s.newer()
+	}
 	cs, err := parseCursor(value)
+	s.cursorStale = !st.found || err != nil || st.damaged > 0
 	if !st.found || err != nil {
-		s.report.CursorLost = true
-		return
+		s.report.CursorLost = true // taken back when there is nothing it could speak of
+		return nil
 	}
 	for _, c := range cs {
 		if c.lane != wire.LaneCritical && c.lane != wire.LaneFull {
@@ -82,6 +88,7 @@ func (s *Spool) loadCursor() {
 		x := s.addStream(wire.Stream{Car: s.cfg.Car, Epoch: c.epoch, Lane: c.lane, Shard: c.shard})
 		x.settled, x.high = c.settled, c.high
 	}
+	return nil
 }
 
 // listChunks lists a lane's chunks by number and quarantines what is none.
@@ -442,7 +449,7 @@ func (s *Spool) missing() []wire.Loss {
 			}
 			known := st.held().Union(st.settled)
 			first := uint64(1)
-			if s.report.CursorLost { // what lies before may have been settled and deleted
+			if s.cursorStale { // what lies before may have been settled and deleted
 				first = st.high + 1
 				if len(known) > 0 {
 					first = known[0].First

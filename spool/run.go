@@ -156,8 +156,8 @@ func (s *Spool) flush() error {
 }
 
 // Close ends Run if it runs, makes everything durable that was appended, and
-// gives the directory free. The spool takes and shows nothing afterwards. A second
-// call does nothing.
+// gives the directory free. The spool takes nothing afterwards. A second call does
+// nothing.
 func (s *Spool) Close() error {
 	s.refuse()
 	s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,20 +97,20 @@ func TestAppendBlocksWhileTheQueueIsFull(t *testing.T) {
 		r := newRig(t)
 		r.cfg.QueueBytes = 8 << 10
 		r.boot()
-		done := false
+		var done atomic.Bool
 		go func() { // ends when Run makes room
 			for i := range uint64(100) {
 				r.put(wire.LaneFull, i, 1000, 0)
 			}
-			done = true
+			done.Store(true)
 		}()
 		synctest.Wait()
-		if done {
+		if done.Load() {
 			t.Fatal("100 KB fit a queue of 8 KB")
 		}
 		stop := r.run()
 		time.Sleep(time.Second)
-		if !done {
+		if !done.Load() {
 			t.Fatal("append is still blocked")
 		}
 		stop()
@@ -208,7 +209,8 @@ func TestRefuseBecomesALoss(t *testing.T) {
 	}
 }
 
-func TestOverrideIsCounted(t *testing.T) {
+// TestRule13OverrideIsSettled: a dropped batch that was on loan turns out delivered.
+func TestRule13OverrideIsSettled(t *testing.T) {
 	r := newRig(t)
 	r.cfg.QuotaBytes = 5 * r.cfg.ChunkBytes
 	r.boot()

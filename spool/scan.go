@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"telemetry/wire"
@@ -72,7 +73,7 @@ func (w *window) bytes(off int64, n int) ([]byte, error) {
 	}
 	w.buf = w.buf[:want]
 	m, err := w.f.ReadAt(w.buf, off)
-	if m < n && err != nil && err != io.EOF {
+	if m < n && err != nil && !errors.Is(err, io.EOF) {
 		w.buf = w.buf[:0]
 		return nil, err
 	}

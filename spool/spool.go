@@ -62,18 +62,19 @@ type Spool struct {
 	stop  chan struct{} // closed by Close
 
 	// Owned by the owner of the disk.
-	idSlots    slots
-	curSlots   slots
-	trouble    trouble
-	cursorTime time.Time // of the last cursor
-	tidyTime   time.Time // of the last round of maintenance
-	catTime    time.Time // of the last look for unused catalogues
-	spaceTime  time.Time // of the last try to have a reserve
-	reserved   bool      // the reserve file is there
-	nextChunk  map[wire.Lane]uint64
-	quarNo     uint64 // of the last thing put into quarantine
-	quarBytes  int64  // set by Open
-	closed     bool
+	idSlots     slots
+	curSlots    slots
+	trouble     trouble
+	cursorTime  time.Time // of the last cursor
+	tidyTime    time.Time // of the last round of maintenance
+	catTime     time.Time // of the last look for unused catalogues
+	spaceTime   time.Time // of the last try to have a reserve
+	reserved    bool      // the reserve file is there
+	nextChunk   map[wire.Lane]uint64
+	cursorStale bool   // Open found a damaged cursor: a newer one may have settled more
+	quarNo      uint64 // of the last thing put into quarantine
+	quarBytes   int64  // set by Open
+	closed      bool
 }
 
 // Epoch returns the identity of this start.
@@ -269,6 +270,9 @@ var errDamaged = errors.New("spool: batch damaged on disk")
 // a card may answer the second time.
 const readTries = 3
 
+// maxBad bounds the count of batches whose tries are remembered.
+const maxBad = 1024
+
 // unreadable judges a failed read: the batch may be gone by now, damaged, or the
 // card may have a bad moment.
 func (s *Spool) unreadable(id wire.ID, path string, err error) error {
@@ -278,12 +282,14 @@ func (s *Spool) unreadable(id wire.ID, path string, err error) error {
 		return ErrGone
 	}
 	s.count.ReadErrors++
+	if len(s.bad) > maxBad { // most of them were settled since
+		clear(s.bad)
+	}
 	s.bad[id]++
 	if !errors.Is(err, errDamaged) && s.bad[id] < readTries {
 		return fmt.Errorf("spool: read %s: %w", id, err)
 	}
 	delete(s.bad, id)
-	s.report.LostBatches++
 	s.count.LostCorrupt++
 	s.withdraw(id, wire.ReasonCorrupt)
 	return fmt.Errorf("%w: damaged on disk", ErrGone)

@@ -76,6 +76,7 @@ type simInst struct {
 	frozen   int64
 	noKafka  int64
 	rcv, dur map[wire.ID]bool
+	ranges   map[wire.Stream]wire.Ranges // of dur
 	pulled   map[wire.ID]bool
 	refuse   map[wire.ID]bool
 	keep     map[wire.ID]bool // received and never produced
@@ -107,7 +108,6 @@ type sim struct {
 	other   []Send // on tele/<car>/catalogue and answer
 	digest  uint64
 	nonces  uint64
-	live    int64 // previews older than this are dropped; 0 = never
 	maxFl   int
 	wakeAt  int64
 }
@@ -150,6 +150,7 @@ func (s *sim) restart(in *simInst) {
 	s.nonces++
 	in.nonce, in.counter, in.queued = s.nonces*1000, 0, 0
 	in.rcv, in.dur, in.pulled = map[wire.ID]bool{}, map[wire.ID]bool{}, map[wire.ID]bool{}
+	in.ranges = map[wire.Stream]wire.Ranges{}
 	if in.refuse == nil {
 		in.refuse = map[wire.ID]bool{}
 	}
@@ -363,6 +364,7 @@ func (s *sim) take(in *simInst, hdr wire.Send, id wire.ID, n int64) {
 		in.queued -= n
 		delete(in.rcv, id)
 		in.dur[id] = true
+		in.ranges[id.Stream] = in.ranges[id.Stream].Add(id.Seq, id.Seq)
 	}
 	s.at((5+s.rng.Int64N(40))*ms, produce)
 }
@@ -428,9 +430,18 @@ func (s *sim) streams(in *simInst) []wire.StreamAck {
 	for id := range in.rcv {
 		get(id).Received = get(id).Received.Add(id.Seq, id.Seq)
 	}
-	for id := range in.dur {
-		if !in.forget || s.rng.IntN(2) == 0 {
-			get(id).Durable = get(id).Durable.Add(id.Seq, id.Seq)
+	for st, rs := range in.ranges {
+		id := wire.ID{Stream: st}
+		if !in.forget {
+			get(id).Durable = rs.Clone()
+			continue
+		}
+		for _, r := range rs {
+			for seq := r.First; seq <= r.Last; seq++ {
+				if s.rng.IntN(2) == 0 {
+					get(id).Durable = get(id).Durable.Add(seq, seq)
+				}
+			}
 		}
 	}
 	for id := range in.refuse {

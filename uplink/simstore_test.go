@@ -73,22 +73,19 @@ func (s *simStore) Read(id wire.ID, dst []byte) ([]byte, error) {
 		}
 		return 0
 	})
-	for _, it := range items[min(i, len(items)):] {
-		if it.ID != id {
-			break
-		}
-		if s.bad[id] > 0 {
-			s.bad[id]--
-			return dst, errors.New("sim: read error")
-		}
-		start := len(dst)
-		dst = binary.BigEndian.AppendUint32(dst, id.Stream.Epoch.Counter)
-		dst = binary.BigEndian.AppendUint64(dst, id.Stream.Epoch.Nonce)
-		dst = append(dst, byte(id.Stream.Lane))
-		dst = binary.BigEndian.AppendUint64(dst, id.Seq)
-		return append(dst, make([]byte, max(0, it.Size-(len(dst)-start)))...), nil
+	if i == len(items) || items[i].ID != id {
+		return dst, errSimGone
 	}
-	return dst, errSimGone
+	if s.bad[id] > 0 {
+		s.bad[id]--
+		return dst, errors.New("sim: read error")
+	}
+	start := len(dst)
+	dst = binary.BigEndian.AppendUint32(dst, id.Stream.Epoch.Counter)
+	dst = binary.BigEndian.AppendUint64(dst, id.Stream.Epoch.Nonce)
+	dst = append(dst, byte(id.Stream.Lane))
+	dst = binary.BigEndian.AppendUint64(dst, id.Seq)
+	return append(dst, make([]byte, max(0, items[i].Size-(len(dst)-start)))...), nil
 }
 
 func (s *simStore) Base(st wire.Stream) uint64 {

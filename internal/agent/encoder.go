@@ -18,9 +18,6 @@ const (
 	maxCells = 64 << 10
 	// headerRoom is the longest envelope: what a batch's limit leaves for it.
 	headerRoom = 150
-	// hardCritical is the limit of a critical batch without control records;
-	// MaxCriticalBytes is what the encoder aims at.
-	hardCritical = 512
 )
 
 // appender is what the encoder needs of the spool.

@@ -119,9 +119,8 @@ func choose(rs wire.Ranges, n, cursor int) wire.Ranges {
 	out := append(make(wire.Ranges, 0, n), rs[:low]...)
 	rest := rs[low : len(rs)-high]
 	if middle > 0 {
-		at := cursor * middle % len(rest)
-		end := min(at+middle, len(rest))
-		out = append(out, rest[at:end]...)
+		at := min(cursor*middle%len(rest), len(rest)-middle)
+		out = append(out, rest[at:at+middle]...)
 	}
 	return append(out, rs[len(rs)-high:]...)
 }

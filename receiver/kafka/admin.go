@@ -50,7 +50,14 @@ func (c *Cluster) ensureTopics(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.checkTopics(ctx)
+	// Brokers learn of new topics a little later than the one that made them.
+	var pause backoff
+	for {
+		err := c.checkTopics(ctx)
+		if err == nil || !errors.Is(err, kerr.UnknownTopicOrPartition) || pause.wait(ctx) != nil {
+			return err
+		}
+	}
 }
 
 // wantPartitions returns what is configured, or what exists.
@@ -135,8 +142,7 @@ func (c *Cluster) checkTopic(s topic.Spec, d kadm.TopicDetail, have map[string]s
 		errs = append(errs, fmt.Errorf("%w %s: %s", ErrTopic, s.Name, fmt.Sprintf(format, args...)))
 	}
 	if d.Err != nil {
-		bad("%v", d.Err)
-		return errs
+		return []error{fmt.Errorf("kafka: topic %s: %w", s.Name, d.Err)}
 	}
 	n := int32(len(d.Partitions))
 	switch {

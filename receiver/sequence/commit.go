@@ -29,7 +29,21 @@ func (p *Partition) Dirty() bool {
 			return true
 		}
 	}
-	return false
+	if !p.settled { // an owner that died may have left the group's offset behind
+		p.settled = p.lowest() <= p.committed
+	}
+	return !p.settled
+}
+
+// lowest returns the lowest offset that is still needed, or the position.
+func (p *Partition) lowest() int64 {
+	offset := p.position
+	for _, c := range p.byName {
+		if low, ok := c.lowest(); ok {
+			offset = min(offset, low)
+		}
+	}
+	return offset
 }
 
 // Commit returns the output so far, the state of every car that has changed and
@@ -37,12 +51,7 @@ func (p *Partition) Dirty() bool {
 // Nothing may be applied between it and [Partition.Committed].
 func (p *Partition) Commit() Commit {
 	p.forget()
-	offset := p.position
-	for _, c := range p.byName {
-		if low, ok := c.lowest(); ok {
-			offset = min(offset, low)
-		}
-	}
+	offset := p.lowest()
 	p.state = p.state[:0]
 	p.states.reset()
 	for _, c := range p.byName {
@@ -53,8 +62,8 @@ func (p *Partition) Commit() Commit {
 		v, p.buf = c.appendState(p.states.open(4096), p.buf)
 		p.stateRecord([]byte(c.name), p.states.keep(v))
 	}
-	s := partitionState{Input: p.position, Commit: offset, NowMS: p.nowMS}
-	p.stateRecord([]byte(PartitionKey), p.states.keep(s.append(p.states.open(64))))
+	s := partitionState{Input: p.position, Commit: offset, NowMS: p.nowMS, Written: p.written}
+	p.stateRecord([]byte(PartitionKey), p.states.keep(s.append(p.states.open(64), p.cfg.Topics.Outputs())))
 	p.committed = offset
 	return Commit{Out: p.out.Records, State: p.state, Offset: offset}
 }
@@ -78,7 +87,7 @@ func (p *Partition) Committed() {
 		}
 		c.cache.trim(low, p.cfg.Budget)
 	}
-	p.input = p.position
+	p.input, p.settled = p.position, true
 	clear(p.absent)
 	p.out.Reset()
 }

@@ -3,6 +3,7 @@ package sequence
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"telemetry/receiver/sequence/timemap"
 	"telemetry/receiver/topic"
@@ -29,11 +30,12 @@ type Partition struct {
 	input     int64 // records below it were applied by an earlier owner
 	rebuildTo int64 // time stands still until position has reached it
 	committed int64 // the group's offset
+	settled   bool  // a commit is durable, or none is needed, since the partition was loaded
 	logStart  int64
 	loadEnd   int64 // end of the partition when it was loaded; -1: not heard yet
 	nowMS     int64
-	loadedMS  int64 // nowMS when an earlier owner ended
-	written   map[topic.Identity]struct{} // see Loaded.Written; shared with the session
+	loadedMS  int64                       // nowMS when an earlier owner ended
+	written   map[topic.Identity]struct{} // by dead owners, not made again so far
 
 	out    Output
 	state  []topic.Record
@@ -91,7 +93,7 @@ func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
 		cars: make(map[string]*car), read: make(map[int64]held),
 		known: make(map[wire.CatalogueHash]*wire.Catalogue), absent: make(map[wire.CatalogueHash]struct{}),
 		position: max(l.Offset, l.LogStart), committed: l.Offset, logStart: l.LogStart,
-		written: l.Written, loadEnd: -1,
+		loadEnd: -1, written: maps.Clone(l.Written),
 	}
 	for i := range l.State {
 		if err := p.restore(&l.State[i]); err != nil {
@@ -109,7 +111,7 @@ func (p *Partition) restore(r *topic.Record) error {
 		return nil
 	}
 	if key == PartitionKey {
-		s, err := parsePartitionState(r.Value)
+		s, err := parsePartitionState(r.Value, p.cfg.Topics.Outputs())
 		if err != nil {
 			return fmt.Errorf("sequence: state of partition %d: %w", p.number, err)
 		}
@@ -117,6 +119,10 @@ func (p *Partition) restore(r *topic.Record) error {
 			return fmt.Errorf("%w: partition %d: group at %d, state at %d", ErrOffset, p.number, p.committed, s.Commit)
 		}
 		p.input, p.nowMS, p.loadedMS = s.Input, s.NowMS, s.NowMS
+		if len(s.Written) > 0 && p.written == nil {
+			p.written = s.Written
+		}
+		maps.Copy(p.written, s.Written)
 		return nil
 	}
 	c, err := parseCar(&p.cfg, key, r.Value)

@@ -63,8 +63,7 @@ type Session interface {
 	// Commit makes outputs, state and the group's offset durable. In a real
 	// cluster the three are one transaction. Embedded, without transactions,
 	// they are written in this order, each flushed before the next: outputs;
-	// state, with the end offsets of the output topics at that moment (but see
-	// [Loaded.Written]); offset.
+	// state, with the end offsets of the output topics at that moment; offset.
 	// state is never empty and its last record is the partition's own (key
 	// [PartitionKey]), to be written last. Records with Partition -1 go where
 	// their key belongs; state records name theirs. Records and all their bytes
@@ -87,11 +86,10 @@ type Loaded struct {
 	LogStart int64
 	// Partitions is how many partitions telemetry.batches has; at least 1.
 	Partitions int32
-	// Written holds the identities of outputs found behind the end offsets that
-	// the state carries: they are not written again. It is nil where commits
-	// are atomic. The sequencer takes out of this map what it has made again,
-	// and empties it when the rest can't come any more. As long as it is not
-	// empty, Commit must write the state with the end offsets that Load began
-	// its scan at, not with newer ones: else a second death would forget them.
+	// Written holds the identities of outputs that a commit wrote which was cut
+	// off before its state: they are not written again. It is nil where commits
+	// are atomic. What of it has not been made again when the next commit is
+	// durable is kept in the state itself, so a backend only looks at the one
+	// commit that was cut off.
 	Written map[topic.Identity]struct{}
 }

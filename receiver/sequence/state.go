@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"telemetry/receiver/topic"
+	"telemetry/wire"
 )
 
 // PartitionKey is the key of the partition's own record in the state topic. No
@@ -34,7 +36,7 @@ func CommittedOffset(state []topic.Record) (int64, bool) {
 		if !bytes.Equal(state[i].Key, []byte(PartitionKey)) {
 			continue
 		}
-		if ps, err := parsePartitionState(state[i].Value); err == nil {
+		if ps, err := parsePartitionState(state[i].Value, nil); err == nil {
 			return ps.Commit, true
 		}
 	}
@@ -46,19 +48,54 @@ type partitionState struct {
 	Input  int64 // every record below it has been applied
 	Commit int64 // the group's offset: lowest one not yet released or settled
 	NowMS  int64 // the sequencer's time, ms since 1970
+	// Written holds outputs of owners that died before they could say so, which
+	// have not been made again so far; nearly always empty.
+	Written map[topic.Identity]struct{}
 }
 
-func (s partitionState) append(dst []byte) []byte {
+func (s partitionState) append(dst []byte, topics []string) []byte {
 	dst = append(dst, stateVersion, stateOfPartition)
 	dst = binary.AppendUvarint(dst, uint64(s.Input))
 	dst = binary.AppendUvarint(dst, uint64(s.Commit))
-	return binary.AppendVarint(dst, s.NowMS)
+	dst = binary.AppendVarint(dst, s.NowMS)
+	dst = binary.AppendUvarint(dst, uint64(len(s.Written)))
+	for id := range s.Written {
+		st := id.ID.Stream
+		dst = append(dst, byte(slices.Index(topics, id.Topic)), byte(st.Lane)) // 255: no topic of ours
+		dst = appendBytes(dst, []byte(st.Car))
+		dst = binary.AppendUvarint(dst, uint64(st.Epoch.Counter))
+		dst = binary.BigEndian.AppendUint64(dst, st.Epoch.Nonce)
+		dst = binary.AppendUvarint(dst, uint64(st.Shard))
+		dst = binary.AppendUvarint(dst, id.ID.Seq)
+		dst = appendBytes(dst, []byte(id.Place))
+	}
+	return dst
 }
 
-func parsePartitionState(b []byte) (partitionState, error) {
+// parsePartitionState reads what append wrote; without topics it leaves Written
+// empty.
+func parsePartitionState(b []byte, topics []string) (partitionState, error) {
 	r := stateReader{b: b}
 	r.head(stateOfPartition)
 	s := partitionState{Input: int64(r.uvarint()), Commit: int64(r.uvarint()), NowMS: r.varint()}
+	for n := r.uvarint(); n > 0 && r.err == nil; n-- {
+		var id topic.Identity
+		t, st := int(r.byte()), &id.ID.Stream
+		st.Lane = wire.Lane(r.byte())
+		st.Car = string(r.bytes())
+		st.Epoch = wire.Epoch{Counter: uint32(r.uvarint()), Nonce: r.fixed64()}
+		st.Shard = uint16(r.uvarint())
+		id.ID.Seq = r.uvarint()
+		id.Place = string(r.bytes())
+		if t >= len(topics) {
+			continue
+		}
+		if s.Written == nil {
+			s.Written = make(map[topic.Identity]struct{})
+		}
+		id.Topic = topics[t]
+		s.Written[id] = struct{}{}
+	}
 	if r.err == nil && (s.Input < 0 || s.Commit < 0 || s.Commit > s.Input || len(r.b) != 0) {
 		r.err = ErrState
 	}

@@ -25,7 +25,7 @@ import (
 // virtualClock is a boot clock that follows the clock of a synctest bubble.
 type virtualClock struct{ begin time.Time }
 
-const bootStart = 77_000_000_123
+const bootStart int64 = 77_000_000_123
 
 func (c virtualClock) BootNS() int64 { return bootStart + int64(time.Since(c.begin)) }
 
@@ -249,7 +249,7 @@ func TestReplayUnpaced(t *testing.T) {
 			if err := r.Run(t.Context(), out); err != nil {
 				t.Fatal(err)
 			}
-			begin := int64(bootStart) + int64(run)*19_999e9 // a second run goes on behind the first
+			begin := bootStart + int64(run)*19_999e9 // a second run goes on behind the first
 			for i, tick := range out.ticks {
 				if tick != begin+int64(i)*1e9 {
 					t.Fatalf("run %d row %d is at %d", run, i, tick)

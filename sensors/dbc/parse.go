@@ -301,8 +301,11 @@ func (p *parser) signalStatement(start int) error {
 	if err := p.bits(s); err != nil {
 		return err
 	}
-	p.scaling(s)
-	p.receivers()
+	if p.scaling(s) {
+		p.receivers()
+	} else if p.line(p.pos) == line { // no telling what the rest of the line is
+		p.pos = p.lineEnd(p.pos)
+	}
 	if p.message == nil {
 		p.warn.add(line, "SG_ %s: belongs to no message; left out", clip(s.Name))
 		return nil
@@ -350,9 +353,11 @@ func (p *parser) bits(s *SignalDef) error {
 }
 
 // scaling reads "(factor,offset) [min|max] "unit"". Only these have defaults: a
-// fault in one leaves the signal usable.
-func (p *parser) scaling(s *SignalDef) {
+// fault in one leaves the signal usable. It reports whether there was none.
+func (p *parser) scaling(s *SignalDef) (whole bool) {
+	whole = true
 	bad := func(what, use string) {
+		whole = false
 		p.warn.add(s.Line, "SG_ %s: odd %s; %s", clip(s.Name), what, use)
 	}
 	if f, o, ok := p.pair('(', ",", ')'); ok {
@@ -370,6 +375,7 @@ func (p *parser) scaling(s *SignalDef) {
 		bad("unit", fmt.Sprintf("taken as %q", clip(unit)))
 	}
 	s.Unit = unit
+	return whole
 }
 
 // pair reads two numbers inside brackets. Where it fails it passes what is in

@@ -49,29 +49,46 @@ func (p *parser) eachMessage(x index, what string, rs []ref, fn func(r ref, m *M
 	}
 }
 
+// eachSignal calls fn for the signals that r is about, or warns. Where an id is
+// there twice, one of the messages need have the signal.
 func (p *parser) eachSignal(x index, what string, rs []ref, fn func(r ref, s *SignalDef)) {
-	p.eachMessage(x, what, rs, func(r ref, m *MessageDef) {
-		if s := x.signals[m][r.signal]; s != nil {
-			fn(r, s)
-			return
+	for _, r := range rs {
+		ms, found := x.find(r.id), false
+		for _, m := range ms {
+			if s := x.signals[m][r.signal]; s != nil {
+				fn(r, s)
+				found = true
+			}
 		}
-		p.warn.add(r.line, "%s: message %s has no signal %q", what, clip(m.shortName), clip(r.signal))
-	})
+		switch {
+		case found || r.id == idIndependent:
+		case len(ms) == 0:
+			p.warn.add(r.line, "%s: no message %d", what, r.id)
+		default:
+			p.warn.add(r.line, "%s: message %s has no signal %q", what, clip(ms[0].shortName), clip(r.signal))
+		}
+	}
+}
+
+// parted splits references to messages from those to signals.
+func parted(rs []ref) (messages, signals []ref) {
+	for _, r := range rs {
+		if r.signal == "" {
+			messages = append(messages, r)
+		} else {
+			signals = append(signals, r)
+		}
+	}
+	return messages, signals
 }
 
 // resolve applies what the file says about messages and signals by number and
 // name. Long names come last: references use short ones.
 func (p *parser) resolve() {
 	x := newIndex(p.file)
-	p.eachMessage(x, "CM_", p.refs.comments, func(r ref, m *MessageDef) {
-		if r.signal == "" {
-			m.Comment = r.text
-		} else if s := x.signals[m][r.signal]; s != nil {
-			s.Comment = r.text
-		} else {
-			p.warn.add(r.line, "CM_: message %s has no signal %q", clip(m.shortName), clip(r.signal))
-		}
-	})
+	messages, signals := parted(p.refs.comments)
+	p.eachMessage(x, "CM_", messages, func(r ref, m *MessageDef) { m.Comment = r.text })
+	p.eachSignal(x, "CM_", signals, func(r ref, s *SignalDef) { s.Comment = r.text })
 	p.eachSignal(x, "VAL_", p.refs.values, func(r ref, s *SignalDef) {
 		s.Values = r.values
 		if table, ok := p.refs.tables[r.text]; ok {
@@ -97,17 +114,9 @@ func (p *parser) resolve() {
 	p.eachMessage(x, "BA_", p.refs.cycles, func(r ref, m *MessageDef) {
 		m.CycleMS, _ = strconv.ParseFloat(r.text, 64)
 	})
-	p.eachMessage(x, "BA_", p.refs.names, func(r ref, m *MessageDef) {
-		switch s := x.signals[m][r.signal]; {
-		case r.text == "":
-		case r.signal == "":
-			m.Name = r.text
-		case s != nil:
-			s.Name = r.text
-		default:
-			p.warn.add(r.line, "BA_: message %s has no signal %q", clip(m.shortName), clip(r.signal))
-		}
-	})
+	messages, signals = parted(p.refs.names)
+	p.eachMessage(x, "BA_", messages, func(r ref, m *MessageDef) { m.Name = cmp.Or(r.text, m.Name) })
+	p.eachSignal(x, "BA_", signals, func(r ref, s *SignalDef) { s.Name = cmp.Or(r.text, s.Name) })
 	for _, m := range p.file.Messages {
 		for _, s := range m.Signals {
 			slices.SortStableFunc(s.Mux.Ranges, func(a, b Range) int { return cmp.Compare(a.First, b.First) })

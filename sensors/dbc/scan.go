@@ -180,7 +180,7 @@ func (s *scanner) comment() (text string, bare, closed, ok bool) {
 	if s.peek() != '"' {
 		return "", false, false, false
 	}
-	start, first := s.pos+1, -1
+	start, first, crossed := s.pos+1, -1, false
 	limit := min(len(s.src), start+MaxStringBytes)
 	for i := start; i < limit; i++ {
 		switch {
@@ -189,18 +189,23 @@ func (s *scanner) comment() (text string, bare, closed, ok bool) {
 			return unescape(s.src[start:i]), first >= 0, true, true
 		case s.src[i] == '\\' && i+1 < limit && s.src[i+1] == '"' && !s.endsStatement(i+2):
 			i++
+		case s.src[i] == '"' && crossed: // it opens a string of a later statement
+			limit = i
 		case s.src[i] == '"' && first < 0:
 			first = i
-		case s.src[i] == '\n' && first >= 0 && s.keywordAt(i+1):
-			limit = i
+		case s.src[i] == '\n' && s.keywordAt(i+1):
+			if first >= 0 {
+				limit = i
+			}
+			crossed = true
 		}
 	}
 	if first >= 0 {
 		s.pos = first + 1
 		return unescape(s.src[start:first]), false, true, true
 	}
-	text, closed, ok = s.quoted()
-	return text, false, closed, ok
+	s.pos = min(s.lineEnd(start), limit)
+	return strings.TrimRight(unescape(s.src[start:s.pos]), "\r ;"), false, false, true
 }
 
 // endsStatement reports whether a semicolon comes next after pos.

@@ -156,8 +156,10 @@ func thermalChannels() []carChannel {
 		side := cornerSide(i)
 		for k, part := range []string{"inner", "mid", "outer"} {
 			camber := 6 - 5*float64(k) // the inner shoulder runs hotter
-			out = append(out, carChannel{name: fmt.Sprintf("tyre_temp_%s_%s", name, part), unit: "degC", bits: 12, scale: 0.1, offset: -40, min: -40, max: 200, noise: 0.25, drift: driftWarm, span: 45,
-				value: func(_ *lap, s *state) float64 { return 70 + 42*s.tyre + camber + 2.5*side*s.ay }})
+			out = append(out, carChannel{
+				name: fmt.Sprintf("tyre_temp_%s_%s", name, part), unit: "degC", bits: 12, scale: 0.1, offset: -40, min: -40, max: 200, noise: 0.25, drift: driftWarm, span: 45,
+				value: func(_ *lap, s *state) float64 { return 70 + 42*s.tyre + camber + 2.5*side*s.ay },
+			})
 		}
 	}
 	for i, name := range corners() {

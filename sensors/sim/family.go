@@ -124,8 +124,10 @@ func vibration(n int, r *draw) (wire.Channel, bulk) {
 	b.swing = ratio(r.in(0.05, 0.6))
 	b.peak = int32(r.in(8, 90) * 256)
 	b.lo, b.hi = signedRange(16)
-	return wire.Channel{Name: fmt.Sprintf("vibration_%05d", n), Unit: "g", Type: wire.TypeInt, Bits: 16, Scale: 0.002, Min: -65, Max: 65,
-		Description: fmt.Sprintf("engine order %.1f", float64(b.order)/2)}, b
+	return wire.Channel{
+		Name: fmt.Sprintf("vibration_%05d", n), Unit: "g", Type: wire.TypeInt, Bits: 16, Scale: 0.002, Min: -65, Max: 65,
+		Description: fmt.Sprintf("engine order %.1f", float64(b.order)/2),
+	}, b
 }
 
 // strain is a gauge on suspension or body: it follows the accelerations.
@@ -156,8 +158,10 @@ func pressure(n int, r *draw) (wire.Channel, bulk) {
 // switches is a switch or a small state: it follows a threshold, without noise.
 func switches(n int, r *draw) (wire.Channel, bulk) {
 	b := bulk{i1: inOne, i2: inOne}
-	c := wire.Channel{Name: fmt.Sprintf("state_%05d", n), Type: wire.TypeUint, Bits: 1, Scale: 1, Max: 1,
-		Enum: []wire.EnumValue{{Raw: 0, Name: "off"}, {Raw: 1, Name: "on"}}}
+	c := wire.Channel{
+		Name: fmt.Sprintf("state_%05d", n), Type: wire.TypeUint, Bits: 1, Scale: 1, Max: 1,
+		Enum: []wire.EnumValue{{Raw: 0, Name: "off"}, {Raw: 1, Name: "on"}},
+	}
 	b.hi = 1
 	switch r.pick(4) {
 	case 0:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -181,7 +180,7 @@ func newIngest(t *testing.T, secure *tls.Config, h *hook) *ingest {
 		nonce: uint64(time.Now().UnixNano()), links: map[[2]uint32]*wire.LinkEcho{}, at: map[[2]uint32]time.Time{},
 		durable: map[wire.Lane]wire.Ranges{}, answers: make(chan *wire.Answer, 16),
 	}
-	in.srv = broker.New(&broker.Options{InlineClient: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	in.srv = broker.New(&broker.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if h == nil {
 		h = &hook{}
 	}

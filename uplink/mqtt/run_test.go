@@ -341,7 +341,7 @@ func TestOnePacketIsOneWrite(t *testing.T) {
 			<-heard // an ack came: connect, subscribe and the first ping are over
 			before := counted.writes.Load()
 			for range 10 {
-				if err := c.Send("tele/x", bytes.Repeat([]byte{1}, 2000)); err != nil {
+				if err := c.Send("other/x", bytes.Repeat([]byte{1}, 2000)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -354,7 +354,7 @@ func TestOnePacketIsOneWrite(t *testing.T) {
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
-			if err := c.Send("tele/x", nil); err == nil {
+			if err := c.Send("other/x", nil); err == nil {
 				t.Error("Send after Close: no error")
 			}
 		})

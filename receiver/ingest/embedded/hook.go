@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"crypto/tls"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -119,19 +120,24 @@ func (h *hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
 	cl.Properties.Will = mqtt.Will{}
 }
 
-// OnACLCheck allows a car its own topics.
+// leaves of tele/<car>/… that a car may publish on.
+var leaves = []string{"critical", "live", "full", "catalogue", "answer"}
+
+// OnACLCheck allows a car to publish on its own leaves and to subscribe to the
+// acks of its own links, one by one: no wildcard, nothing else.
 func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := h.peers[cl]
-	prefix := "ctl/"
+	car, ok := "", false
 	if write {
-		prefix = "tele/"
+		var leaf string
+		car, leaf, ok = splitTele(topic)
+		ok = ok && slices.Contains(leaves, leaf)
+	} else {
+		car, _, ok = splitCtl(topic)
 	}
-	if p != nil && p.car != "" {
-		prefix += p.car + "/"
-	}
-	if p == nil || !strings.HasPrefix(topic, prefix) {
+	if p == nil || !ok || p.car != "" && p.car != car {
 		h.n.Forbidden++
 		return false
 	}
@@ -238,6 +244,16 @@ func (h *hook) counters() Counters {
 	return h.n
 }
 
+// splitTele splits tele/<car>/<leaf>.
+func splitTele(topic string) (car, leaf string, ok bool) {
+	rest, ok := strings.CutPrefix(topic, "tele/")
+	if !ok {
+		return "", "", false
+	}
+	car, leaf, ok = strings.Cut(rest, "/")
+	return car, leaf, ok && wire.ValidCar(car) == nil
+}
+
 // splitCtl splits ctl/<car>/<link>.
 func splitCtl(filter string) (car string, link uint8, ok bool) {
 	rest, ok := strings.CutPrefix(filter, "ctl/")
@@ -249,5 +265,5 @@ func splitCtl(filter string) (car string, link uint8, ok bool) {
 		return "", 0, false
 	}
 	n, err := strconv.ParseUint(number, 10, 8)
-	return car, uint8(n), err == nil
+	return car, uint8(n), err == nil && wire.ValidCar(car) == nil
 }

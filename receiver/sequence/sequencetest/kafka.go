@@ -186,8 +186,6 @@ type Session struct {
 	n    int32
 	gen  int
 	next int64
-
-	written map[topic.Identity]struct{} // of Load
 }
 
 var (
@@ -227,7 +225,6 @@ func (s *Session) Load(context.Context) (sequence.Loaded, error) {
 	s.next = max(l.Offset, p.start)
 	if !s.k.Atomic {
 		l.Written = make(map[topic.Identity]struct{})
-		s.written = l.Written
 		for name, recs := range s.k.outputs {
 			for i := p.ends[name]; i < len(recs); i++ {
 				if id, ok := topic.OutputIdentity(&recs[i]); ok {
@@ -348,10 +345,8 @@ func (s *Session) Commit(_ context.Context, out, state []topic.Record, offset in
 		}
 		p.state[string(state[i].Key)] = copyOf(&state[i])
 	}
-	if len(s.written) == 0 {
-		for name, recs := range s.k.outputs {
-			p.ends[name] = len(recs)
-		}
+	for name, recs := range s.k.outputs {
+		p.ends[name] = len(recs)
 	}
 	if err := step("offset"); err != nil {
 		return err
