@@ -57,9 +57,14 @@ type Config struct {
 
 // Defaults returns everything but Topics and NewFormat: the budget
 // is 64 MiB in total and 8 MiB for a car.
+//
+// Retention is taken to be what we give telemetry.batches; set Reorder.Retention
+// and Reorder.Forget, and RecordAge and LiveAge, when the topics differ.
 func Defaults() Config {
+	r := reorder.Defaults()
+	r.Retention, r.Forget = topic.BatchRetention, 2*topic.BatchRetention
 	return Config{
-		Reorder:        reorder.Defaults(),
+		Reorder:        r,
 		Budget:         NewBudget(64 << 20),
 		CarBytes:       8 << 20,
 		MaxCars:        10_000,

@@ -5,8 +5,8 @@
 // The entry point is [Runner]: it owns partitions through a [Backend], feeds
 // each into a [Partition] and commits outputs, state and offset together. The
 // partition is a pure core: it holds no goroutine, lock or clock and does no
-// I/O; time comes to it as Kafka's LogAppendTime and as the broker's clock at a
-// partition's end, so a replay decides as the original did (protocol rule 20).
+// I/O; time comes to it only as Kafka's LogAppendTime, at a partition's end by
+// ticks, so a replay decides as the original did (protocol rule 20).
 //
 // A partition's loop, in order: Load → rebuild (records below the state's input
 // offset fill what is held and emit nothing, rule 22) → Fetch → Apply → Read

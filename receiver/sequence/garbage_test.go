@@ -73,22 +73,7 @@ func TestGarbageGoesToDeadLetterAndNothingStops(t *testing.T) {
 			b.apply(r)
 			out := b.write()
 			want(t, "output", out, c.want...)
-			for i := range out {
-				if out[i].Topic != b.cfg.Topics.DeadLetter {
-					continue
-				}
-				for _, h := range out[i].Headers {
-					if !utf8.Valid(h.Value) || !utf8.ValidString(h.Key) {
-						t.Errorf("header %q: %q is not text", h.Key, h.Value)
-					}
-				}
-				if len(out[i].Value) > sequence.MaxValueBytes || out[i].Size() > topic.MaxRecordBytes {
-					t.Errorf("dead letter of %d bytes", out[i].Size())
-				}
-				if len(r.Value) < 1000 && !bytes.Equal(out[i].Value, r.Value) {
-					t.Error("the dead letter is not what came")
-				}
-			}
+			checkLetters(t, out, b.cfg.Topics.DeadLetter, r.Value)
 			b.apply(car.Event(2000*ms, "after"))
 			if got := places(b.write()); len(got) != 1 || !strings.HasPrefix(got[0], "events") {
 				t.Errorf("afterwards: %q", got)
@@ -96,6 +81,26 @@ func TestGarbageGoesToDeadLetterAndNothingStops(t *testing.T) {
 			b.load(0)
 			want(t, "after a takeover", b.write())
 		})
+	}
+}
+
+// checkLetters checks that dead letters repeat what came, within bounds, as text.
+func checkLetters(t *testing.T, out []topic.Record, name string, value []byte) {
+	for i := range out {
+		if out[i].Topic != name {
+			continue
+		}
+		for _, h := range out[i].Headers {
+			if !utf8.Valid(h.Value) || !utf8.ValidString(h.Key) {
+				t.Errorf("header %q: %q is not text", h.Key, h.Value)
+			}
+		}
+		if len(out[i].Value) > sequence.MaxValueBytes || out[i].Size() > topic.MaxRecordBytes {
+			t.Errorf("dead letter of %d bytes", out[i].Size())
+		}
+		if len(value) < 1000 && !bytes.Equal(out[i].Value, value) {
+			t.Error("the dead letter is not what came")
+		}
 	}
 }
 

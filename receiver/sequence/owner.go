@@ -33,6 +33,8 @@ type owner struct {
 	readNS    int64 // clock when the newest record was read
 	tickNS    int64 // clock of the last tick
 	ticked    bool  // at least one
+	alarmNS   int64 // clock when the alarms below began to be counted
+	alarms    int
 }
 
 // run loads the partition and serves it. It returns ctx's error, an error that
@@ -242,8 +244,8 @@ func (o *owner) tickDue() (int64, bool) {
 	return due, true
 }
 
-// maxTickMS keeps the sum above in range; a later deadline is looked at again.
-const maxTickMS = 3_600_000
+// maxTickMS keeps the sum above in range.
+const maxTickMS = int64(1e12)
 
 func (o *owner) tick(ctx context.Context) error {
 	due, ok := o.tickDue()
@@ -256,9 +258,26 @@ func (o *owner) tick(ctx context.Context) error {
 	return err
 }
 
+// Alarms are counted in full and logged at most alarmBurst times in alarmPeriod:
+// a car that sends garbage must not fill a disk with words.
+const (
+	alarmBurst  = 10
+	alarmPeriod = int64(10 * time.Second)
+)
+
 // tellAlarms logs what the core wants somebody to look at.
 func (o *owner) tellAlarms() {
+	now := o.cfg.Clock.NowNS()
+	if now-o.alarmNS >= alarmPeriod {
+		if o.alarms > alarmBurst {
+			o.log.Warn("more sequencer alarms than were logged", slog.Int("not_logged", o.alarms-alarmBurst))
+		}
+		o.alarmNS, o.alarms = now, 0
+	}
 	for _, a := range o.p.Alarms() {
+		if o.alarms++; o.alarms > alarmBurst {
+			continue
+		}
 		o.log.Warn("sequencer alarm", slog.String("what", a.What), slog.String("car", a.Car),
 			slog.String("batch", a.ID.String()), slog.Uint64("last", a.Last), slog.Int64("offset", a.Offset))
 	}
@@ -274,6 +293,9 @@ func (o *owner) show(now bool) {
 	s := PartitionSnapshot{Partition: o.session.Partition()}
 	if o.p != nil {
 		s = o.p.Snapshot()
+	}
+	if o.state == StateStopped {
+		s.Cars = nil
 	}
 	s.State, s.Error, s.End, s.Commits, s.CommitFor = o.state, o.failure, o.end, o.commits, o.commitFor
 	o.publish(s)

@@ -105,7 +105,8 @@ func TestPacedAndRestarted(t *testing.T) {
 		}
 		fast := 0
 		for g := range sink.next {
-			if want := sink.model.TickAt(g, 2e9); sink.next[g] < want-int64(cfg.RateMilliHz/1000/50) || sink.next[g] > want {
+			// A tick that is due at the very end is taken or not.
+			if want := sink.model.TickAt(g, 2e9); sink.next[g] < want-int64(cfg.RateMilliHz/1000/50) || sink.next[g] > want+1 {
 				t.Errorf("group %d: %d rows in 2 s, want about %d", g, sink.next[g], want)
 			}
 			fast = max(fast, int(sink.next[g]))

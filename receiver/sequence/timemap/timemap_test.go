@@ -178,3 +178,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestManyMapsStayWithinTheCarsLimit(t *testing.T) {
+	var car Car
+	for e := range uint32(60) {
+		for i := range int64(MaxKnots) {
+			car.Add(wire.Epoch{Counter: e}, anchor(uint32(i+1), (i+1)*sec, utc+i*i*sec, ms))
+		}
+	}
+	n := 0
+	for _, e := range car.epochs {
+		n += len(e.m.knots)
+	}
+	if n > MaxCarKnots || car.Map(wire.Epoch{Counter: 59}) == nil || car.Map(wire.Epoch{Counter: 0}) != nil {
+		t.Errorf("%d bends of %d maps", n, len(car.epochs))
+	}
+}
