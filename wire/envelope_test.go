@@ -22,12 +22,15 @@ func TestSealRoundTrip(t *testing.T) {
 		{"control", sampleID(LaneCritical, MaxSeq), sampleControlBody(), CodecNone},
 		{"text", sampleID(LaneCritical, 2), sampleTextBody(), CodecZstd},
 		{
-			"extremes", ID{Stream{Car: strings.Repeat("Z", MaxCarLen), Epoch: Epoch{math.MaxUint32, math.MaxUint64}, Lane: LaneLive, Shard: math.MaxUint16}, MaxSeq},
-			Body{Lane: LaneLive, Catalogue: sampleHash, FirstNS: math.MinInt64, LastNS: math.MaxInt64, Samples: math.MaxUint32, Payload: []byte{9}}, CodecNone,
+			"extremes",
+			ID{Stream{Car: strings.Repeat("Z", MaxCarLen), Epoch: Epoch{math.MaxUint32, math.MaxUint64}, Lane: LaneLive, Shard: math.MaxUint16}, MaxSeq},
+			Body{Lane: LaneLive, Catalogue: sampleHash, FirstNS: math.MinInt64, LastNS: math.MaxInt64, Samples: math.MaxUint32, Payload: []byte{9}},
+			CodecNone,
 		},
 		{
 			"largest raw", sampleID(LaneFull, 3),
-			Body{Lane: LaneFull, Payload: make([]byte, MaxRawBytes)}, CodecZstd,
+			Body{Lane: LaneFull, Payload: make([]byte, MaxRawBytes)},
+			CodecZstd,
 		},
 	}
 	var s Sealer

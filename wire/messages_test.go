@@ -25,7 +25,8 @@ func messages() []message {
 		{"send zero", AppendSend(nil, Send{}), Send{}, func(b []byte) (any, error) { s, _, err := ParseSend(b); return s, err }},
 		{
 			"send extremes", AppendSend(nil, Send{Link: 255, Gen: math.MaxUint32, SentNS: math.MinInt64, Base: MaxSeq}),
-			Send{Link: 255, Gen: math.MaxUint32, SentNS: math.MinInt64, Base: MaxSeq}, func(b []byte) (any, error) { s, _, err := ParseSend(b); return s, err },
+			Send{Link: 255, Gen: math.MaxUint32, SentNS: math.MinInt64, Base: MaxSeq},
+			func(b []byte) (any, error) { s, _, err := ParseSend(b); return s, err },
 		},
 		{"ack", AppendAck(nil, sampleAck()), sampleAck(), func(b []byte) (any, error) { a, _, err := ParseCtl(b); return a, err }},
 		{"ack empty", AppendAck(nil, &Ack{}), &Ack{}, func(b []byte) (any, error) { a, _, err := ParseCtl(b); return a, err }},

@@ -161,8 +161,17 @@ func FuzzRecord(f *testing.F) {
 		b, c := opened(t, config())
 		r := topic.Record{Key: []byte(car), Value: value}
 		for _, h := range [...][2]string{
-			{"car", car}, {"epoch", epoch}, {"nonce", nonce}, {"lane", lane}, {"seq", seq}, {"base", "1"},
-			{"pulled", pulled}, {"link", "0"}, {"gen", "1"}, {"sent_ns", "0"}, {"ingest", "i"},
+			{"car", car},
+			{"epoch", epoch},
+			{"nonce", nonce},
+			{"lane", lane},
+			{"seq", seq},
+			{"base", "1"},
+			{"pulled", pulled},
+			{"link", "0"},
+			{"gen", "1"},
+			{"sent_ns", "0"},
+			{"ingest", "i"},
 		} {
 			r.Headers = append(r.Headers, topic.Header{Key: h[0], Value: []byte(h[1])})
 		}

@@ -435,8 +435,10 @@ func TestAbandonRecord(t *testing.T) {
 	b.write()
 	op := func(epoch string) topic.Record {
 		return topic.Record{Key: []byte("car-1"), Headers: []topic.Header{
-			{Key: topic.HeaderCar, Value: []byte("car-1")}, {Key: sequence.HeaderOperator, Value: []byte(sequence.OperatorAbandon)},
-			{Key: topic.HeaderEpoch, Value: []byte(epoch)}, {Key: topic.HeaderNonce, Value: []byte("0000000000000abc")},
+			{Key: topic.HeaderCar, Value: []byte("car-1")},
+			{Key: sequence.HeaderOperator, Value: []byte(sequence.OperatorAbandon)},
+			{Key: topic.HeaderEpoch, Value: []byte(epoch)},
+			{Key: topic.HeaderNonce, Value: []byte("0000000000000abc")},
 		}}
 	}
 	b.apply(op("7"))

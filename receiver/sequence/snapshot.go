@@ -34,10 +34,21 @@ func (c *Counters) add(o *Counters) {
 		to   *uint64
 		from uint64
 	}{
-		{&c.Batches, o.Batches}, {&c.Released, o.Released}, {&c.Late, o.Late}, {&c.Pulled, o.Pulled},
-		{&c.Duplicates, o.Duplicates}, {&c.DeadLetters, o.DeadLetters}, {&c.Undecodable, o.Undecodable},
-		{&c.Foreign, o.Foreign}, {&c.Rows, o.Rows}, {&c.Skipped, o.Skipped}, {&c.Missing, o.Missing},
-		{&c.Found, o.Found}, {&c.Alarms, o.Alarms}, {&c.Reread, o.Reread}, {&c.Clamped, o.Clamped},
+		{&c.Batches, o.Batches},
+		{&c.Released, o.Released},
+		{&c.Late, o.Late},
+		{&c.Pulled, o.Pulled},
+		{&c.Duplicates, o.Duplicates},
+		{&c.DeadLetters, o.DeadLetters},
+		{&c.Undecodable, o.Undecodable},
+		{&c.Foreign, o.Foreign},
+		{&c.Rows, o.Rows},
+		{&c.Skipped, o.Skipped},
+		{&c.Missing, o.Missing},
+		{&c.Found, o.Found},
+		{&c.Alarms, o.Alarms},
+		{&c.Reread, o.Reread},
+		{&c.Clamped, o.Clamped},
 		{&c.Anchors, o.Anchors},
 	} {
 		*p.to += p.from
