@@ -43,7 +43,6 @@ type simCar struct {
 	old     []wire.Epoch // of cards that were replaced
 	truth   map[wire.ID]*simBatch
 	epochs  []wire.Epoch // true order
-	stopped bool
 }
 
 type simBatch struct {

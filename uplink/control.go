@@ -15,6 +15,8 @@ const (
 	maxAnswers   = 64 // answers waiting for their link
 	maxTransfers = 8  // catalogues whose place is remembered
 	answerHoldNS = 1000 * ms
+	// maxCommandLifeNS tells a command of another boot: its time is far ahead.
+	maxCommandLifeNS = 7_200_000 * ms
 )
 
 // Verb does one kind of command. Do must return at once: it is called between
@@ -117,7 +119,7 @@ func (e *Engine) command(from *connection, cmd *wire.Command) {
 		return
 	}
 	e.totals.Commands++
-	c := &command{id: cmd.ID, c: from, deadlineNS: e.now + int64(cmd.ExpiresMS)*ms}
+	c := &command{id: cmd.ID, c: from, deadlineNS: cmd.NotAfterNS}
 	if !ctl.remember(c) {
 		e.answer(c, nil, fmt.Errorf("%w: %d commands", ErrBusy, maxCommands))
 		return
@@ -142,8 +144,8 @@ func (c *control) remember(cmd *command) bool {
 }
 
 func (e *Engine) do(c *command, cmd *wire.Command) (map[string]string, error) {
-	if cmd.ExpiresMS == 0 {
-		return nil, fmt.Errorf("%w: expires_ms is 0", ErrExpired)
+	if left := cmd.NotAfterNS - e.now; left <= 0 || left > maxCommandLifeNS {
+		return nil, fmt.Errorf("%w: %d ms before its end (want up to %d)", ErrExpired, left/ms, maxCommandLifeNS/ms)
 	}
 	if cmd.Verb == "catalogue" {
 		return e.sendCatalogue(c, cmd)

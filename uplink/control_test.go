@@ -53,7 +53,7 @@ func TestCatalogueGoesOverTheLinkThatAsked(t *testing.T) {
 	backlog(s, 3000, 8<<10)
 	s.run(s.now+2000*ms, nil)
 	h, want := bigCatalogue(s, 100_000)
-	s.command(1, &wire.Command{ID: 5, ExpiresMS: 10_000, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
+	s.command(1, &wire.Command{ID: 5, NotAfterNS: s.now + 10_000*ms, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
 	asked := s.now
 	s.run(s.now+5000*ms, func() bool { return len(answers(t, s)) > 0 })
 	links := map[int]bool{}
@@ -80,7 +80,7 @@ func TestCatalogueGoesOnWhereItStopped(t *testing.T) {
 	h, want := bigCatalogue(s, 300_000)
 	s.load(wire.LaneFull, 500, 200*ms, s.now+36_000*ms)
 	ask := func(id uint64) {
-		s.command(0, &wire.Command{ID: id, ExpiresMS: 5000, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
+		s.command(0, &wire.Command{ID: id, NotAfterNS: s.now + 5000*ms, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
 	}
 	for id := uint64(1); id <= 6; id++ {
 		ask(id)
@@ -97,7 +97,7 @@ func TestCatalogueIsSentWithoutCredit(t *testing.T) {
 	s.insts["tcp://a:1"].credit = 0
 	s.run(s.now+500*ms, nil)
 	h, want := bigCatalogue(s, 50_000)
-	s.command(0, &wire.Command{ID: 5, ExpiresMS: 10_000, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
+	s.command(0, &wire.Command{ID: 5, NotAfterNS: s.now + 10_000*ms, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
 	id := s.make(wire.LaneCritical, 100)
 	full := s.make(wire.LaneFull, 100)
 	s.run(s.now+1000*ms, nil)
@@ -113,7 +113,7 @@ func TestCommandOfALinkThatEndsIsDropped(t *testing.T) {
 	s := newSim(t, 1, threeLinks())
 	s.run(s.now+1000*ms, nil)
 	h, _ := bigCatalogue(s, 400_000)
-	s.command(0, &wire.Command{ID: 5, ExpiresMS: 10_000, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
+	s.command(0, &wire.Command{ID: 5, NotAfterNS: s.now + 10_000*ms, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
 	s.run(s.now+50*ms, nil)
 	s.e.LinkDown(s.now, 0, s.e.links[0].cur.gen, "gone")
 	s.step()
@@ -140,15 +140,16 @@ func TestCommands(t *testing.T) {
 		code string
 		wait int64
 	}{
-		{"unknown verb", wire.Command{Verb: "dance", ExpiresMS: 1000}, false, "unknown-verb", 200 * ms},
+		{"unknown verb", wire.Command{Verb: "dance", NotAfterNS: 1000 * ms}, false, "unknown-verb", 200 * ms},
 		{"no time left", wire.Command{Verb: "pull", Args: map[string]string{"from_ns": "0", "to_ns": "1"}}, false, "expired", 200 * ms},
-		{"pull", wire.Command{Verb: "pull", ExpiresMS: 1000, Args: map[string]string{"from_ns": "0", "to_ns": "1"}}, true, "", 200 * ms},
-		{"pull: no number", wire.Command{Verb: "pull", ExpiresMS: 1000, Args: map[string]string{"from_ns": "x"}}, false, "failed", 200 * ms},
-		{"pull: backwards", wire.Command{Verb: "pull", ExpiresMS: 1000, Args: map[string]string{"from_ns": "2", "to_ns": "1"}}, false, "failed", 200 * ms},
-		{"catalogue: no hash", wire.Command{Verb: "catalogue", ExpiresMS: 1000}, false, "failed", 200 * ms},
-		{"catalogue: not here", wire.Command{Verb: "catalogue", ExpiresMS: 1000, Args: map[string]string{"hash": "0011223344556677"}}, false, "no-catalogue", 200 * ms},
-		{"a verb from outside fails", wire.Command{Verb: "fail", ExpiresMS: 1000}, false, "failed", 200 * ms},
-		{"a late answer doesn't come", wire.Command{Verb: "slow", ExpiresMS: 1000}, false, "expired", 1500 * ms},
+		{"of another boot", wire.Command{Verb: "pull", NotAfterNS: 3 * 3_600_000 * ms, Args: map[string]string{"from_ns": "0", "to_ns": "1"}}, false, "expired", 200 * ms},
+		{"pull", wire.Command{Verb: "pull", NotAfterNS: 1000 * ms, Args: map[string]string{"from_ns": "0", "to_ns": "1"}}, true, "", 200 * ms},
+		{"pull: no number", wire.Command{Verb: "pull", NotAfterNS: 1000 * ms, Args: map[string]string{"from_ns": "x"}}, false, "failed", 200 * ms},
+		{"pull: backwards", wire.Command{Verb: "pull", NotAfterNS: 1000 * ms, Args: map[string]string{"from_ns": "2", "to_ns": "1"}}, false, "failed", 200 * ms},
+		{"catalogue: no hash", wire.Command{Verb: "catalogue", NotAfterNS: 1000 * ms}, false, "failed", 200 * ms},
+		{"catalogue: not here", wire.Command{Verb: "catalogue", NotAfterNS: 1000 * ms, Args: map[string]string{"hash": "0011223344556677"}}, false, "no-catalogue", 200 * ms},
+		{"a verb from outside fails", wire.Command{Verb: "fail", NotAfterNS: 1000 * ms}, false, "failed", 200 * ms},
+		{"a late answer doesn't come", wire.Command{Verb: "slow", NotAfterNS: 1000 * ms}, false, "expired", 1500 * ms},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,6 +157,9 @@ func TestCommands(t *testing.T) {
 			s.e.ctl.verbs["slow"], s.e.ctl.verbs["fail"] = slowVerb{}, failVerb{}
 			s.run(s.now+500*ms, nil)
 			tt.cmd.ID = 77
+			if tt.cmd.NotAfterNS != 0 {
+				tt.cmd.NotAfterNS += s.now
+			}
 			for range 3 { // once more over the same and over another link
 				s.command(0, &tt.cmd)
 				s.command(1, &tt.cmd)
@@ -179,7 +183,7 @@ func TestLateAnswer(t *testing.T) {
 	s := newSim(t, 1, threeLinks())
 	s.e.ctl.verbs["slow"] = slowVerb{}
 	s.run(s.now+500*ms, nil)
-	s.command(0, &wire.Command{ID: 3, Verb: "slow", ExpiresMS: 5000})
+	s.command(0, &wire.Command{ID: 3, Verb: "slow", NotAfterNS: s.now + 5000*ms})
 	s.run(s.now+1000*ms, nil)
 	s.e.Answer(s.now, 3, map[string]string{"x": "y"}, nil)
 	s.e.Answer(s.now, 3, nil, errors.New("twice"))
@@ -202,7 +206,7 @@ func TestHostileMessages(t *testing.T) {
 		a.Streams = append(a.Streams, wire.StreamAck{Epoch: wire.Epoch{Counter: r.Uint32(), Nonce: r.Uint64()}, Lane: wire.LaneFull, Received: wire.Ranges{{First: 1, Last: wire.MaxSeq}}})
 		s.e.Message(s.now, r.IntN(4), gen, wire.AppendAck(nil, a))
 		s.e.Message(s.now, 0, gen, []byte{byte(i), byte(i >> 8)})
-		s.command(0, &wire.Command{ID: uint64(i), Verb: "catalogue", ExpiresMS: 60_000, Args: map[string]string{"hash": hex.EncodeToString([]byte{1, 2, 3, 4, 5, 6, byte(i), byte(i >> 8)})}})
+		s.command(0, &wire.Command{ID: uint64(i), Verb: "catalogue", NotAfterNS: s.now + 60_000*ms, Args: map[string]string{"hash": hex.EncodeToString([]byte{1, 2, 3, 4, 5, 6, byte(i), byte(i >> 8)})}})
 	}
 	if len(s.e.views) > maxInstances || len(s.e.ctl.commands) > maxCommands || len(s.e.ctl.answers) > maxAnswers || len(s.e.ctl.transfers) > maxTransfers {
 		t.Errorf("%d views, %d commands, %d answers, %d transfers", len(s.e.views), len(s.e.ctl.commands), len(s.e.ctl.answers), len(s.e.ctl.transfers))

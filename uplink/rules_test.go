@@ -62,7 +62,7 @@ func TestRule16PulledRangeOvertakes(t *testing.T) {
 		s.st.add(wire.Item{ID: id, Size: 8 << 10, FirstNS: int64(i) * ms, LastNS: int64(i)*ms + ms - 1})
 	}
 	s.run(s.now+500*ms, nil)
-	cmd := &wire.Command{ID: 9, ExpiresMS: 1000, Verb: "pull", Args: map[string]string{"from_ns": "1900000000", "to_ns": "1909999999"}}
+	cmd := &wire.Command{ID: 9, NotAfterNS: s.now + 1000*ms, Verb: "pull", Args: map[string]string{"from_ns": "1900000000", "to_ns": "1909999999"}}
 	s.e.Message(s.now, 0, s.e.links[0].cur.gen, wire.AppendCommand(nil, cmd))
 	s.step()
 	s.run(s.now+400*ms, nil)

@@ -17,7 +17,7 @@ func AppendCommand(dst []byte, c *Command) []byte {
 	start := len(dst)
 	dst = append(dst, CtlCommand, ctlVersion)
 	dst = appendU64(dst, c.ID)
-	dst = appendUvarint(dst, uint64(c.ExpiresMS))
+	dst = appendVarint(dst, c.NotAfterNS)
 	dst = appendString(dst, c.Verb, MaxName)
 	dst = appendMap(dst, c.Args)
 	return appendChecksum(dst, start)
@@ -30,7 +30,7 @@ func ParseCommand(b []byte) (*Command, error) {
 		return nil, err
 	}
 	c := &Command{ID: r.u64("id")}
-	c.ExpiresMS = uint32(r.uvarint(1<<32-1, "expiry"))
+	c.NotAfterNS = r.varint("time")
 	c.Verb = r.string(MaxName, "verb")
 	c.Args = r.textMap()
 	if r.err != nil {

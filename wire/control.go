@@ -16,6 +16,11 @@ const (
 	ReasonRetention    Reason = 7 // "retention": Kafka deleted it while it waited
 	ReasonCardReplaced Reason = 8 // "card replaced": abandoned by an operator
 	ReasonDisk         Reason = 9 // "disk": the spool could not be written
+
+	// Given by the receiver alone.
+	ReasonUndecodable Reason = 10 // "undecodable": whole, but not to be understood
+	ReasonCatalogue   Reason = 11 // "no catalogue": nobody has the batch's any more
+	ReasonLimit       Reason = 12 // "limit": beyond what the sequencer can hold
 )
 
 // EpochOpen is the first record of an epoch on the critical lane. It settles

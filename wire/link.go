@@ -52,12 +52,13 @@ type StreamAck struct {
 	Refused  Ranges // can never be taken: becomes a loss record
 }
 
-// Command is a request to the car. The zero ExpiresMS is invalid.
+// Command is a request to the car. The time is the car's, so that a command
+// that was stuck in a dead modem's queue is not done when it comes out.
 type Command struct {
-	ID        uint64 // chosen by the sender, echoed in the answer
-	ExpiresMS uint32 // milliseconds from arrival after which it must not be done
-	Verb      string // "catalogue", "pull"
-	Args      map[string]string
+	ID         uint64 // chosen by the sender, echoed in the answer
+	NotAfterNS int64  // ns since the car's boot from which it must not be done
+	Verb       string // "catalogue", "pull"
+	Args       map[string]string
 }
 
 // Answer is the car's reply to a command.

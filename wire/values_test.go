@@ -116,7 +116,7 @@ func sampleAck() *Ack {
 }
 
 func sampleCommand() *Command {
-	return &Command{ID: 0x1122334455667788, ExpiresMS: 30_000, Verb: "pull", Args: map[string]string{"from_ns": "1000", "to_ns": "2000"}}
+	return &Command{ID: 0x1122334455667788, NotAfterNS: 123_456_789_000_000, Verb: "pull", Args: map[string]string{"from_ns": "1000", "to_ns": "2000"}}
 }
 
 func sampleAnswer() *Answer {

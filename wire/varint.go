@@ -64,13 +64,6 @@ func (r *reader) byte(what string) byte {
 	return 0
 }
 
-func (r *reader) u32(what string) uint32 {
-	if v := r.take(4, what); v != nil {
-		return binary.LittleEndian.Uint32(v)
-	}
-	return 0
-}
-
 func (r *reader) u64(what string) uint64 {
 	if v := r.take(8, what); v != nil {
 		return binary.LittleEndian.Uint64(v)
@@ -134,7 +127,7 @@ func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
 
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
-// seal appends the checksum of dst[from:].
+// appendChecksum appends the checksum of dst[from:].
 func appendChecksum(dst []byte, from int) []byte {
 	return appendU32(dst, checksum(dst[from:]))
 }

@@ -117,6 +117,21 @@ func (k *car) bestLink(now int64) (uint8, bool) {
 	return best, found
 }
 
+// clock estimates the car's boot clock from the connection that was heard last.
+// It is behind by what the way up took: a command ends that much too early.
+func (k *car) clock(now int64) int64 {
+	var last *linkState
+	for _, l := range k.links {
+		if last == nil || l.lastAt > last.lastAt || l.lastAt == last.lastAt && l.lastSentNS > last.lastSentNS {
+			last = l
+		}
+	}
+	if last == nil {
+		return 0
+	}
+	return last.lastSentNS + now - last.lastAt
+}
+
 // expire forgets connections, drained streams and silent cars.
 func (c *Core) expire(now int64) {
 	for name, k := range c.cars {

@@ -80,7 +80,7 @@ func (c *Core) request(now int64, k *car, h wire.CatalogueHash, w *wanted) {
 		}
 	}
 	cmd := wire.Command{
-		ID: w.command, ExpiresMS: uint32(catalogueLife.Milliseconds()),
+		ID: w.command, NotAfterNS: k.clock(now) + int64(catalogueLife),
 		Verb: "catalogue", Args: map[string]string{"hash": h.String()},
 	}
 	c.out.Publish = append(c.out.Publish, Publish{ctlTopic(k.name, link), wire.AppendCommand(nil, &cmd)})

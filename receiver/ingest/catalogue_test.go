@@ -207,14 +207,21 @@ func TestPartsThatNobodyAskedForAreDropped(t *testing.T) {
 }
 
 func TestCommandAndItsAnswer(t *testing.T) {
+	const carClock = int64(77 * time.Hour)
 	r := newRig(t, nil)
 	if _, err := r.c.Command(r.now, "car-1", "pull", nil, time.Second); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("unknown car: %v", err)
 	}
-	r.deliver(msg{seq: 1})
+	r.deliver(msg{seq: 1, send: wire.Send{Link: 1, Gen: 9, SentNS: carClock - int64(time.Minute)}})
+	r.pass(time.Second)
+	r.deliver(msg{seq: 2, send: wire.Send{Link: 0, Gen: 4, SentNS: carClock}})
 	id, err := r.c.Command(r.now, "car-1", "pull", map[string]string{"from_ns": "1"}, time.Second)
 	if err != nil {
 		t.Fatal(err)
+	}
+	r.collect()
+	if cmd := r.cmds[len(r.cmds)-1]; cmd.ID != id || cmd.NotAfterNS != carClock+int64(time.Second) {
+		t.Errorf("command %+v, want it to end a second after the car's %d", cmd, carClock)
 	}
 	r.c.Message(r.now, Peer{}, "tele/car-2/answer", wire.AppendAnswer(nil, &wire.Answer{ID: id}))
 	r.collect()

@@ -37,7 +37,7 @@ func (c *Core) Command(now int64, car, verb string, args map[string]string, life
 	if id == 0 {
 		return 0, ErrBusy
 	}
-	cmd := wire.Command{ID: id, ExpiresMS: uint32(life.Milliseconds()), Verb: verb, Args: args}
+	cmd := wire.Command{ID: id, NotAfterNS: k.clock(now) + int64(life), Verb: verb, Args: args}
 	c.out.Publish = append(c.out.Publish, Publish{ctlTopic(car, link), wire.AppendCommand(nil, &cmd)})
 	c.n.Commands++
 	return id, nil

@@ -10,33 +10,33 @@ import (
 
 // Counters counts events since the start of the instance.
 type Counters struct {
-	Messages          uint64 // MQTT messages from cars
-	Bytes             uint64 // their payload bytes
-	Batches           uint64 // batches newly received
-	Produced          uint64 // records of batches that became durable
-	Duplicates        uint64 // copies of batches that are listed
-	PulledAgain       uint64 // first pulled copies of batches taken unpulled
-	Conflicts         uint64 // copies with another payload than the first
-	Refused           uint64 // batches that can never be taken
-	Held              uint64 // batches that had to wait for a catalogue
-	Forbidden         uint64 // messages for another car or lane than their sender's
-	Damaged           uint64 // payloads that fail their checksum
-	Undecodable       uint64 // messages without a readable identity
-	Unknown           uint64 // messages on topics that are not ours
-	Overflow          uint64 // dropped at a limit, unlisted: the car sends them again
-	Forgotten         uint64 // durable ranges forgotten at their limit
-	ProduceErrors     uint64 // failed attempts to write a record
-	Retries           uint64 // further attempts
-	Acks              uint64 // statements to cars
-	AcksCut           uint64 // of them, without room for all ranges
-	Catalogues        uint64 // catalogues taken from cars
-	CataloguesLost    uint64 // catalogues that a car does not have any more: an alarm
-	CatalogueErrors   uint64 // catalogues that were not what their hash says
-	CatalogueRequests uint64 // commands that ask for one
-	CatalogueUnasked  uint64 // parts that nobody asked for
-	Commands          uint64 // commands sent
-	Answers           uint64 // answers to them
-	AnswersUnasked    uint64 // answers to nothing
+	Messages          uint64 `json:"messages"`           // MQTT messages from cars
+	Bytes             uint64 `json:"bytes"`              // their payload bytes
+	Batches           uint64 `json:"batches"`            // batches newly received
+	Produced          uint64 `json:"produced"`           // records of batches that became durable
+	Duplicates        uint64 `json:"duplicates"`         // copies of batches that are listed
+	PulledAgain       uint64 `json:"pulled_again"`       // first pulled copies of batches taken unpulled
+	Conflicts         uint64 `json:"conflicts"`          // copies with another payload than the first
+	Refused           uint64 `json:"refused"`            // batches that can never be taken
+	Held              uint64 `json:"held"`               // batches that had to wait for a catalogue
+	Forbidden         uint64 `json:"forbidden"`          // messages for another car or lane than their sender's
+	Damaged           uint64 `json:"damaged"`            // payloads that fail their checksum
+	Undecodable       uint64 `json:"undecodable"`        // messages without a readable identity
+	Unknown           uint64 `json:"unknown"`            // messages on topics that are not ours
+	Overflow          uint64 `json:"overflow"`           // dropped at a limit, unlisted: the car sends them again
+	Forgotten         uint64 `json:"forgotten"`          // durable ranges forgotten at their limit
+	ProduceErrors     uint64 `json:"produce_errors"`     // failed attempts to write a record
+	Retries           uint64 `json:"retries"`            // further attempts
+	Acks              uint64 `json:"acks"`               // statements to cars
+	AcksCut           uint64 `json:"acks_cut"`           // of them, without room for all ranges
+	Catalogues        uint64 `json:"catalogues"`         // catalogues taken from cars
+	CataloguesLost    uint64 `json:"catalogues_lost"`    // catalogues that a car does not have any more: an alarm
+	CatalogueErrors   uint64 `json:"catalogue_errors"`   // catalogues that were not what their hash says
+	CatalogueRequests uint64 `json:"catalogue_requests"` // commands that ask for one
+	CatalogueUnasked  uint64 `json:"catalogue_unasked"`  // parts that nobody asked for
+	Commands          uint64 `json:"commands"`           // commands sent
+	Answers           uint64 `json:"answers"`            // answers to them
+	AnswersUnasked    uint64 `json:"answers_unasked"`    // answers to nothing
 }
 
 // Snapshot is the state of an instance at one time. It shares no memory with

@@ -181,10 +181,10 @@ func (p *Partition) reject(offset int64, h *held, err error) {
 	if errors.As(err, &r) {
 		why, details = r.why, r.details
 	}
-	if why == errForeign {
+	if errors.Is(why, errForeign) {
 		p.noCar.Foreign++
 	}
-	if why != errUndecodable {
+	if !errors.Is(why, errUndecodable) {
 		p.alarm(Alarm{What: err.Error(), Offset: offset})
 	}
 	p.deadLetter(offset, h, why.Error(), details)

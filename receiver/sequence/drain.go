@@ -270,12 +270,6 @@ func (p *Partition) section(b *Batch, s wire.Section) error {
 	return nil
 }
 
-// Reasons that only the receiver gives; their names stand in package wire.
-const (
-	reasonUndecodable wire.Reason = 10
-	reasonNoCatalogue wire.Reason = 11
-)
-
 // errNoCatalogue says that telemetry.catalogues does not have the batch's.
 var errNoCatalogue = errors.New("no catalogue")
 
@@ -286,9 +280,9 @@ func (p *Partition) undecodable(c *car, it *item, h *held, err error) {
 	lane := &c.stats.Lanes[laneIndex(it.id.Stream.Lane)]
 	lane.DeadLetters++
 	lane.Undecodable++
-	why := reasonUndecodable
+	why := wire.ReasonUndecodable
 	if errors.Is(err, errNoCatalogue) {
-		why = reasonNoCatalogue
+		why = wire.ReasonCatalogue
 	}
 	p.deadLetter(it.offset, h, why.String(), err.Error())
 	p.alarm(Alarm{Car: c.name, What: "batch that cannot be written: " + err.Error(), ID: it.id, Offset: it.offset})

@@ -96,7 +96,7 @@ func (r *Runner) own(ctx context.Context, s Session) error {
 		o.p.Close()
 	}
 	o.state, o.failure = StateStopped, ""
-	if err != nil && ctx.Err() == nil {
+	if ctx.Err() == nil {
 		o.failure = err.Error()
 	}
 	o.show(true)

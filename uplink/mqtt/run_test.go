@@ -252,8 +252,8 @@ func TestCommandsOverMQTT(t *testing.T) {
 		}
 		return true
 	})
-	in.command(t, 2, &wire.Command{ID: 1, ExpiresMS: 10_000, Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
-	in.command(t, 0, &wire.Command{ID: 2, ExpiresMS: 10_000, Verb: "dance"})
+	in.command(t, 2, &wire.Command{ID: 1, NotAfterNS: int64(time.Hour + time.Minute), Verb: "catalogue", Args: map[string]string{"hash": hex.EncodeToString(h[:])}})
+	in.command(t, 0, &wire.Command{ID: 2, NotAfterNS: int64(time.Hour + time.Minute), Verb: "dance"})
 	got := map[uint64]*wire.Answer{}
 	for len(got) < 2 {
 		select {

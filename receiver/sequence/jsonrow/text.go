@@ -26,7 +26,6 @@ var (
 type fixedHeaders struct {
 	car, epoch, nonce, lane, shard, seq, hash, link []byte
 	carKey                                          []byte
-	appendMS, lastNS                                int64
 	late                                            []byte // late_ms; nil while the clock is unsynced
 }
 
