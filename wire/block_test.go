@@ -179,9 +179,14 @@ func TestBlockRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var got Block
 	prefix := []byte("before")
-	for i := range 5000 {
+	full := BlockEncoder{Speed: Full}
+	for i := range 10_000 {
 		want := randomBlock(rng)
-		b, err := AppendBlock(slices.Clone(prefix), want)
+		encode := AppendBlock
+		if i%2 == 1 {
+			encode = full.Append
+		}
+		b, err := encode(slices.Clone(prefix), want)
 		if err != nil {
 			t.Fatalf("block %d: %v", i, err)
 		}
@@ -225,6 +230,17 @@ func TestBlockExtremes(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			var got Block
+			full := BlockEncoder{Speed: Full}
+			b, err := full.Append(nil, c.b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ParseBlock(sectionBody(t, b), &got); err != nil {
+				t.Fatalf("full: %v", err)
+			}
+			if err := diffBlocks(c.b, &got); err != nil {
+				t.Fatalf("full: %v", err)
+			}
 			if err := ParseBlock(sectionBody(t, mustAppendBlock(t, c.b)), &got); err != nil {
 				t.Fatal(err)
 			}
@@ -396,23 +412,32 @@ func TestBlockAllocs(t *testing.T) {
 
 func FuzzParseBlock(f *testing.F) {
 	rng := rand.New(rand.NewPCG(9, 10))
+	full := BlockEncoder{Speed: Full}
 	for range 50 {
-		f.Add(sectionBody(f, mustAppendBlock(f, randomBlock(rng))))
+		block := randomBlock(rng)
+		f.Add(sectionBody(f, mustAppendBlock(f, block)))
+		out, err := full.Append(nil, block)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(sectionBody(f, out))
 	}
 	var a, b Block
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if err := ParseBlock(body, &a); err != nil {
 			return
 		}
-		out, err := AppendBlock(nil, &a)
-		if err != nil {
-			t.Fatalf("a parsed block does not append: %v", err)
-		}
-		if err := ParseBlock(sectionBody(t, out), &b); err != nil {
-			t.Fatal(err)
-		}
-		if err := diffBlocks(&a, &b); err != nil {
-			t.Fatal(err)
+		for _, encode := range []func([]byte, *Block) ([]byte, error){AppendBlock, full.Append} {
+			out, err := encode(nil, &a)
+			if err != nil {
+				t.Fatalf("a parsed block does not append: %v", err)
+			}
+			if err := ParseBlock(sectionBody(t, out), &b); err != nil {
+				t.Fatal(err)
+			}
+			if err := diffBlocks(&a, &b); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
@@ -449,23 +474,37 @@ func benchRows(b *testing.B, fn func(b *testing.B, block *Block)) {
 }
 
 func BenchmarkAppendBlock(b *testing.B) {
-	benchRows(b, func(b *testing.B, block *Block) {
-		var buf []byte
-		for b.Loop() {
-			buf, _ = AppendBlock(buf[:0], block)
-		}
-		b.ReportMetric(8*float64(len(buf))/float64(block.Samples()), "bits/sample")
-	})
+	for name, speed := range map[string]Speed{"fast": Fast, "full": Full} {
+		b.Run(name, func(b *testing.B) {
+			benchRows(b, func(b *testing.B, block *Block) {
+				e := BlockEncoder{Speed: speed}
+				var buf []byte
+				for b.Loop() {
+					buf, _ = e.Append(buf[:0], block)
+				}
+				b.ReportMetric(8*float64(len(buf))/float64(block.Samples()), "bits/sample")
+			})
+		})
+	}
 }
 
 func BenchmarkParseBlock(b *testing.B) {
-	benchRows(b, func(b *testing.B, block *Block) {
-		body := sectionBody(b, mustAppendBlock(b, block))
-		var out Block
-		for b.Loop() {
-			if err := ParseBlock(body, &out); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	for name, speed := range map[string]Speed{"fast": Fast, "full": Full} {
+		b.Run(name, func(b *testing.B) {
+			benchRows(b, func(b *testing.B, block *Block) {
+				e := BlockEncoder{Speed: speed}
+				buf, err := e.Append(nil, block)
+				if err != nil {
+					b.Fatal(err)
+				}
+				body := sectionBody(b, buf)
+				var out Block
+				for b.Loop() {
+					if err := ParseBlock(body, &out); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
 }

@@ -57,17 +57,8 @@ type blockEncoder struct {
 // decreasing ticks or exceeds a limit. It keeps nothing of b and allocates only
 // to grow dst.
 func AppendBlock(dst []byte, b *Block) ([]byte, error) {
-	rows := len(b.Ticks)
-	if err := checkBlockSize(uint64(b.FirstColumn), uint64(rows), uint64(len(b.Columns))); err != nil {
-		return dst, err
-	}
-	start := len(dst)
-	out := append(dst, byte(SectionBlock), 0)
-	out = appendUvarint(out, uint64(b.Group))
-	out = appendUvarint(out, uint64(b.FirstColumn))
-	out = appendUvarint(out, uint64(rows))
-	out = appendUvarint(out, uint64(len(b.Columns)))
-	out, err := appendTicks(out, b.Ticks)
+	rows, start := len(b.Ticks), len(dst)
+	out, err := appendBlockHead(dst, b, layoutColumns)
 	if err != nil {
 		return dst, err
 	}
@@ -78,6 +69,27 @@ func AppendBlock(dst []byte, b *Block) ([]byte, error) {
 		}
 	}
 	return endSection(dst, out, start)
+}
+
+// appendBlockHead appends what stands before the columns: type and room for the
+// length, group, sizes, ticks.
+func appendBlockHead(dst []byte, b *Block, layout byte) ([]byte, error) {
+	rows := len(b.Ticks)
+	if err := checkBlockSize(uint64(b.FirstColumn), uint64(rows), uint64(len(b.Columns))); err != nil {
+		return dst, err
+	}
+	out := append(dst, byte(SectionBlock), 0)
+	out = appendUvarint(out, uint64(b.Group))
+	out = appendUvarint(out, uint64(b.FirstColumn))
+	out = appendUvarint(out, uint64(rows))
+	out = appendUvarint(out, uint64(len(b.Columns)))
+	mode := len(out)
+	out, err := appendTicks(out, b.Ticks)
+	if err != nil {
+		return dst, err
+	}
+	out[mode] |= layout << 4
+	return out, nil
 }
 
 // endSection sets the length of the section that begins at start, for which one

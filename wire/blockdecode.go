@@ -24,17 +24,22 @@ func ParseBlock(body []byte, b *Block) error {
 	if err := checkBlockSize(uint64(b.FirstColumn), uint64(rows), uint64(columns)); err != nil {
 		return err
 	}
-	if l := mode >> 4; l != layoutColumns {
-		return fmt.Errorf("wire: block with unknown column layout %d", l)
+	layout := mode >> 4
+	if layout > layoutStream {
+		return fmt.Errorf("wire: block with unknown column layout %d", layout)
 	}
 	b.Ticks = r.ticks(b.Ticks, mode&0x0f, rows)
 	if r.err != nil {
 		return r.err
 	}
-	if columns > len(r.b) { // a byte each at the least
+	if layout == layoutColumns && columns > len(r.b) { // a byte each at the least
 		return fmt.Errorf("wire: %d columns in %d bytes: %w", columns, len(r.b), ErrShort)
 	}
 	d.claim(b, rows, columns)
+	if layout == layoutStream {
+		d.stream(b)
+		return d.err
+	}
 	for i := range b.Columns {
 		d.column(&b.Columns[i])
 		if r.err != nil {

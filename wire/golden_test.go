@@ -26,10 +26,10 @@ type vector struct {
 	foreign bool
 }
 
-func blockVector(name string, b *Block) vector {
+func blockVector(name string, b *Block, speed Speed) vector {
 	return vector{
 		name:   name,
-		encode: func() []byte { out, _ := AppendBlock(nil, b); return out },
+		encode: func() []byte { e := BlockEncoder{Speed: speed}; out, _ := e.Append(nil, b); return out },
 		decode: func(b []byte) (any, error) {
 			s, _, err := NextSection(b)
 			if err != nil {
@@ -108,10 +108,12 @@ func vectors() []vector {
 	zstd := batchVector("batch_zstd", sampleID(LaneCritical, 2), sampleTextBody())
 	zstd.foreign = true
 	return []vector{
-		blockVector("block", sampleBlock()),
-		blockVector("block_ticks_single", tickBlock(-5)),
-		blockVector("block_ticks_delta", tickBlock(0, 1_000_003, 2_000_001, 2_999_999, 4_000_007)),
-		blockVector("block_ticks_delta2", sampleDrift()),
+		blockVector("block", sampleBlock(), Fast),
+		blockVector("block_stream", sampleBlock(), Full),
+		blockVector("block_stream_predictions", samplePredictions(), Full),
+		blockVector("block_ticks_single", tickBlock(-5), Fast),
+		blockVector("block_ticks_delta", tickBlock(0, 1_000_003, 2_000_001, 2_999_999, 4_000_007), Fast),
+		blockVector("block_ticks_delta2", sampleDrift(), Fast),
 		controlVector("epoch_open", func() []byte { return AppendEpochOpen(nil, sampleEpochOpen()) }),
 		controlVector("loss", func() []byte { return AppendLoss(nil, sampleLoss()) }),
 		controlVector("base", func() []byte { return AppendBase(nil, sampleBase()) }),

@@ -19,6 +19,29 @@ func sampleID(lane Lane, seq uint64) ID {
 }
 
 // sampleBlock has a column of every type, mode and presence.
+// samplePredictions has a column for each way to write one in the stream.
+func samplePredictions() *Block {
+	const rows = 50
+	b := &Block{Group: 1, Ticks: make([]int64, rows), Columns: make([]Column, 7)}
+	for c := range b.Columns {
+		b.Columns[c].Type = TypeInt
+	}
+	add := func(c int, v int64) { b.Columns[c].Values = append(b.Columns[c].Values, v) }
+	noise := int64(1)
+	for i := range int64(rows) {
+		b.Ticks[i] = 1000 * i
+		noise = noise * 48271 % 2147483647
+		add(0, 700+noise%3*(i%2))        // delta
+		add(1, 5*i*i+noise%3)            // delta of delta
+		add(2, noise%64-32)              // nothing
+		add(3, i*i*i-40*i*i)             // delta of delta of delta
+		add(4, 1_000_000+noise%64)       // base
+		add(5, -4)                       // constant
+		add(6, (noise%2)<<62|noise%7*-1) // escapes
+	}
+	return b
+}
+
 func sampleBlock() *Block {
 	const rows = 40
 	b := &Block{Group: 3, FirstColumn: 2, Ticks: make([]int64, rows)}

@@ -1,0 +1,138 @@
+package wire
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+)
+
+// bitWriter appends bits to a slice, the first in the lowest bit of a byte.
+type bitWriter struct {
+	b   []byte
+	acc uint64 // bits not yet in b, the oldest lowest
+	n   uint   // bits in acc; fewer than 8 after flush
+}
+
+// maxPut is how many bits one put takes.
+const maxPut = 56
+
+// reserve makes room for n bytes, so that put need not look.
+func (w *bitWriter) reserve(n int) { w.b = slices.Grow(w.b, n+8) }
+
+// put appends the low n bits of v, at most maxPut; the others must be 0. There
+// must be room for them, and 8 bytes beyond.
+func (w *bitWriter) put(v uint64, n uint) {
+	acc := w.acc | v<<(w.n&7)
+	n += w.n
+	at := len(w.b)
+	p := w.b[:at+8]
+	binary.LittleEndian.PutUint64(p[at:], acc)
+	w.b = p[:at+int(n>>3)]
+	w.acc = acc >> (n &^ 7 & 63)
+	w.n = n & 7
+}
+
+// finish pads with zero bits to a byte and returns the slice.
+func (w *bitWriter) finish() []byte {
+	if w.n > 0 {
+		w.b = append(w.b, byte(w.acc))
+		w.acc, w.n = 0, 0
+	}
+	return w.b
+}
+
+// number appends a value of any size: six bits of length and the bits below the
+// leading one. There must be room for 9 bytes, and 8 beyond.
+func (w *bitWriter) number(v uint64) {
+	n := width(v)
+	if n < 63 {
+		w.put(uint64(n), 6)
+	} else {
+		w.put(63|uint64(n-63)<<6, 7)
+	}
+	if n < 2 {
+		return
+	}
+	v &^= 1 << (n - 1)
+	if n > maxPut {
+		w.put(v&(1<<32-1), 32)
+		v >>= 32
+		n -= 32
+	}
+	w.put(v, n-1)
+}
+
+// numberBits returns what number takes.
+func numberBits(v uint64) uint {
+	n := width(v)
+	return 5 + n + b2u(n == 0) + b2u(n >= 63)
+}
+
+func b2u(b bool) uint {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// bitReader takes bits off a slice. Reading past the end gives zeros and sets
+// over; it never fails before.
+type bitReader struct {
+	b   []byte
+	pos int // in bits
+}
+
+// left reports that the reader has not gone past the end.
+func (r *bitReader) ok() bool { return r.pos <= 8*len(r.b) }
+
+// peek returns at least maxPut+1 bits, zeros past the end.
+func (r *bitReader) peek() uint64 {
+	at := r.pos >> 3
+	if at+8 <= len(r.b) {
+		return binary.LittleEndian.Uint64(r.b[at:]) >> (r.pos & 7)
+	}
+	return r.peekEnd()
+}
+
+func (r *bitReader) peekEnd() uint64 {
+	var v uint64
+	for i, at := 0, r.pos>>3; i < 8 && at+i < len(r.b); i++ {
+		v |= uint64(r.b[at+i]) << (8 * i)
+	}
+	return v >> (r.pos & 7)
+}
+
+// take reads n bits, at most maxPut.
+func (r *bitReader) take(n uint) uint64 {
+	v := r.peek() & (1<<n - 1)
+	r.pos += int(n)
+	return v
+}
+
+// number is the inverse of [bitWriter.number].
+func (r *bitReader) number() uint64 {
+	n := uint(r.take(6))
+	if n == 63 {
+		n += uint(r.take(1))
+	}
+	switch {
+	case n == 0:
+		return 0
+	case n > maxPut:
+		low := r.take(32)
+		return (r.take(n-33)|1<<(n-33))<<32 | low
+	}
+	return r.take(n-1) | 1<<(n-1)
+}
+
+// ones counts the one bits up to a zero, at most limit (under maxPut), and takes
+// them with the zero; at limit there is no zero.
+func (r *bitReader) ones(limit uint) uint {
+	q := uint(bits.TrailingZeros64(^r.peek()))
+	if q >= limit {
+		r.pos += int(limit)
+		return limit
+	}
+	r.pos += int(q) + 1
+	return q
+}
