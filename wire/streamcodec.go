@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 )
@@ -266,8 +267,38 @@ func stepBits(last, p int) uint {
 	return paramStep + 7
 }
 
-// rice writes one group with parameter k.
+// rice writes one group with parameter k. There must be room for riceRoom bytes,
+// and 8 beyond.
 func (w *bitWriter) rice(res []uint64, k uint) {
+	if k > maxPut-riceEscape {
+		w.riceWide(res, k)
+		return
+	}
+	k &= 63
+	mask := uint64(1)<<k - 1
+	acc, n, at := w.acc, w.n, len(w.b)
+	b := w.b[:cap(w.b)]
+	for _, v := range res {
+		q := uint(v >> k)
+		if q >= riceEscape {
+			w.acc, w.n, w.b = acc, n, b[:at]
+			w.put(1<<riceEscape-1, riceEscape)
+			w.number(v)
+			acc, n, at = w.acc, w.n, len(w.b)
+			continue
+		}
+		acc |= (1<<(q&15) - 1 | v&mask<<((q+1)&15)) << (n & 7)
+		n += q + 1 + k
+		binary.LittleEndian.PutUint64(b[at:], acc)
+		at += int(n >> 3)
+		acc >>= n & 0x38
+		n &= 7
+	}
+	w.acc, w.n, w.b = acc, n, b[:at]
+}
+
+// riceWide is rice for any parameter.
+func (w *bitWriter) riceWide(res []uint64, k uint) {
 	mask := uint64(1)<<k - 1
 	for _, v := range res {
 		q := v >> k
