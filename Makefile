@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help build test race fuzz bench lint fmt cross image clean
+.PHONY: help build demo test race fuzz e2e bench lint fmt cross image clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build edgeagent and receiver for this machine into bin/
 	@mkdir -p bin
@@ -23,6 +23,12 @@ FUZZTIME ?= 5s
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	scripts/fuzz.sh $(FUZZTIME)
 
+
+e2e: ## a real CAN log over three bad links into Kafka, compared with cantools (scripts/e2e.sh --help)
+	@scripts/e2e.sh
+
+demo: build ## one car, three bad links, Kafka, a tally; FOR=30s ends by itself, ARGS='--help' for more
+	@exec bin/demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 bench: ## benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchtime 200ms ./wire ./reorder ./spool ./receiver/sequence/... ./sensors/...
