@@ -1,33 +1,23 @@
 // Package receiver wires the cloud: cars into ingest, ingest into Kafka, and
-// telemetry.batches through the sequencer into the output topics.
+// telemetry.batches through the sequencer into the output topics, and what is
+// in them onto a page for people. Each of these roles also runs alone.
 //
 // The entry points are [Prepare] and [Receiver.Run]. It keeps nothing that is
 // not in Kafka, and never acknowledges what Kafka does not have.
 package receiver
 
 import (
-	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"telemetry/internal/config"
-	"telemetry/receiver/ingest"
-	"telemetry/receiver/ingest/embedded"
 	"telemetry/receiver/kafka"
-	"telemetry/receiver/sequence"
-	"telemetry/receiver/sequence/jsonrow"
-	"telemetry/reorder"
 	"telemetry/wire"
 )
 
@@ -38,10 +28,19 @@ type Receiver struct {
 	mqtt  *tls.Config // nil: insecure
 	kafka kafka.Config
 	name  string
+
+	mu      sync.Mutex
+	running *running // guarded by mu; nil while Run is not under way
 }
 
 // Prepare reads every file that cfg names: certificates and secrets.
 func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
+	if cfg.MQTT.Broker != "" {
+		return nil, errors.New("receiver: mqtt.broker: this version only has the embedded broker (remove `broker`, and set `listen`)")
+	}
+	if cfg.Live.Listen == liveOff && len(cfg.Roles) == 1 && cfg.Roles[0] == roleLive {
+		return nil, errors.New("receiver: nothing to do: the only role is live, and live.listen is off")
+	}
 	r := &Receiver{cfg: cfg, log: log, name: cfg.Name}
 	if r.name == "" {
 		host, err := os.Hostname()
@@ -137,86 +136,4 @@ func readSecret(s config.Secret) (string, error) {
 		return "", fmt.Errorf("receiver: secret: environment variable %s is not set", s.Env)
 	}
 	return v, nil
-}
-
-// Run serves until ctx ends; then it finishes what it has and returns.
-func (r *Receiver) Run(ctx context.Context) (err error) {
-	cluster, err := kafka.Open(ctx, r.kafka)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, cluster.Close()) }()
-	g, ctx := errgroup.WithContext(ctx)
-	if r.has("ingest") {
-		if err := r.ingest(ctx, g, cluster); err != nil {
-			return err
-		}
-	}
-	if r.has("sequence") {
-		if err := r.sequence(ctx, g, cluster); err != nil {
-			return errors.Join(err, g.Wait())
-		}
-	}
-	return g.Wait()
-}
-
-func (r *Receiver) has(role string) bool { return slices.Contains(r.cfg.Roles, role) }
-
-// producerClose bounds the flush at the end.
-const producerClose = 5 * time.Second
-
-func (r *Receiver) ingest(ctx context.Context, g *errgroup.Group, cluster *kafka.Cluster) error {
-	producer, err := cluster.NewProducer()
-	if err != nil {
-		return err
-	}
-	broker, err := embedded.Listen(embedded.Config{
-		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, Log: r.log.With("component", "mqtt"),
-	})
-	if err != nil {
-		return err
-	}
-	var nonce [8]byte
-	if _, err := rand.Read(nonce[:]); err != nil {
-		return fmt.Errorf("receiver: random nonce: %w", err)
-	}
-	svc, err := ingest.New(ingest.Options{
-		Core: ingest.Config{
-			Instance: r.name, Nonce: binary.LittleEndian.Uint64(nonce[:]) | 1, Names: cluster.Names(),
-			CarCredit: int64(r.cfg.Ingest.CreditPerCar), TotalCredit: int64(r.cfg.Ingest.CreditTotal),
-		},
-		Broker: broker, Producer: producer, Catalogues: cluster.Catalogues(), Log: r.log.With("component", "ingest"),
-	})
-	if err != nil {
-		return err
-	}
-	g.Go(func() error { // ends with ctx
-		err := svc.Run(ctx)
-		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), producerClose)
-		defer cancel()
-		return errors.Join(err, producer.Close(flush))
-	})
-	return nil
-}
-
-func (r *Receiver) sequence(ctx context.Context, g *errgroup.Group, cluster *kafka.Cluster) error {
-	cfg := sequence.Defaults()
-	cfg.Topics = cluster.Names()
-	cfg.NewFormat = func() sequence.Format { return jsonrow.New() }
-	cfg.Budget = sequence.NewBudget(int64(r.cfg.Sequence.Memory))
-	cfg.CommitInterval = r.cfg.Sequence.Commit.D()
-	cfg.Log = r.log.With("component", "sequence")
-	w := r.cfg.Sequence.Windows
-	for lane, v := range map[wire.Lane]*config.Window{wire.LaneCritical: w.Critical, wire.LaneLive: w.Live, wire.LaneFull: w.Full} {
-		cfg.Reorder.Windows[lane] = time.Duration(*v)
-		if *v == config.WindowNone {
-			cfg.Reorder.Windows[lane] = reorder.None
-		}
-	}
-	runner, err := sequence.NewRunner(cfg, cluster.Backend())
-	if err != nil {
-		return err
-	}
-	g.Go(func() error { return runner.Run(ctx) }) // ends with ctx
-	return nil
 }

@@ -15,9 +15,13 @@ type clocks interface {
 	Compare() clock.Reading
 }
 
-// stepNS is how far UTC may stray from the last anchor, beyond both
-// uncertainties, before it counts as a step: scheduling noise stays below it.
-const stepNS = int64(10 * time.Millisecond)
+// How far UTC may move against the boot clock between two anchors before it
+// counts as a step: scheduling noise, and what a clock that is being slewed gains
+// in slewShare parts of the time (500 ppm, the kernel's limit).
+const (
+	stepNS    = int64(10 * time.Millisecond)
+	slewShare = 2000
+)
 
 // anchorLoop sends a time anchor at once and then at every interval until ctx
 // ends, and an extra one, with an event, when UTC was stepped.
@@ -34,7 +38,7 @@ func anchorLoop(ctx context.Context, c clocks, every time.Duration, e *encoder, 
 		if step := stepOf(last, a); step != 0 {
 			log.Warn("clock stepped", "step_ms", step/1e6, "source", a.Source.String())
 			ev := wire.Event{BootNS: a.BootNS, Name: "clock_step", Detail: time.Duration(step).String()}
-			if (&sink{enc: e, stop: ctx.Done()}).Event(ev) != nil {
+			if e.event(ev, ctx.Done()) != nil {
 				return nil
 			}
 		}
@@ -56,7 +60,7 @@ func stepOf(last, a wire.Anchor) int64 {
 		return 0
 	}
 	d := (a.UTCNS - last.UTCNS) - (a.BootNS - last.BootNS)
-	if max(d, -d) <= stepNS {
+	if max(d, -d) <= stepNS+(a.BootNS-last.BootNS)/slewShare {
 		return 0
 	}
 	return d

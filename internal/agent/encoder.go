@@ -3,24 +3,30 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"telemetry/internal/config"
-	"telemetry/sensors"
 	"telemetry/wire"
 )
 
 // Limits of the encoder.
 const (
-	chunkQueue = 64 // row chunks between the sources and the encoder
-	// maxCells bounds what one lane gathers before it is sealed early.
+	// maxCells bounds what one lane gathers before it is sealed early: 512 KiB.
 	maxCells = 64 << 10
 	// headerRoom is the longest envelope: what a batch's limit leaves for it.
 	headerRoom = 150
+	// maxWait is the longest that a sample may wait to be sealed.
+	maxWait = time.Second
+	// previewGrace is how long a preview waits for a row beyond its interval
+	// before it goes out without one: sources deliver rows in runs.
+	previewGrace = 100 * time.Millisecond
+	// dropLogEvery is the most often that dropped samples are logged.
+	dropLogEvery = 10 * time.Second
 )
 
-// appender is what the encoder needs of the spool.
+// appender is what the encoder needs of the spool. It keeps nothing of b.
 type appender interface {
 	Append(b wire.Body) (wire.ID, error)
 }
@@ -37,39 +43,41 @@ type Taken struct {
 type encoder struct {
 	plan  *plan
 	spool appender
-	seal  map[wire.Lane]time.Duration
+	seal  [wire.LaneFull + 1]time.Duration
 	taken *Taken
+	log   *slog.Logger
 	in    chan chunk
+	ended chan struct{} // closed when Run has returned
 
-	lanes [wire.LaneFull + 1]*laneBuffer
-	typs  [][]wire.ValueType // by group
-}
-
-// chunk is what a source hands over in one call: rows, or one prepared body.
-type chunk struct {
-	rows sensors.Rows // Group is the catalogue's
-	body *wire.Body
-	done chan error // not nil: everything before it is flushed, then answered
+	lanes   [wire.LaneFull + 1]*laneBuffer
+	typs    [][]wire.ValueType // by group
+	viewDue time.Time          // not after the earliest deadline of a view; zero = none
+	logged  time.Time          // when dropped samples were last logged
 }
 
 // laneBuffer is what one lane gathers.
 type laneBuffer struct {
 	lane     wire.Lane
 	limit    int // bytes of payload
-	builders map[uint32]*wire.Builder
+	groups   map[uint32]*groupBuffer
 	order    []uint32 // groups with rows, in the order of their first
 	cells    int
 	deadline time.Time // of the oldest row; zero = empty
 	body     wire.Body
 }
 
-func newEncoder(p *plan, s appender, seal config.Seal, taken *Taken) *encoder {
-	e := &encoder{plan: p, spool: s, taken: taken, in: make(chan chunk, chunkQueue), seal: map[wire.Lane]time.Duration{
-		wire.LaneCritical: seal.Critical.D(), wire.LaneLive: seal.Live.D(), wire.LaneFull: seal.Full.D(),
-	}}
+// groupBuffer is what one group gathers in its lane.
+type groupBuffer struct {
+	rows *wire.Builder
+	last int64 // tick of the latest row
+}
+
+func newEncoder(p *plan, s appender, seal config.Seal, taken *Taken, log *slog.Logger) *encoder {
+	e := &encoder{plan: p, spool: s, taken: taken, log: log, in: make(chan chunk, chunkQueue), ended: make(chan struct{})}
+	e.seal[wire.LaneCritical], e.seal[wire.LaneLive], e.seal[wire.LaneFull] = seal.Critical.D(), seal.Live.D(), seal.Full.D()
 	limits := map[wire.Lane]int{wire.LaneCritical: wire.MaxCriticalBytes, wire.LaneLive: wire.MaxLiveBytes, wire.LaneFull: wire.MaxFullBytes}
 	for _, l := range wire.Lanes {
-		e.lanes[l] = &laneBuffer{lane: l, limit: limits[l] - headerRoom, builders: map[uint32]*wire.Builder{}}
+		e.lanes[l] = &laneBuffer{lane: l, limit: limits[l] - headerRoom, groups: map[uint32]*groupBuffer{}}
 	}
 	for _, g := range p.catalogue.Groups {
 		t := make([]wire.ValueType, len(g.Channels))
@@ -84,6 +92,7 @@ func newEncoder(p *plan, s appender, seal config.Seal, taken *Taken) *encoder {
 // Run encodes until ctx ends, then flushes what it has. The spool must still
 // take batches then.
 func (e *encoder) Run(ctx context.Context) error {
+	defer close(e.ended)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -119,40 +128,62 @@ func (e *encoder) take(c chunk) {
 	switch {
 	case c.done != nil:
 		e.flushAll()
-		c.done <- nil
+		close(c.done)
 	case c.body != nil:
 		e.append(*c.body)
 	default:
 		e.takeRows(c.rows)
+		c.rows.free()
 	}
 }
 
-func (e *encoder) takeRows(r sensors.Rows) {
-	g := uint32(r.Group)
-	n := len(e.typs[g])
-	l := e.lanes[e.plan.catalogue.Groups[g].Lane]
-	v := e.plan.views[g]
-	for i, tick := range r.Ticks {
-		values := r.Values[i*n : (i+1)*n]
-		e.add(l, g, tick, values, r.Present, i*n)
+func (e *encoder) takeRows(r *rowChunk) {
+	n := len(e.typs[r.group])
+	l := e.lanes[e.plan.catalogue.Groups[r.group].Lane]
+	v := e.plan.views[r.group]
+	for i, tick := range r.ticks {
+		values := r.values[i*n : (i+1)*n]
+		e.add(l, r.group, tick, values, r.present, r.bit+i*n)
 		if v != nil {
-			v.row(tick, values, func(ch int) bool { return sensors.Bit(r.Present, i*n+ch) }, func(tick int64, values []int64, present []uint64) {
-				e.add(e.lanes[wire.LaneLive], v.group, tick, values, present, 0)
-			})
+			e.preview(v, tick, values, r.present, r.bit+i*n)
 		}
 	}
 }
 
-func (e *encoder) add(l *laneBuffer, g uint32, tick int64, values []int64, present []uint64, bit int) {
-	b := l.builders[g]
-	if b == nil {
-		b = wire.NewBuilder(g, e.typs[g])
-		l.builders[g] = b
+// preview takes a row for a view. A row behind the view's interval ends it.
+func (e *encoder) preview(v *view, tick int64, values []int64, present []uint64, bit int) {
+	if v.over(tick) {
+		e.emit(v)
 	}
-	if b.Rows() == 0 {
+	if v.take(tick, values, present, bit) {
+		v.deadline = time.Now().Add(max(0, min(time.Duration(v.period)+previewGrace, maxWait-e.seal[wire.LaneLive])))
+		if e.viewDue.IsZero() || v.deadline.Before(e.viewDue) {
+			e.viewDue = v.deadline
+		}
+	}
+}
+
+// emit puts what a view has gathered into the live lane.
+func (e *encoder) emit(v *view) {
+	if tick, values, present, ok := v.finish(); ok {
+		e.add(e.lanes[wire.LaneLive], v.group, tick, values, present, 0)
+	}
+}
+
+func (e *encoder) add(l *laneBuffer, g uint32, tick int64, values []int64, present []uint64, bit int) {
+	b := l.groups[g]
+	if b == nil {
+		b = &groupBuffer{rows: wire.NewBuilder(g, e.typs[g])}
+		l.groups[g] = b
+	}
+	if b.rows.Rows() > 0 && tick < b.last {
+		e.flush(l) // ticks never decrease inside a block
+	}
+	if b.rows.Rows() == 0 {
 		l.order = append(l.order, g)
 	}
-	b.Append(tick, values, present, bit)
+	b.rows.Append(tick, values, present, bit)
+	b.last = tick
 	l.cells += len(values)
 	if l.deadline.IsZero() {
 		l.deadline = time.Now().Add(e.seal[l.lane])
@@ -163,7 +194,7 @@ func (e *encoder) add(l *laneBuffer, g uint32, tick int64, values []int64, prese
 }
 
 func (e *encoder) nextDeadline() (time.Time, bool) {
-	var d time.Time
+	d := e.viewDue
 	for _, l := range wire.Lanes {
 		if t := e.lanes[l].deadline; !t.IsZero() && (d.IsZero() || t.Before(d)) {
 			d = t
@@ -173,6 +204,18 @@ func (e *encoder) nextDeadline() (time.Time, bool) {
 }
 
 func (e *encoder) flushDue(now time.Time) {
+	if !e.viewDue.IsZero() && !e.viewDue.After(now) {
+		e.viewDue = time.Time{}
+		for _, v := range e.plan.views {
+			switch {
+			case v.deadline.IsZero():
+			case !v.deadline.After(now):
+				e.emit(v)
+			case e.viewDue.IsZero() || v.deadline.Before(e.viewDue):
+				e.viewDue = v.deadline
+			}
+		}
+	}
 	for _, l := range wire.Lanes {
 		if b := e.lanes[l]; !b.deadline.IsZero() && !b.deadline.After(now) {
 			e.flush(b)
@@ -181,12 +224,10 @@ func (e *encoder) flushDue(now time.Time) {
 }
 
 func (e *encoder) flushAll() {
-	for g := range e.plan.views {
-		v := e.plan.views[g]
-		v.flush(func(tick int64, values []int64, present []uint64) {
-			e.add(e.lanes[wire.LaneLive], v.group, tick, values, present, 0)
-		})
+	for _, v := range e.plan.views {
+		e.emit(v)
 	}
+	e.viewDue = time.Time{}
 	for _, l := range wire.Lanes {
 		e.flush(e.lanes[l])
 	}
@@ -195,7 +236,7 @@ func (e *encoder) flushAll() {
 // flush seals everything that a lane has gathered.
 func (e *encoder) flush(l *laneBuffer) {
 	for _, g := range l.order {
-		b := l.builders[g]
+		b := l.groups[g].rows
 		e.pack(l, *b.Block())
 		b.Reset()
 	}
@@ -208,7 +249,7 @@ func (e *encoder) pack(l *laneBuffer, blk wire.Block) {
 	mark := len(l.body.Payload)
 	out, err := wire.AppendBlock(l.body.Payload, &blk)
 	if err != nil {
-		e.taken.Dropped.Add(samplesOf(&blk))
+		e.drop(uint64(blk.Samples()), l.lane, err)
 		return
 	}
 	if len(out)-mark > l.limit {
@@ -223,7 +264,7 @@ func (e *encoder) pack(l *laneBuffer, blk wire.Block) {
 	if len(out) > l.limit && mark > 0 {
 		section := append([]byte(nil), out[mark:]...)
 		e.close(l)
-		out = section
+		out = append(l.body.Payload, section...)
 	}
 	body := &l.body
 	if len(body.Payload) == 0 {
@@ -231,7 +272,7 @@ func (e *encoder) pack(l *laneBuffer, blk wire.Block) {
 	}
 	body.FirstNS = min(body.FirstNS, blk.Ticks[0])
 	body.LastNS = max(body.LastNS, blk.Ticks[len(blk.Ticks)-1])
-	body.Samples += uint32(samplesOf(&blk))
+	body.Samples += uint32(blk.Samples())
 	body.Payload = out
 }
 
@@ -240,83 +281,39 @@ func (e *encoder) close(l *laneBuffer) {
 	if len(l.body.Payload) == 0 {
 		return
 	}
-	b := l.body
-	l.body = wire.Body{} // the spool may keep the payload
-	e.append(b)
+	e.append(l.body)
+	l.body = wire.Body{Payload: l.body.Payload[:0]} // the spool kept nothing of it
 }
 
 func (e *encoder) append(b wire.Body) {
 	if _, err := e.spool.Append(b); err != nil {
-		e.taken.Dropped.Add(uint64(b.Samples))
+		e.drop(uint64(b.Samples), b.Lane, err)
 		return
 	}
 	e.taken.Batches[b.Lane].Add(1)
 	e.taken.Samples[b.Lane].Add(uint64(b.Samples))
 }
 
-func samplesOf(b *wire.Block) uint64 {
-	var n uint64
-	for i := range b.Columns {
-		n += uint64(len(b.Columns[i].Values))
+// drop counts samples that will never be in the spool, and says so now and then.
+func (e *encoder) drop(samples uint64, lane wire.Lane, err error) {
+	total := e.taken.Dropped.Add(samples)
+	if now := time.Now(); e.logged.IsZero() || now.Sub(e.logged) >= dropLogEvery {
+		e.logged = now
+		e.log.Error("samples dropped before the spool", "lane", lane.String(), "samples", samples, "dropped_total", total, "error", err)
 	}
-	return n
-}
-
-// errStopping is what a source gets from its sink when the agent ends.
-var errStopping = errors.New("agent: stopping")
-
-// sink hands one source's rows to the encoder. It is safe for concurrent use.
-type sink struct {
-	enc    *encoder
-	stop   <-chan struct{} // ends the waiting of a source
-	source int
-	groups []wire.Group // of the source, for Check
-}
-
-// Append copies r and waits while the encoder's queue is full.
-func (s *sink) Append(r sensors.Rows) error {
-	if err := r.Check(s.groups); err != nil {
-		return err
-	}
-	r.Group = int(s.enc.plan.groups[s.source][r.Group])
-	r.Ticks = append([]int64(nil), r.Ticks...)
-	r.Values = append([]int64(nil), r.Values...)
-	if r.Present != nil {
-		r.Present = append([]uint64(nil), r.Present...)
-	}
-	return s.put(chunk{rows: r})
-}
-
-// Event takes one event for the critical lane.
-func (s *sink) Event(ev wire.Event) error {
-	b := wire.Body{Lane: wire.LaneCritical, FirstNS: ev.BootNS, LastNS: ev.BootNS, Samples: 1, Payload: wire.AppendEvent(nil, &ev)}
-	return s.put(chunk{body: &b})
-}
-
-func (s *sink) put(c chunk) error {
-	select {
-	case s.enc.in <- c:
-		return nil
-	case <-s.stop:
-		return errStopping
-	}
-}
-
-// anchor takes a time anchor for the critical lane.
-func (e *encoder) anchor(ctx context.Context, a wire.Anchor) error {
-	b := wire.Body{Lane: wire.LaneCritical, Control: true, FirstNS: a.BootNS, LastNS: a.BootNS, Payload: wire.AppendAnchor(nil, &a)}
-	return (&sink{enc: e, stop: ctx.Done()}).put(chunk{body: &b})
 }
 
 // Flush returns after everything queued before it has been handed to the spool.
 func (e *encoder) Flush(ctx context.Context) error {
-	done := make(chan error, 1)
-	if err := (&sink{enc: e, stop: ctx.Done()}).put(chunk{done: done}); err != nil {
-		return err
+	done := make(chan struct{})
+	if err := e.put(chunk{done: done}, ctx.Done()); err != nil {
+		return errors.Join(err, ctx.Err())
 	}
 	select {
-	case err := <-done:
-		return err
+	case <-done:
+		return nil
+	case <-e.ended:
+		return errStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}

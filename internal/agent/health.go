@@ -24,6 +24,7 @@ type health struct {
 	links  []string
 	uplink func() uplink.Snapshot // set before Run
 	spool  func() spool.Stats     // set before Run
+	taken  *Taken
 
 	channels []healthChannel
 }
@@ -42,12 +43,14 @@ type reading struct {
 	cpuNS  int64
 	milliC int64
 	nowNS  int64
+	drops  uint64
 }
 
-func newHealth(c clocks, b *board.Board, links []string) *health {
-	h := &health{clock: c, board: b, links: links}
+func newHealth(c clocks, b *board.Board, links []string, taken *Taken) *health {
+	h := &health{clock: c, board: b, links: links, taken: taken}
 	h.add("agent_heap", "B", "Go heap in use", 1, func(r *reading) int64 { return int64(r.heap) })
 	h.add("agent_cpu", "s", "CPU time of the process", 1e-9, func(r *reading) int64 { return r.cpuNS })
+	h.add("agent_dropped", "samples", "not encodable, or refused by the spool", 1, func(r *reading) int64 { return int64(r.drops) })
 	h.add("board_temp", "degC", "hottest thermal zone", 1e-3, func(r *reading) int64 { return r.milliC })
 	h.add("spool_disk", "B", "bytes of all chunks", 1, func(r *reading) int64 { return r.spool.DiskBytes })
 	for _, l := range []wire.Lane{wire.LaneCritical, wire.LaneFull} {
@@ -144,7 +147,7 @@ func (h *health) Run(ctx context.Context, out sensors.Sink) error {
 }
 
 func (h *health) look() reading {
-	r := reading{up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes()}
+	r := reading{up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes(), drops: h.taken.Dropped.Load()}
 	var ru syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
 		r.cpuNS = ru.Utime.Nano() + ru.Stime.Nano()

@@ -45,6 +45,9 @@ func newPlan(car string, sources []namedSource, live config.Preview) (*plan, err
 	for _, s := range sources {
 		var ids []uint32
 		for _, g := range s.source.Groups() {
+			if n := len(g.Channels); n == 0 || n > wire.MaxBlockColumns {
+				return nil, fmt.Errorf("agent: group %s of source %s has %d channels (want 1 to %d)", g.Name, s.name, n, wire.MaxBlockColumns)
+			}
 			g.Source = s.name
 			g.Name = unique(g.Name, s.name, groups)
 			if !g.Lane.Valid() {
@@ -62,12 +65,23 @@ func newPlan(car string, sources []namedSource, live config.Preview) (*plan, err
 	if err := p.addViews(live); err != nil {
 		return nil, err
 	}
+	if n := p.channels(); n > wire.MaxChannels || len(p.catalogue.Groups) > wire.MaxGroups {
+		return nil, fmt.Errorf("agent: %d channels in %d groups (limits %d and %d)", n, len(p.catalogue.Groups), wire.MaxChannels, wire.MaxGroups)
+	}
 	p.canonical = p.catalogue.Append(nil)
 	if len(p.canonical) > wire.MaxCatalogueBytes {
 		return nil, fmt.Errorf("agent: catalogue of %d bytes (limit %d): too many channels", len(p.canonical), wire.MaxCatalogueBytes)
 	}
 	p.hash = wire.HashCatalogue(p.canonical)
 	return p, nil
+}
+
+func (p *plan) channels() int {
+	n := 0
+	for i := range p.catalogue.Groups {
+		n += len(p.catalogue.Groups[i].Channels)
+	}
+	return n
 }
 
 // unique returns a name that is not in seen and not reserved, preferring the

@@ -1,71 +1,143 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 
 	"telemetry/internal/config"
 	"telemetry/sensors"
 	"telemetry/sensors/can"
 	"telemetry/sensors/dbc"
 	"telemetry/sensors/sim"
+	"telemetry/wire"
 )
 
-// newSource builds the source that a validated configuration asks for.
-func newSource(c config.Source, clk clocks, log *slog.Logger) (sensors.Source, error) {
-	log = log.With("component", "sensors", "source", c.Name)
+// maxWarnings is how many tolerated faults of one DBC file are named; real files
+// have thousands of one kind.
+const maxWarnings = 20
+
+// builder makes the sources of a configuration and collects what is wrong with
+// them.
+type builder struct {
+	cfg      *config.Agent
+	clock    clocks
+	log      *slog.Logger
+	faults   config.Faults // sources that cannot be used
+	warnings config.Faults // what was tolerated
+}
+
+// sources makes all sources. One that cannot be made is replaced by one that
+// fails, so that the others run and the status says why.
+func (b *builder) sources() []namedSource {
+	var out []namedSource
+	for i, c := range b.cfg.Sources {
+		s, err := b.source(fmt.Sprintf("sources[%d]", i), c)
+		if err != nil {
+			s = broken{fmt.Errorf("%w: put it right and reload (SIGHUP)", err)}
+		}
+		out = append(out, namedSource{c.Name, s})
+	}
+	return out
+}
+
+// broken stands in for a source that could not be made.
+type broken struct{ err error }
+
+func (b broken) Groups() []wire.Group { return nil }
+
+func (b broken) Run(context.Context, sensors.Sink) error { return b.err }
+
+// source builds the source that a validated configuration asks for. at is its
+// path in the file.
+func (b *builder) source(at string, c config.Source) (sensors.Source, error) {
+	log := b.log.With("component", "sensors", "source", c.Name)
 	switch {
 	case c.Candump != nil:
-		return newCandump(c.Candump, clk, log)
+		return b.candump(at+".candump", c.Candump, log)
 	case c.Sim != nil:
-		return sim.New(sim.Config{
-			Channels: c.Sim.Channels, RateMilliHz: uint64(c.Sim.Rate), Seed: c.Sim.Seed, Laps: c.Sim.Laps, Clock: clk,
+		s, err := sim.New(sim.Config{
+			Channels: c.Sim.Channels, RateMilliHz: uint64(c.Sim.Rate), Seed: c.Sim.Seed, Laps: c.Sim.Laps, Clock: b.clock,
 		})
+		return s, b.fault(at+".sim", err)
 	}
-	return nil, errors.New("agent: a source without a kind")
+	return nil, b.fault(at, errors.New("a source without a kind"))
 }
 
-func newCandump(c *config.Candump, clk clocks, log *slog.Logger) (sensors.Source, error) {
-	if _, err := os.Stat(c.File); err != nil {
-		return nil, fmt.Errorf("agent: log: %w", err)
+// fault notes err, if it is one, and returns it.
+func (b *builder) fault(at string, err error) error {
+	if err != nil {
+		b.faults = append(b.faults, b.cfg.Fault(at, "%s", plain(err)))
+	}
+	return err
+}
+
+// plain returns what the system says of a file without the operation: the path
+// stands in the configuration beside it.
+func plain(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Sprintf("%s: %v", pe.Path, pe.Err)
+	}
+	return err.Error()
+}
+
+func (b *builder) candump(at string, c *config.Candump, log *slog.Logger) (sensors.Source, error) {
+	// A missing log is a fault, but no reason to do without the source: it may
+	// appear, and its channels are known from the DBC.
+	if f, err := os.Open(c.File); err != nil {
+		_ = b.fault(at+".file", err)
+	} else {
+		_ = f.Close() // only read
 	}
 	var buses []can.Bus
-	for iface, path := range c.BusDBC {
-		b, err := readBus(iface, path, log)
-		if err != nil {
-			return nil, err
-		}
-		buses = append(buses, b)
+	var errs []error
+	read := func(at, iface, path string) {
+		bus, err := b.bus(at, iface, path)
+		buses, errs = append(buses, bus), append(errs, b.fault(at, err))
+	}
+	for _, iface := range slices.Sorted(maps.Keys(c.BusDBC)) {
+		read(at+".bus_dbc."+iface, iface, c.BusDBC[iface])
 	}
 	if c.DBC != "" {
-		b, err := readBus("", c.DBC, log)
-		if err != nil {
-			return nil, err
-		}
-		buses = append(buses, b)
+		read(at+".dbc", "", c.DBC)
 	}
-	return can.NewReplay(can.ReplayConfig{
-		Path: c.File, Buses: buses, Interfaces: c.Interfaces, Speed: float64(c.Speed), Unpaced: c.Speed == 0, Loop: c.Loop,
-		Clock: clk, Log: log,
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	s, err := can.NewReplay(can.ReplayConfig{
+		Path: c.File, Buses: buses, Interfaces: c.Interfaces, Speed: max(0, float64(c.Speed)), Unpaced: c.Speed == config.SpeedMax, Loop: c.Loop,
+		Clock: b.clock, Log: log,
 	})
+	return s, b.fault(at, err)
 }
 
-// readBus reads one DBC file for an interface; what it tolerates is logged.
-func readBus(iface, path string, log *slog.Logger) (can.Bus, error) {
+// bus reads one DBC file for an interface.
+func (b *builder) bus(at, iface, path string) (can.Bus, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return can.Bus{}, fmt.Errorf("agent: dbc: %w", err)
+		return can.Bus{}, err
 	}
 	defer f.Close()
 	file, warnings, err := dbc.Parse(f)
 	if err != nil {
-		return can.Bus{}, fmt.Errorf("agent: dbc %s: %w", path, err)
+		return can.Bus{}, fmt.Errorf("%s: %w", path, err)
 	}
 	db, more := dbc.Compile(file)
-	for _, w := range append(warnings, more...) {
-		log.Warn("dbc fault tolerated", "file", path, "fault", w.String())
+	warnings = append(warnings, more...)
+	for _, w := range warnings[:min(len(warnings), maxWarnings)] {
+		b.warnings = append(b.warnings, b.cfg.Fault(at, "%s: %s", path, w))
+	}
+	if n := len(warnings) - maxWarnings; n > 0 {
+		b.warnings = append(b.warnings, b.cfg.Fault(at, "%s: and %d more faults", path, n))
+	}
+	if len(db.Messages) == 0 {
+		return can.Bus{}, fmt.Errorf("%s: no message (BO_) in it: is it a DBC file?", path)
 	}
 	return can.Bus{Name: iface, Databases: []*dbc.Database{db}}, nil
 }

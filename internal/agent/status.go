@@ -7,7 +7,6 @@ import (
 
 	"telemetry/internal/status"
 	"telemetry/internal/version"
-	"telemetry/sensors"
 	"telemetry/wire"
 )
 
@@ -43,8 +42,12 @@ type SourceStatus struct {
 	Name     string            `json:"name"`
 	State    string            `json:"state"`
 	Restarts uint64            `json:"restarts"`
-	Error    string            `json:"error,omitempty"`
-	Rows     uint64            `json:"rows"`
+	Failures uint64            `json:"failures"`
+	Error    string            `json:"error,omitempty"` // of the latest failure
+	Rows     uint64            `json:"rows"`            // taken
+	Refused  uint64            `json:"rows_refused"`    // not as the source's groups say
+	Values   uint64            `json:"values"`          // in these rows, absent ones included
+	Events   uint64            `json:"events"`
 	Channels int               `json:"channels"`
 	Counters map[string]uint64 `json:"counters,omitempty"`
 }
@@ -89,14 +92,17 @@ func (a *Agent) Status() Status {
 	r := a.running
 	a.mu.Unlock()
 	if r == nil {
-		return Status{Car: a.cfg.Car, Version: version.Get("").Version}
+		return Status{
+			Car: a.cfg.Car, Version: version.Get("").Version, BootNS: a.clock.BootNS(),
+			Lanes: map[string]LaneStatus{}, Sources: []SourceStatus{}, Links: []LinkStatus{},
+		}
 	}
 	now := a.clock.BootNS()
 	sp, up := r.spool.Stats(), r.snapshot()
 	s := Status{
 		Car: a.cfg.Car, Epoch: sp.Epoch.String(), Catalogue: a.plan.hash.String(), Version: version.Get("").Version,
 		UptimeS: time.Since(r.started).Seconds(), BootNS: now, Draining: r.draining.Load(), Held: up.Held,
-		Lanes: map[string]LaneStatus{}, Dropped: a.taken.Dropped.Load(), Sources: a.sourceStatus(r),
+		Lanes: map[string]LaneStatus{}, Links: []LinkStatus{}, Dropped: a.taken.Dropped.Load(), Sources: a.sourceStatus(r),
 		Spool: SpoolStatus{
 			DiskBytes: sp.DiskBytes, QuotaBytes: sp.QuotaBytes, Commits: sp.Commits, SyncMaxMS: ms(sp.SyncMax),
 			LostQuota: sp.LostQuota, LostCorrupt: sp.LostCorrupt, LostDisk: sp.LostDisk, Superseded: sp.Superseded,
@@ -130,17 +136,17 @@ func (a *Agent) Status() Status {
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func (a *Agent) sourceStatus(r *running) []SourceStatus {
-	var out []SourceStatus
+	out := []SourceStatus{}
 	for i, st := range r.super.Status() {
-		s := SourceStatus{Name: st.Name, State: string(st.State), Restarts: st.Restarts, Error: st.LastError, Rows: st.Rows}
+		s := SourceStatus{Name: st.Name, State: string(st.State), Restarts: st.Restarts, Error: st.LastError, Rows: st.Rows, Values: st.Values, Events: st.Events, Failures: st.Failures, Refused: st.Refused}
 		for _, g := range a.sources[i].source.Groups() {
 			s.Channels += len(g.Channels)
 		}
-		if h, ok := a.sources[i].source.(sensors.Health); ok {
-			s.Counters = map[string]uint64{}
-			for _, c := range h.Counters() {
-				s.Counters[c.Name] = c.Value
+		for _, c := range st.Counters {
+			if s.Counters == nil {
+				s.Counters = map[string]uint64{}
 			}
+			s.Counters[c.Name] = c.Value
 		}
 		out = append(out, s)
 	}

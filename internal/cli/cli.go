@@ -54,6 +54,9 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // Command prepares root: no usage text on failures, usage errors marked.
 func Command(root *cobra.Command) *cobra.Command {
 	root.SilenceUsage, root.SilenceErrors = true, true
+	// Made by hand, or they would not be there to be marked.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usage(fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath()))
 	})
@@ -76,6 +79,7 @@ func mark(c *cobra.Command) {
 			if len(a) == 0 {
 				return Usage(fmt.Errorf("want a command: see `%s --help`", c.CommandPath()))
 			}
+			c.SuggestionsMinimumDistance = 2 // edits; cobra's own default, which it sets elsewhere
 			msg := fmt.Sprintf("unknown command %q for %q", a[0], c.CommandPath())
 			if near := c.SuggestionsFor(a[0]); len(near) > 0 {
 				msg += fmt.Sprintf(", did you mean %q?", strings.Join(near, `", "`))
@@ -145,14 +149,27 @@ type Service interface {
 	Run(ctx context.Context) error
 }
 
-// Loop runs a service and replaces it at SIGHUP: prepare reads the
+// Hangups returns SIGHUP as a channel, for [LoopOn], and what gives the signal
+// back. From then on it does not end the process, so a daemon calls it before
+// anything shows that it is there.
+func Hangups() (hup <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
+
+// Loop is [LoopOn] with SIGHUP caught as long as it runs.
+func Loop(ctx context.Context, log *slog.Logger, first Service, prepare func() (Service, error)) error {
+	hup, stop := Hangups()
+	defer stop()
+	return LoopOn(ctx, log, hup, first, prepare)
+}
+
+// LoopOn runs a service and replaces it at each hup: prepare reads the
 // configuration afresh and builds the next one; only when that succeeds is the
 // present one ended. A configuration at fault changes nothing. It returns when
 // ctx ends or a service fails.
-func Loop(ctx context.Context, log *slog.Logger, first Service, prepare func() (Service, error)) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func LoopOn(ctx context.Context, log *slog.Logger, hup <-chan os.Signal, first Service, prepare func() (Service, error)) error {
 	for cur := first; ; {
 		run, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)

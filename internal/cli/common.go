@@ -39,10 +39,19 @@ func VersionCommand(name string) *cobra.Command {
 }
 
 // Validated prints the result of checking the configuration at path and returns
-// err.
-func Validated(out io.Writer, path string, err error, asJSON bool) error {
+// err. Warnings are no reason to fail: what they name may be right where the
+// configuration will run.
+func Validated(out io.Writer, path string, err error, asJSON bool, warnings ...config.Fault) error {
 	if asJSON {
-		return errors.Join(WriteJSON(out, map[string]any{"ok": err == nil, "file": path, "faults": faults(err)}), err)
+		if warnings == nil {
+			warnings = []config.Fault{}
+		}
+		return errors.Join(err, WriteJSON(out, map[string]any{"ok": err == nil, "file": path, "faults": faults(err), "warnings": warnings}))
+	}
+	for _, w := range warnings {
+		if _, err := fmt.Fprintf(out, "warning: %v\n", w); err != nil {
+			return err
+		}
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(out, "%s: good\n", path)

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +21,17 @@ const (
 	MaxSources = 64   // one goroutine and one group table each
 	MinQuota   = 8e6  // two chunks per lane and the reserve
 	MaxChannel = 50e3 // per simulated car
+	MinMemory  = 16 << 20
 )
+
+// OwnSource is the name of the agent's own channels among the sources.
+const OwnSource = "agent"
+
+// maxInterface is the kernel's IFNAMSIZ without its final zero.
+const maxInterface = 15
+
+// plainName is what becomes part of channel names.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 
 // Agent is the configuration of edgeagent. [ReadAgent] fills in the defaults.
 type Agent struct {
@@ -35,6 +48,14 @@ type Agent struct {
 	Socket      string   `yaml:"socket"` // unix socket of status; default /run/edgeagent/edgeagent.sock
 	Log         Log      `yaml:"log"`
 	MemoryLimit Size     `yaml:"memory_limit"` // soft limit of the Go heap; default 48MiB
+
+	places places
+}
+
+// Fault returns a fault of the value at path, as "sources[0].candump.dbc", with
+// its place in the file that c was read from.
+func (c *Agent) Fault(path, format string, args ...any) Fault {
+	return c.places.fault(path, format, args...)
 }
 
 // Spool says where and how much is kept.
@@ -118,53 +139,43 @@ type Log struct {
 	Format string `yaml:"format"` // text or json; default text
 }
 
-// ReadAgent reads, completes and validates the file at path. A fault of the
-// file is returned as [Faults]. Relative paths count from the file's folder.
-func ReadAgent(path string) (*Agent, error) {
+// ReadAgent reads, completes and validates a file. A fault of the file is
+// returned as [Faults]. Relative paths count from the file's folder.
+func ReadAgent(file string) (*Agent, error) {
 	c := &Agent{}
-	if err := read(path, c); err != nil {
+	at, err := read(file, c)
+	if err != nil {
 		return nil, err
 	}
-	c.resolve(filepath.Dir(path))
+	c.places = at
+	c.resolve(filepath.Dir(file))
 	return c, nil
 }
 
-func (c *Agent) defaults() {
-	def(&c.Board, "generic")
-	def(&c.Spool.Quota, 4<<30)
-	def(&c.Spool.Chunk, 1<<20)
-	def(&c.Spool.CommitInterval, Duration(100*time.Millisecond))
-	def(&c.Spool.CriticalCommit, Duration(20*time.Millisecond))
-	def(&c.Seal.Full, Duration(100*time.Millisecond))
-	def(&c.Seal.Live, Duration(100*time.Millisecond))
-	def(&c.Seal.Critical, Duration(10*time.Millisecond))
-	def(&c.Live.Rate, 10_000)
-	def(&c.Live.Statistic, "last")
+func (c *Agent) preset() {
+	c.Board = "generic"
+	c.Spool = Spool{Quota: 4 << 30, Chunk: 1 << 20, CommitInterval: Duration(100 * time.Millisecond), CriticalCommit: Duration(20 * time.Millisecond)}
+	c.Seal = Seal{Full: Duration(100 * time.Millisecond), Live: Duration(100 * time.Millisecond), Critical: Duration(10 * time.Millisecond)}
+	c.Live = Preview{Rate: 10_000, Statistic: "last"}
+	c.Clock = Clock{Interval: Duration(10 * time.Second)}
+	c.Socket = "/run/edgeagent/edgeagent.sock"
+	c.MemoryLimit = 48 << 20
+	c.Log.defaults()
+}
+
+func (c *Candump) preset() { c.Speed = 1 }
+
+func (s *Sim) preset() { *s = Sim{Channels: 200, Rate: 100_000, Seed: 1} }
+
+// inherit fills in what depends on other keys.
+func (c *Agent) inherit() {
 	if len(c.Live.Channels) == 0 {
 		c.Live.Channels = []string{"*"}
-	}
-	def(&c.Clock.Interval, Duration(10*time.Second))
-	def(&c.Socket, "/run/edgeagent/edgeagent.sock")
-	def(&c.MemoryLimit, 48<<20)
-	c.Log.defaults()
-	for i := range c.Sources {
-		c.Sources[i].defaults()
 	}
 	for i := range c.Links {
 		if len(c.Links[i].Addresses) == 0 {
 			c.Links[i].Addresses = c.Receiver.Addresses
 		}
-	}
-}
-
-func (s *Source) defaults() {
-	if s.Candump != nil {
-		def(&s.Candump.Speed, 1)
-	}
-	if s.Sim != nil {
-		def(&s.Sim.Channels, 200)
-		def(&s.Sim.Rate, 100_000)
-		def(&s.Sim.Seed, 1)
 	}
 }
 
@@ -190,30 +201,55 @@ func (c *Agent) resolve(dir string) {
 
 func (c *Agent) validate(report func(path, format string, args ...any)) {
 	checkVersion(c.Version, report)
-	c.defaults()
 	if err := wire.ValidCar(c.Car); err != nil {
 		report("car", "%s", strings.TrimPrefix(err.Error(), "wire: "))
 	}
 	if c.Spool.Dir == "" {
 		report("spool.dir", "is missing (want a directory on a local disk)")
 	}
-	if c.Spool.Quota < MinQuota {
-		report("spool.quota", "is %d bytes (want at least %d)", c.Spool.Quota, int64(MinQuota))
+	if c.Spool.Quota < MinQuota || c.Spool.Quota < 4*c.Spool.Chunk {
+		report("spool.quota", "is %d bytes (want at least %d, and four chunks)", c.Spool.Quota, int64(MinQuota))
 	}
 	if c.Spool.Chunk < 64<<10 || c.Spool.Chunk > 16<<20 {
 		report("spool.chunk", "is %d bytes (want 64KiB to 16MiB)", c.Spool.Chunk)
 	}
-	for path, d := range map[string]Duration{"seal.full": c.Seal.Full, "seal.live": c.Seal.Live, "seal.critical": c.Seal.Critical} {
-		if d.D() > time.Second {
-			report(path, "is %v (want at most 1s: nothing waits longer to be sealed)", d.D())
+	between := func(path string, d Duration, least, most time.Duration, why string) {
+		if d.D() < least || d.D() > most {
+			report(path, "is %v (want %v to %v%s)", d.D(), least, most, why)
 		}
 	}
+	const sealed = ": nothing waits longer to be sealed"
+	between("spool.commit_interval", c.Spool.CommitInterval, time.Millisecond, time.Second, "")
+	between("spool.critical_commit", c.Spool.CriticalCommit, time.Millisecond, time.Second, "")
+	between("seal.full", c.Seal.Full, time.Millisecond, time.Second, sealed)
+	between("seal.live", c.Seal.Live, time.Millisecond, time.Second, sealed)
+	between("seal.critical", c.Seal.Critical, time.Millisecond, time.Second, sealed)
+	between("clock.interval", c.Clock.Interval, 100*time.Millisecond, time.Hour, "")
+	if c.MemoryLimit < MinMemory {
+		report("memory_limit", "is %d bytes (want at least %d)", c.MemoryLimit, int64(MinMemory))
+	}
+	if c.Socket == "" {
+		report("socket", "is empty (want the path of a unix socket)")
+	}
+	c.Log.validate(report)
+	c.validateLive(report)
+	c.validateSources(report)
+	c.validateLinks(report)
+	c.inherit()
+}
+
+func (c *Agent) validateLive(report func(path, format string, args ...any)) {
 	if _, err := ParseStat(c.Live.Statistic); err != nil {
 		report("live.statistic", "%v", err)
 	}
-	c.Log.validate(report)
-	c.validateSources(report)
-	c.validateLinks(report)
+	if c.Live.Rate < 1000 || c.Live.Rate > 1_500_000 {
+		report("live.rate", "is out of range (want 1Hz to 1.5kHz)")
+	}
+	for i, p := range c.Live.Channels {
+		if _, err := path.Match(p, ""); err != nil {
+			report(fmt.Sprintf("live.channels[%d]", i), "%q is no pattern (want a name with * and ?)", p)
+		}
+	}
 }
 
 func (c *Agent) validateSources(report func(path, format string, args ...any)) {
@@ -223,15 +259,17 @@ func (c *Agent) validateSources(report func(path, format string, args ...any)) {
 	seen := map[string]bool{}
 	for i, s := range c.Sources {
 		at := fmt.Sprintf("sources[%d]", i)
-		if s.Name == "" || seen[s.Name] {
-			report(at+".name", "%q is empty or used twice (want a name of its own)", s.Name)
-		}
-		seen[s.Name] = true
+		checkName(at+".name", s.Name, seen, report)
 		if (s.Candump != nil) == (s.Sim != nil) {
 			report(at, "has no kind or two kinds (want one of candump, sim)")
 		}
-		if s.Candump != nil && s.Candump.File == "" {
-			report(at+".candump.file", "is missing (want a candump log, plain or .gz)")
+		if d := s.Candump; d != nil {
+			if d.File == "" {
+				report(at+".candump.file", "is missing (want a candump log, plain or .gz)")
+			}
+			if d.DBC == "" && len(d.BusDBC) == 0 {
+				report(at+".candump.dbc", "is missing (want a DBC file for the log's first interface, or bus_dbc with one for each)")
+			}
 		}
 		if m := s.Sim; m != nil && (m.Channels < 1 || m.Channels > MaxChannel) {
 			report(at+".sim.channels", "is %d (want 1 to %d)", m.Channels, int(MaxChannel))
@@ -239,35 +277,56 @@ func (c *Agent) validateSources(report func(path, format string, args ...any)) {
 		if m := s.Sim; m != nil && (m.Rate < 1000 || m.Rate > 1_500_000) {
 			report(at+".sim.rate", "is out of range (want 1Hz to 1.5kHz)")
 		}
+		if m := s.Sim; m != nil && m.Laps < 0 {
+			report(at+".sim.laps", "is %d (want 0, to drive until stopped, or more)", m.Laps)
+		}
 	}
+}
+
+func checkName(at, name string, seen map[string]bool, report func(path, format string, args ...any)) {
+	switch {
+	case !plainName.MatchString(name):
+		report(at, "%q is no name (want 1 to 32 of letters, digits, '.', '_', '-')", name)
+	case name == OwnSource && strings.HasPrefix(at, "sources"):
+		report(at, "%q is the name of the agent's own channels (want another)", name)
+	case seen[name]:
+		report(at, "%q is used twice (want a name of its own)", name)
+	}
+	seen[name] = true
 }
 
 func (c *Agent) validateLinks(report func(path, format string, args ...any)) {
 	if len(c.Links) > MaxLinks {
 		report("links", "has %d entries (want at most %d)", len(c.Links), MaxLinks)
 	}
+	tls := checkAddresses("receiver.addresses", c.Receiver.Addresses, report)
 	seen := map[string]bool{}
-	tls := false
 	for i, l := range c.Links {
 		at := fmt.Sprintf("links[%d]", i)
-		if l.Name == "" || seen[l.Name] {
-			report(at+".name", "%q is empty or used twice (want a name of its own)", l.Name)
+		checkName(at+".name", l.Name, seen, report)
+		if len(l.Interface) > maxInterface || strings.ContainsAny(l.Interface, "/ \t\n") {
+			report(at+".interface", "%q is no network interface (want at most %d bytes, as wwan0)", l.Interface, maxInterface)
 		}
-		seen[l.Name] = true
-		if len(l.Addresses) == 0 {
+		if len(l.Addresses) == 0 && len(c.Receiver.Addresses) == 0 {
 			report(at, "has no address (want receiver.addresses or %s.addresses)", at)
 		}
-		for j, a := range l.Addresses {
-			scheme, err := checkAddress(a)
-			if err != nil {
-				report(fmt.Sprintf("%s.addresses[%d]", at, j), "%v", err)
-			}
-			tls = tls || scheme == "tls"
-		}
+		tls = checkAddresses(at+".addresses", l.Addresses, report) || tls
 	}
 	if tls && (c.Receiver.TLS == nil || c.Receiver.TLS.CA == "" || c.Receiver.TLS.Cert == "" || c.Receiver.TLS.Key == "") {
 		report("receiver.tls", "is not complete (want ca, cert and key: a tls:// address asks for the car's certificate)")
 	}
+}
+
+// checkAddresses reports wrong addresses and whether one of them asks for TLS.
+func checkAddresses(at string, addrs []string, report func(path, format string, args ...any)) (tls bool) {
+	for j, a := range addrs {
+		scheme, err := checkAddress(a)
+		if err != nil {
+			report(fmt.Sprintf("%s[%d]", at, j), "%v", err)
+		}
+		tls = tls || scheme == "tls"
+	}
+	return tls
 }
 
 // checkAddress returns the scheme of an address of the receiver.
@@ -277,7 +336,10 @@ func checkAddress(a string) (string, error) {
 		return "", fmt.Errorf("%q is no address (want tcp://host:port or tls://host:port)", a)
 	}
 	_, port, err := net.SplitHostPort(u.Host)
-	if (u.Scheme != "tcp" && u.Scheme != "tls") || err != nil || port == "" || u.Path != "" {
+	if n, nerr := strconv.ParseUint(port, 10, 16); nerr != nil || n == 0 {
+		err = errors.Join(err, nerr, errors.New("port"))
+	}
+	if (u.Scheme != "tcp" && u.Scheme != "tls") || err != nil || u.Path != "" {
 		return "", fmt.Errorf("%q is no address (want tcp://host:port or tls://host:port)", a)
 	}
 	return u.Scheme, nil

@@ -7,16 +7,19 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Version is the only schema version that this build reads.
@@ -67,55 +70,77 @@ type validator interface {
 	validate(report func(path, format string, args ...any))
 }
 
+// places finds where a value stands in the file that it was read from. The zero
+// value knows no place.
+type places struct {
+	file string
+	body ast.Node
+}
+
+// fault returns a fault of the value at path, or of the nearest mapping around
+// it.
+func (p places) fault(path, format string, args ...any) Fault {
+	f := Fault{File: p.file, Path: path, Message: fmt.Sprintf(format, args...)}
+	if p.body != nil {
+		f = faultAt(p.file, nodeAt(p.body, path), path, f.Message)
+	}
+	return f
+}
+
 // read decodes the file at path into v, which must be a pointer to a struct, and
 // validates it. All faults are returned together as Faults.
-func read(path string, v validator) error {
+func read(path string, v validator) (places, error) {
 	b, err := readBounded(path)
 	if err != nil {
-		return err
+		return places{}, err
 	}
 	file, err := parser.ParseBytes(b, 0)
 	if err != nil {
-		return Faults{syntaxFault(path, err)}
+		return places{}, Faults{syntaxFault(path, err)}
 	}
 	body, fault := onlyDocument(path, file)
 	if fault != nil {
-		return Faults{*fault}
+		return places{}, Faults{*fault}
 	}
 	var faults Faults
-	checkKeys(body, v, func(n ast.Node, p, msg string) {
+	follows := decode(body, v, func(n ast.Node, p, msg string) {
 		faults = append(faults, faultAt(path, n, p, msg))
 	})
-	if len(faults) > 0 {
-		return faults.sorted()
-	}
-	if err := yaml.NodeToValue(body, v, yaml.Strict()); err != nil {
-		return Faults{syntaxFault(path, err)}
-	}
+	at := places{file: path, body: body}
 	v.validate(func(p, format string, args ...any) {
-		n := nodeAt(body, p)
-		faults = append(faults, faultAt(path, n, p, fmt.Sprintf(format, args...)))
+		if !follows(p) { // what follows from another fault is not worth a line
+			faults = append(faults, at.fault(p, format, args...))
+		}
 	})
 	if len(faults) > 0 {
-		return faults.sorted()
+		return places{}, faults.Sorted()
 	}
-	return nil
+	return at, nil
 }
 
 func readBounded(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+		return nil, unreadable(path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("config: read %s: %w", path, err)
+		return nil, unreadable(path, err)
 	}
 	if len(b) > MaxFileBytes {
 		return nil, Faults{{File: path, Message: fmt.Sprintf("has more than %d bytes: is this a configuration file?", MaxFileBytes)}}
 	}
 	return b, nil
+}
+
+// unreadable says that there is no configuration: without one nothing can start.
+func unreadable(path string, err error) Faults {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return Faults{{File: path, Message: fmt.Sprintf("cannot be read: %v (name the file with --config)", err)}}
 }
 
 // onlyDocument returns the body of the single document of file: a second one
@@ -150,24 +175,33 @@ func syntaxFault(path string, err error) Fault {
 			f.Line, f.Column = tk.Position.Line, tk.Position.Column
 		}
 	}
-	var v *valueError
-	if errors.As(err, &v) {
-		f.Line, f.Column, f.Message = v.line, v.column, v.message
-	}
 	return f
 }
 
 func faultAt(path string, n ast.Node, at, msg string) Fault {
 	f := Fault{File: path, Path: at, Message: msg}
 	if n != nil {
-		if tk := n.GetToken(); tk != nil && tk.Position != nil {
+		if tk := placeOf(n); tk != nil && tk.Position != nil {
 			f.Line, f.Column = tk.Position.Line, tk.Position.Column
 		}
 	}
 	return f
 }
 
-func (fs Faults) sorted() Faults {
-	sort.SliceStable(fs, func(i, j int) bool { return fs[i].Line < fs[j].Line })
+// placeOf returns the token that a reader looks for: of a block mapping its first
+// key, not the colon behind it.
+func placeOf(n ast.Node) *token.Token {
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return m.Values[0].Key.GetToken()
+	}
+	if m, ok := n.(*ast.MappingValueNode); ok {
+		return m.Key.GetToken()
+	}
+	return n.GetToken()
+}
+
+// Sorted orders fs by line and column, in place, and returns it.
+func (fs Faults) Sorted() Faults {
+	slices.SortStableFunc(fs, func(a, b Fault) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column)) })
 	return fs
 }

@@ -2,8 +2,10 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +79,13 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{"syntax", "car: car-7", "car: [", "", ""},
 		{"wrong version", "version: 1", "version: 2", "1:10", "this build reads version 1"},
 		{"second document", "links:\n", "---\nlinks:\n", "11:", "second document"},
+		{"number for a whole number", "channels: 50", "channels: 5.5", "8:21", `is "5.5" (want a whole number)`},
+		{"alias of nothing", "car: car-7", "car: *nobody", "2:6", ""},
+		{"merge key", "car: car-7", "car: car-7\n<<: {car: x}", "3:1", "unknown key"},
+		{"double name", "{name: b,", "{name: a,", "12:12", "used twice"},
+		{"reserved name", "name: sim", "name: agent", "7:11", "the agent's own channels"},
+		{"speed", "x10", "x-1", "6:40", "is no factor (want a factor"},
+		{"no database", ", dbc: car.dbc", "", "6:14", "candump.dbc: is missing"},
 		{"duplicate key", "car: car-7", "car: a\ncar: b", "3:1", "already defined"},
 	}
 	for _, tt := range tests {
@@ -98,10 +107,82 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 }
 
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {
-	_, err := ReadAgent(write(t, "version: 1\ncra: x\nspol: {}\nlinks: 3\n"))
+	body := `version: 1
+cra: x
+spool: {dir: s, quota: 512, chunk: 1GiB}
+sources: 3
+links: [{name: a}, {name: a, interface: [x]}]
+live: {rate: 0Hz}
+`
+	_, err := ReadAgent(write(t, body))
 	var fs Faults
-	if !errors.As(err, &fs) || len(fs) != 3 {
-		t.Fatalf("got %d faults (%v), want 3", len(fs), err)
+	if !errors.As(err, &fs) {
+		t.Fatalf("got %v", err)
+	}
+	var got []string
+	for _, f := range fs {
+		got = append(got, fmt.Sprintf("%d:%d %s", f.Line, f.Column, f.Path))
+	}
+	// What follows from a fault is not said again: car is the misspelt cra.
+	want := []string{
+		"2:1 cra", "3:24 spool.quota", "3:36 spool.chunk", "4:10 sources", "5:9 links[0]",
+		"5:20 links[1]", "5:27 links[1].name", "5:41 links[1].interface", "6:14 live.rate",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q\n%v", got, want, err)
+	}
+}
+
+func TestValuesAsTheyStand(t *testing.T) {
+	body := `version: 1
+car: 0123
+spool: {dir: &dir "a b", quota: 1.5GiB}
+socket: *dir
+sources:
+  - name: yes
+    candump: {file: lap.log, dbc: c.dbc, speed: max, "loop": true}
+  - {name: sim, sim: {seed: -7}}
+live: {rate: 1.5kHz}
+`
+	p := write(t, body)
+	c, err := ReadAgent(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Car != "0123" || c.Sources[0].Name != "yes" || !c.Sources[0].Candump.Loop || c.Sources[0].Candump.Speed != SpeedMax {
+		t.Errorf("got car %q, source %+v", c.Car, c.Sources[0].Candump)
+	}
+	if want := filepath.Join(filepath.Dir(p), "a b"); c.Socket != want || c.Spool.Dir != want {
+		t.Errorf("alias: socket %q, dir %q, want %q", c.Socket, c.Spool.Dir, want)
+	}
+	if s := c.Sources[1].Sim; s.Seed != -7 || s.Channels != 200 || s.Rate != 100_000 {
+		t.Errorf("sim: %+v", s)
+	}
+	if c.Spool.Quota != 3<<29 || c.Live.Rate != 1_500_000 || c.MemoryLimit != 48<<20 {
+		t.Errorf("quota %d, rate %d, memory %d", c.Spool.Quota, c.Live.Rate, c.MemoryLimit)
+	}
+	f := c.Fault("sources[0].candump.dbc", "is %s", "gone")
+	if got, want := f.Error(), p+":7:35: sources[0].candump.dbc: is gone"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A zero in the file is a choice, and is judged as one: no default hides it.
+func TestZeroIsNoDefault(t *testing.T) {
+	for _, change := range []string{
+		"spool: {dir: s, quota: 0B}", "spool: {dir: s, commit_interval: 0s}", "seal: {full: 0s}", "live: {rate: 0Hz}",
+		"clock: {interval: 0s}", "memory_limit: 0B", "socket: ''",
+	} {
+		body := "version: 1\ncar: c\nspool: {dir: s}\nsources: [{name: s, sim: {}}]\n"
+		if _, err := ReadAgent(write(t, body)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(change, "spool") {
+			body = strings.Replace(body, "spool: {dir: s}\n", "", 1)
+		}
+		if _, err := ReadAgent(write(t, body+change+"\n")); err == nil || !strings.Contains(err.Error(), "(want ") {
+			t.Errorf("%s was taken: %v", change, err)
+		}
 	}
 }
 

@@ -1,84 +1,12 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
-
-// checkKeys walks the document beside the Go type that it is meant for and
-// reports every unknown key and every mapping, list or scalar in the wrong
-// place. The decoder alone would stop at the first.
-func checkKeys(body ast.Node, into any, report func(n ast.Node, path, msg string)) {
-	checkNode(body, reflect.TypeOf(into).Elem(), "", report)
-}
-
-func checkNode(n ast.Node, t reflect.Type, path string, report func(ast.Node, string, string)) {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	n = unwrap(n)
-	if n == nil || isNull(n) || isScalarType(t) {
-		if n != nil && isScalarType(t) && !isScalar(n) && !isNull(n) {
-			report(n, path, fmt.Sprintf("is a %s (want %s)", nodeKind(n), wantOf(t)))
-		}
-		return
-	}
-	switch t.Kind() {
-	case reflect.Struct:
-		m, ok := n.(ast.MapNode)
-		if !ok {
-			report(n, path, fmt.Sprintf("is a %s (want a mapping with %s)", nodeKind(n), strings.Join(keysOf(t), ", ")))
-			return
-		}
-		checkStruct(m, t, path, report)
-	case reflect.Slice:
-		s, ok := n.(*ast.SequenceNode)
-		if !ok {
-			report(n, path, fmt.Sprintf("is a %s (want a list)", nodeKind(n)))
-			return
-		}
-		for i, v := range s.Values {
-			checkNode(v, t.Elem(), fmt.Sprintf("%s[%d]", path, i), report)
-		}
-	case reflect.Map:
-		m, ok := n.(ast.MapNode)
-		if !ok {
-			report(n, path, fmt.Sprintf("is a %s (want a mapping)", nodeKind(n)))
-			return
-		}
-		for it := m.MapRange(); it.Next(); {
-			checkNode(it.Value(), t.Elem(), join(path, it.Key().String()), report)
-		}
-	}
-}
-
-func checkStruct(m ast.MapNode, t reflect.Type, path string, report func(ast.Node, string, string)) {
-	fields := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		if k := keyOf(t.Field(i)); k != "" {
-			fields[k] = t.Field(i).Type
-		}
-	}
-	for it := m.MapRange(); it.Next(); {
-		key := it.Key().String()
-		ft, known := fields[key]
-		if !known {
-			msg := "unknown key"
-			if near := nearest(key, keysOf(t)); near != "" {
-				msg += fmt.Sprintf(", did you mean %q?", near)
-			} else {
-				msg += fmt.Sprintf(" (want one of %s)", strings.Join(keysOf(t), ", "))
-			}
-			report(it.Key(), join(path, key), msg)
-			continue
-		}
-		checkNode(it.Value(), ft, join(path, key), report)
-	}
-}
 
 func keyOf(f reflect.StructField) string {
 	tag, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
@@ -148,7 +76,7 @@ func wantOf(t reflect.Type) string {
 	case reflect.String:
 		return "a text"
 	default:
-		return "a number"
+		return "a whole number"
 	}
 }
 
@@ -209,7 +137,7 @@ func child(n ast.Node, step string) ast.Node {
 		return nil
 	}
 	for it := m.MapRange(); it.Next(); {
-		if it.Key().String() == step {
+		if keyText(it.Key()) == step {
 			return it.Value()
 		}
 	}

@@ -67,7 +67,7 @@ type Secret struct {
 // Embedded is the persistent in-process Kafka.
 type Embedded struct {
 	Dir  string `yaml:"dir"`
-	Port int    `yaml:"port"` // on 127.0.0.1; default 9092
+	Port int    `yaml:"port"` // on 127.0.0.1; default 9092; 0 = a free one
 }
 
 // Ingest limits what one instance takes.
@@ -103,8 +103,8 @@ var topicPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // ReadReceiver reads, completes and validates the file at path. A fault of the
 // file is returned as [Faults]. Relative paths count from the file's folder.
 func ReadReceiver(path string) (*Receiver, error) {
-	c := &Receiver{}
-	if err := read(path, c); err != nil {
+	c := &Receiver{Kafka: Kafka{Embedded: Embedded{Port: 9092}}} // 0 is a choice: a free port
+	if _, err := read(path, c); err != nil {
 		return nil, err
 	}
 	c.resolve(filepath.Dir(path))
@@ -120,7 +120,6 @@ func (c *Receiver) defaults() {
 	def(&c.Kafka.Partitions, 4)
 	if len(c.Kafka.Brokers) == 0 {
 		c.Kafka.Replication = 1
-		def(&c.Kafka.Embedded.Port, 9092)
 	}
 	def(&c.Kafka.Replication, 3)
 	def(&c.Ingest.CreditPerCar, 8<<20)
@@ -221,7 +220,7 @@ func (c *Receiver) validateKafka(report func(path, format string, args ...any)) 
 		report("kafka", "names no cluster (want brokers, or embedded.dir for the persistent in-process Kafka)")
 	}
 	if k.Embedded.Port < 0 || k.Embedded.Port > 65535 {
-		report("kafka.embedded.port", "is %d (want 1 to 65535)", k.Embedded.Port)
+		report("kafka.embedded.port", "is %d (want 1 to 65535, or 0 for a free one)", k.Embedded.Port)
 	}
 	if s := k.SASL; s != nil {
 		switch s.Mechanism {

@@ -13,25 +13,21 @@ import (
 // scalar is a value with a unit: it is written as one word.
 type scalar interface{ want() string }
 
-// valueError is a wrong value with its place.
-type valueError struct {
-	line, column int
-	message      string
-}
+// valueError is a wrong value: what it is and what was expected.
+type valueError struct{ message string }
 
 func (e *valueError) Error() string { return e.message }
 
 func badValue(n ast.Node, s scalar, why string) error {
-	e := &valueError{message: fmt.Sprintf("%q %s (want %s)", text(n), why, s.want())}
-	if tk := n.GetToken(); tk != nil && tk.Position != nil {
-		e.line, e.column = tk.Position.Line, tk.Position.Column
-	}
-	return e
+	return &valueError{message: fmt.Sprintf("%q %s (want %s)", text(n), why, s.want())}
 }
 
 // text returns a scalar as it stands in the file, without its quotes.
 func text(n ast.Node) string {
 	n = unwrap(n)
+	if l, ok := n.(*ast.LiteralNode); ok {
+		return l.Value.Value
+	}
 	if tk := n.GetToken(); tk != nil {
 		return tk.Value
 	}
@@ -127,20 +123,30 @@ func (r *Rate) UnmarshalYAML(n ast.Node) error {
 	return nil
 }
 
-// Speed is a replay factor: "1", "x10", "2.5" or "max" (0).
+// Speed is a replay factor: "1", "x10", "2.5" or "max".
 type Speed float64
 
-func (*Speed) want() string { return `a factor as 1, x10 or 2.5, or max` }
+// SpeedMax replays as fast as the log can be read.
+const SpeedMax Speed = -1
+
+// Bounds of a factor: slower than a thousandth nobody waits for, and faster than
+// a million is SpeedMax.
+const (
+	minSpeed = 1e-3
+	maxSpeed = 1e6
+)
+
+func (*Speed) want() string { return `a factor from 0.001 to 1000000 as 1, x10 or 2.5, or max` }
 
 // UnmarshalYAML reads a factor or the word max.
 func (s *Speed) UnmarshalYAML(n ast.Node) error {
 	t := text(n)
 	if t == "max" {
-		*s = 0
+		*s = SpeedMax
 		return nil
 	}
 	v, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimPrefix(t, "×"), "x"), 64)
-	if err != nil || !(v > 0) || v > 1e6 {
+	if err != nil || !(v >= minSpeed && v <= maxSpeed) {
 		return badValue(n, s, "is no factor")
 	}
 	*s = Speed(v)

@@ -20,9 +20,15 @@ import (
 // maxReply bounds what Call reads: a status is some kilobytes.
 const maxReply = 16 << 20
 
+// maxPath is what every kernel takes as the path of a unix socket, in bytes.
+const maxPath = 103
+
 // Serve answers on the unix socket at path until ctx ends. A socket file that
 // nobody listens on is replaced; one that is in use is an error.
 func Serve(ctx context.Context, path string, h http.Handler) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("status: the path of the socket has %d bytes (limit %d): %s", len(path), maxPath, path)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}

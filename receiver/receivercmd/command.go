@@ -3,9 +3,6 @@
 package receivercmd
 
 import (
-	"context"
-	"errors"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -15,7 +12,10 @@ import (
 	"telemetry/receiver"
 )
 
-const defaultConfig = "/etc/receiver/receiver.yaml"
+const (
+	defaultConfig = "/etc/receiver/receiver.yaml"
+	defaultSocket = "/run/receiver/receiver.sock"
+)
 
 // New returns the command tree of receiver.
 func New() *cobra.Command {
@@ -23,7 +23,7 @@ func New() *cobra.Command {
 		Use:   "receiver",
 		Short: "Telemetry of race cars into Kafka: every sample once, in order",
 	}
-	root.AddCommand(runCommand(), validateCommand(), cli.VersionCommand("receiver"))
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), cli.VersionCommand("receiver"))
 	return cli.Command(root)
 }
 
@@ -36,33 +36,6 @@ func runCommand() *cobra.Command {
 	}
 	cli.ConfigFlag(c, &path, defaultConfig)
 	return c
-}
-
-func run(ctx context.Context, path string, stderr io.Writer) error {
-	cfg, err := config.ReadReceiver(path)
-	if err != nil {
-		return err
-	}
-	log, level := cli.Logger(cfg.Log, stderr)
-	first, err := receiver.Prepare(cfg, log)
-	if err != nil {
-		return err
-	}
-	return cli.Loop(ctx, log, first, func() (cli.Service, error) {
-		next, err := config.ReadReceiver(path)
-		if err != nil {
-			return nil, err
-		}
-		if next.Log.Format != cfg.Log.Format {
-			return nil, errors.New("log.format changed: this needs a restart")
-		}
-		r, err := receiver.Prepare(next, log)
-		if err != nil {
-			return nil, err
-		}
-		cli.SetLevel(level, next.Log)
-		return r, nil
-	})
 }
 
 func validateCommand() *cobra.Command {

@@ -53,6 +53,8 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	hup, release := cli.Hangups()
+	defer release()
 	log, level := cli.Logger(cfg.Log, stderr)
 	debug.SetMemoryLimit(int64(cfg.MemoryLimit))
 	first, err := agent.Prepare(cfg, os.DirFS("/"), log)
@@ -67,18 +69,21 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
+	socket := cfg.Socket
 	go func() { // ends with ctx
-		err := status.Serve(ctx, cfg.Socket, front)
+		err := status.Serve(ctx, socket, front)
 		if err != nil {
 			cancel()
 		}
 		served <- err
 	}()
-	err = cli.Loop(ctx, log, first, func() (cli.Service, error) {
-		next, err := reload(path, cfg, log, level)
+	err = cli.LoopOn(ctx, log, hup, first, func() (cli.Service, error) {
+		changed, next, err := reload(path, cfg, log)
 		if err != nil {
 			return nil, err
 		}
+		cli.SetLevel(level, changed.Log)
+		cfg = changed
 		now.Store(next)
 		return next, nil
 	})
@@ -87,22 +92,35 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 }
 
 // reload prepares the agent of the changed file. A change that a running
-// process cannot take is an error that names it.
-func reload(path string, old *config.Agent, log *slog.Logger, level *slog.LevelVar) (*agent.Agent, error) {
+// process cannot take is an error that names it, and so is a source that cannot
+// be used: the old configuration is better than half of the new one.
+func reload(path string, old *config.Agent, log *slog.Logger) (*config.Agent, *agent.Agent, error) {
 	cfg, err := config.ReadAgent(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if cfg.Socket != old.Socket || cfg.MemoryLimit != old.MemoryLimit || cfg.Log.Format != old.Log.Format {
-		return nil, errors.New("socket, memory_limit or log.format changed: these need a restart")
+	var fixed config.Faults
+	need := func(key string, changed bool) {
+		if changed {
+			fixed = append(fixed, cfg.Fault(key, "changed: this needs a restart"))
+		}
+	}
+	need("car", cfg.Car != old.Car)
+	need("spool.dir", cfg.Spool.Dir != old.Spool.Dir)
+	need("socket", cfg.Socket != old.Socket)
+	need("memory_limit", cfg.MemoryLimit != old.MemoryLimit)
+	need("log.format", cfg.Log.Format != old.Log.Format)
+	if len(fixed) > 0 {
+		return nil, nil, fixed
 	}
 	next, err := agent.Prepare(cfg, os.DirFS("/"), log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cli.SetLevel(level, cfg.Log)
-	*old = *cfg
-	return next, nil
+	if fs := next.Faults(); len(fs) > 0 {
+		return nil, nil, fs
+	}
+	return cfg, next, nil
 }
 
 func validateCommand() *cobra.Command {
@@ -122,13 +140,18 @@ func validateCommand() *cobra.Command {
 
 func validate(path string, asJSON bool, out io.Writer) error {
 	cfg, err := config.ReadAgent(path)
+	if err != nil {
+		return cli.Validated(out, path, err, asJSON)
+	}
+	warnings := agent.Surroundings(cfg)
+	a, err := agent.Prepare(cfg, os.DirFS("/"), slog.New(slog.DiscardHandler))
 	if err == nil {
-		_, err = agent.Prepare(cfg, os.DirFS("/"), slog.New(slog.DiscardHandler))
-		if err != nil {
-			err = &cli.ExitError{Code: cli.ExitConfig, Err: err}
+		warnings = append(warnings, a.Warnings()...)
+		if fs := a.Faults(); len(fs) > 0 {
+			err = fs
 		}
 	}
-	return cli.Validated(out, path, err, asJSON)
+	return cli.Validated(out, path, err, asJSON, warnings.Sorted()...)
 }
 
 func statusCommand() *cobra.Command {

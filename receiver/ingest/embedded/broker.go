@@ -47,13 +47,13 @@ const (
 
 // Counters counts events since the start.
 type Counters struct {
-	Connections    uint64 // accepted
-	TooMany        uint64 // turned away at a limit
-	Refused        uint64 // turned away: certificate, client id
-	Forbidden      uint64 // publishes and subscriptions that were not allowed
-	Dropped        uint64 // messages to clients that were too slow
-	Open           int    // connections now, before or after login
-	CarConnections int    // after login
+	Connections    uint64 `json:"connections"`     // accepted
+	TooMany        uint64 `json:"too_many"`        // turned away at a limit
+	Refused        uint64 `json:"refused"`         // turned away: certificate, client id
+	Forbidden      uint64 `json:"forbidden"`       // publishes and subscriptions that were not allowed
+	Dropped        uint64 `json:"dropped"`         // messages to clients that were too slow
+	Open           int    `json:"open"`            // connections now, before or after login
+	CarConnections int    `json:"car_connections"` // after login
 }
 
 // Broker implements [ingest.Broker].

@@ -1,0 +1,258 @@
+package live
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"telemetry/wire"
+)
+
+func TestParseRow(t *testing.T) {
+	cases := []struct {
+		name, in string
+		bad      bool
+		fields   int
+	}{
+		{"a row", rowText("c", "full", 5, `,"rpm":1.5e3,"gear":-1`), false, 2},
+		{"text and null are no values", rowText("c", "full", 5, `,"a":"x","b":null,"c":1`), false, 1},
+		{"a comma, colon and brace in a name", rowText("c", "full", 5, `,"a,b":1,"c:}{\"":2`), false, 2},
+		{"empty", ``, true, 0},
+		{"no object", `[1]`, true, 0},
+		{"no car", `{"lane":"full","a":1}`, true, 0},
+		{"cut off", rowText("c", "full", 5, `,"a":1`)[:180], true, 0},
+		{"an open string", `{"car":"c","lane":"full","a\"}`, true, 0},
+		{"no number", rowText("c", "full", 5, `,"a":12x`), true, 0},
+		{"a nested object", rowText("c", "full", 5, `,"a":{"b":1}`), true, 0},
+		{"a comma at the end", `{"car":"c","lane":"full",}`, true, 0},
+		{"time is text", `{"car":"c","lane":"full","ts_ms":"x"}`, true, 0},
+		{"too many values", rowText("c", "full", 5, strings.Repeat(`,"a":1`, maxRowFields+1)), true, 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var r row
+			err := parseRow([]byte(c.in), &r)
+			if (err != nil) != c.bad || err == nil && len(r.fields) != c.fields {
+				t.Fatalf("error %v, %d fields", err, len(r.fields))
+			}
+			if err == nil && (string(r.car) != "c" || string(r.lane) != "full" || r.tsMS != 5 || !r.synced || !r.first) {
+				t.Errorf("head: %+v", r)
+			}
+		})
+	}
+}
+
+func TestParseNumberAgreesWithStrconv(t *testing.T) {
+	for _, c := range []string{
+		"0", "-0", "7", "-7", "0.1", "-12.345", "1e3", "-2.5E-7", "9007199254740993", "9007199254740991", "123456789.123456", "0.30000000000000004",
+		"18446744073709551615", "1234567890123456", "0.00000000000001", "900719925474099.3", "", "-", ".", "-.", "1.", ".5", "1.2.3", "1-2", "x", "1e999",
+	} {
+		want, err := strconv.ParseFloat(c, 64)
+		if got, ok := parseNumber([]byte(c)); ok != (err == nil) || ok && got != want {
+			t.Errorf("%q: got %v %v, want %v %v", c, got, ok, want, err)
+		}
+	}
+}
+
+func FuzzParseRow(f *testing.F) {
+	f.Add([]byte(rowText("c", "full", 5, `,"rpm":1,"x\"y":-2e5`)))
+	f.Add([]byte(`{"car":"c\\","lane":"`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r row
+		if parseRow(b, &r) != nil {
+			return
+		}
+		s := newStore(func(wire.CatalogueHash) bool { return true })
+		s.apply(&r, inOrder, wire.CatalogueHash{1}, 1e12, true)
+		if n := len(s.list()); n > 1 {
+			t.Errorf("%d cars of one row", n)
+		}
+	})
+}
+
+// put applies one row to a store.
+func put(t *testing.T, s *store, to sink, nowMS int64, text string) {
+	t.Helper()
+	var r row
+	if err := parseRow([]byte(text), &r); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	s.apply(&r, to, wire.CatalogueHash{}, nowMS, true)
+}
+
+func quietStore() *store { return newStore(func(wire.CatalogueHash) bool { return false }) }
+
+func TestNewestValueIsShown(t *testing.T) {
+	const now = int64(1_800_000_000_000)
+	s := quietStore()
+	put(t, s, inOrder, now, rowText("c", "live", now-100, `,"rpm":1`))
+	put(t, s, inOrder, now, rowText("c", "full", now-60_000, `,"rpm":2`)) // backlog
+	values, version, ok := s.changed("c", []int{0, 7}, 0)
+	if !ok || len(values) != 1 || values[0] != (Value{0, 1, float64(now - 100), float64(wire.LaneLive), 1}) {
+		t.Fatalf("after a backlog row: %v", values)
+	}
+	put(t, s, inOrder, now, rowText("c", "full", now-50, `,"rpm":3`))
+	if values, version, _ = s.changed("c", []int{0}, version); len(values) != 1 || values[0][1] != 3 || values[0][3] != float64(wire.LaneFull) {
+		t.Fatalf("a newer full row: %v", values)
+	}
+	if values, _, _ = s.changed("c", []int{0}, version); len(values) != 0 {
+		t.Errorf("nothing new, got %v", values)
+	}
+	// A clock that is years ahead must not hide what comes after it.
+	put(t, s, inOrder, now, rowText("c", "full", now+1e11, `,"rpm":4`))
+	put(t, s, inOrder, now+10, rowText("c", "full", now+5, `,"rpm":5`))
+	if values, _, _ = s.changed("c", []int{0}, version); values[0][1] != 5 {
+		t.Errorf("after a wrong clock: %v", values)
+	}
+}
+
+func TestLateAndGapsAreCounted(t *testing.T) {
+	const now = int64(1_800_000_000_000)
+	s := quietStore()
+	put(t, s, late, now, rowText("c", "full", now-90_000, `,"rpm":1`))
+	put(t, s, late, now, strings.Replace(rowText("c", "full", now-90_000, `,"rpm":1`), `"1/2"`, `"2/2"`, 1))
+	s.gap(&gapRow{Car: "c", Lane: "full", First: 3, Last: 9, Count: 7, Change: "settled", Reason: "quota"}, now, true)
+	s.gap(&gapRow{Car: "c", Lane: "full", First: 4, Last: 5, Count: 2, Change: "withdrawn", Reason: "none"}, now, true)
+	s.gap(&gapRow{Car: "c", Lane: "full", First: 1, Last: 2, Count: 2, Change: "settled", Reason: "quota"}, now, false)
+	d, ok := s.detail("c", now)
+	if !ok || d.Lanes[2].Lane != "full" || d.Lanes[2].Late != 1 || d.Lanes[2].Missing != 5 {
+		t.Fatalf("got %+v", d.Lanes)
+	}
+	if len(d.Events) != 3 || d.Events[2].Text != "full #3…9 settled: quota" {
+		t.Errorf("events: %+v", d.Events)
+	}
+	if d.Channels != 0 {
+		t.Errorf("a late row is no last value: %d channels", d.Channels)
+	}
+}
+
+func TestChannelsAreFoundAndSorted(t *testing.T) {
+	s := quietStore()
+	put(t, s, inOrder, 1e12, rowText("c", "full", 1e11, `,"ch10":1,"ch9":2,"Rpm":3,"ch009":4`))
+	var names []string
+	total, found, ok := s.find("c", "", 0, 10)
+	for _, c := range found {
+		names = append(names, c.Name)
+	}
+	if got := strings.Join(names, " "); !ok || total != 4 || got != "ch9 ch009 ch10 Rpm" {
+		t.Errorf("got %s", got)
+	}
+	if total, found, _ = s.find("c", "CH engine", 1, 1); total != 3 || len(found) != 1 || found[0].Name != "ch009" {
+		t.Errorf("second of a search: %d %v", total, found)
+	}
+	if _, _, ok = s.find("d", "", 0, 10); ok {
+		t.Error("an unknown car was found")
+	}
+}
+
+func TestLimits(t *testing.T) {
+	const now = int64(1e12)
+	s := quietStore()
+	for i := range MaxCars + 3 {
+		put(t, s, inOrder, now, rowText(fmt.Sprintf("car-%d", i), "full", now, `,"a":1`))
+	}
+	if n := s.counters(); n.CarsDropped != 3 || len(s.list()) != MaxCars || !s.full() {
+		t.Errorf("cars: %+v, %d listed", n, len(s.list()))
+	}
+	put(t, s, inOrder, now+forgetCarMS, rowText("new", "full", now, `,"a":1`))
+	if _, ok := s.detail("new", now); !ok || len(s.list()) != MaxCars {
+		t.Error("a silent car did not make room")
+	}
+	for i := 0; i < MaxCarChannels+100; i += 1000 {
+		var b strings.Builder
+		for k := range 1000 {
+			fmt.Fprintf(&b, `,"c%d":1`, i+k)
+		}
+		put(t, s, inOrder, now+forgetCarMS, rowText("new", "full", now, b.String()))
+	}
+	d, _ := s.detail("new", now)
+	if n := s.counters(); d.Channels != MaxCarChannels || n.ChannelsDropped == 0 {
+		t.Errorf("%d channels, %d dropped", d.Channels, n.ChannelsDropped)
+	}
+	if s.histories > maxHistories {
+		t.Errorf("%d histories", s.histories)
+	}
+	// A chart of a channel without history takes another's.
+	id := MaxCarChannels - 1
+	s.chartSince("new", id, 0, now)
+	put(t, s, inOrder, now+forgetCarMS, rowText("new", "full", now+forgetCarMS, fmt.Sprintf(`,%q:7`, s.cars["new"].channels[id].name)))
+	if bins, _ := s.chartSince("new", id, 0, now); len(bins) != 1 || bins[0][1] != 7 || s.histories > maxHistories {
+		t.Errorf("chart: %v, %d histories", bins, s.histories)
+	}
+}
+
+func TestHistoryKeepsLeastAndGreatest(t *testing.T) {
+	var h history
+	for i := range int64(2000) { // 200 s at 10 Hz, two values per step
+		h.add(1e9+i*100, float64(i))
+		h.add(1e9+i*100+50, float64(-i))
+	}
+	h.add(1e9, 1e9) // far older than the chart
+	got := h.since(0)
+	if len(got) != bins || got[0] != (Bin{(1e9 + 1400*100) / 100, -1400, 1400}) || got[bins-1][2] != 1999 {
+		t.Fatalf("%d bins, first %v, last %v", len(got), got[0], got[len(got)-1])
+	}
+	if tail := h.since(int64(got[bins-1][0])); len(tail) != 1 {
+		t.Errorf("tail: %v", tail)
+	}
+}
+
+func TestHostileNamesAreEscaped(t *testing.T) {
+	name := `<img src=x onerror=alert(1)>"'&</script>` + "\u2028"
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := quietStore()
+	put(t, s, inOrder, 1e12, rowText("c", "full", 1e11, `,`+string(quoted)+`:1`))
+	_, found, _ := s.find("c", "onerror", 0, 1)
+	if len(found) != 1 || found[0].Name != name {
+		t.Fatalf("got %+v", found)
+	}
+	text, err := json.Marshal(found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(string(text), "<>&\u2028") {
+		t.Errorf("markup in %s", text)
+	}
+}
+
+// wideRow is a row of n channels.
+func wideRow(n int) []byte {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"channel_%d":%d.25`, i, i)
+	}
+	return []byte(rowText("c", "full", 1e11, b.String()))
+}
+
+func TestRowsCostNoMemory(t *testing.T) {
+	s, text := quietStore(), wideRow(200)
+	var r row
+	take := func() {
+		if err := parseRow(text, &r); err != nil {
+			t.Fatal(err)
+		}
+		s.apply(&r, inOrder, wire.CatalogueHash{}, 1e12, true)
+	}
+	take()
+	if n := testing.AllocsPerRun(100, take); n > 0 {
+		t.Errorf("%v allocations for a row of known channels", n)
+	}
+}
+
+func BenchmarkRow(b *testing.B) {
+	s, text := quietStore(), wideRow(200)
+	var r row
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := parseRow(text, &r); err != nil {
+			b.Fatal(err)
+		}
+		s.apply(&r, inOrder, wire.CatalogueHash{}, 1e12, true)
+	}
+}

@@ -1,0 +1,87 @@
+package receiver
+
+import (
+	"context"
+
+	"telemetry/receiver/live"
+	"telemetry/receiver/sequence"
+	"telemetry/wire"
+)
+
+// liveOff as live.listen means that there is no page.
+const liveOff = "off"
+
+func (r *Receiver) addLive(run *running) error {
+	var err error
+	run.live, err = live.Listen(live.Options{
+		Address: r.cfg.Live.Listen, Source: run.cluster, Catalogues: run.cluster.Catalogues(),
+		Report: run.report,
+		Status: func(ctx context.Context) any { return r.Status(ctx) },
+		Ready:  func(ctx context.Context) []string { return r.Status(ctx).Waits },
+		Logger: r.log.With("component", "live"),
+	})
+	if err != nil {
+		return err
+	}
+	run.undo = append(run.undo, run.live.Close)
+	run.start = append(run.start, run.live.Run)
+	return nil
+}
+
+// report tells the page what the other roles of this process know.
+func (run *running) report(ctx context.Context) live.Report {
+	rep := live.Report{Ingest: run.ingest != nil, Sequence: run.sequence != nil, Cars: map[string]live.CarReport{}}
+	if run.ingest != nil {
+		run.reportIngest(ctx, rep.Cars)
+	}
+	if run.sequence != nil {
+		run.reportSequence(rep.Cars)
+	}
+	return rep
+}
+
+func (run *running) reportIngest(ctx context.Context, cars map[string]live.CarReport) {
+	ctx, cancel := context.WithTimeout(ctx, snapshotLimit)
+	defer cancel()
+	s, err := run.ingest.Snapshot(ctx)
+	if err != nil {
+		return // it is stopping: there is nothing to show
+	}
+	for i := range s.Cars {
+		c := &s.Cars[i]
+		k := cars[c.Car]
+		k.Credit, k.Waiting, k.SilentMS = c.Credit, c.WaitingBytes, c.Silent.Milliseconds()
+		for _, l := range c.Links {
+			k.Conns = append(k.Conns, live.Conn{Link: int(l.Link), Gen: l.Gen, Bytes: l.Bytes, SilentMS: l.Silent.Milliseconds()})
+		}
+		cars[c.Car] = k
+	}
+}
+
+func (run *running) reportSequence(cars map[string]live.CarReport) {
+	s := run.sequence.Snapshot()
+	for i := range s.Partitions {
+		p := &s.Partitions[i]
+		if p.State == sequence.StateStopped {
+			continue // another process serves these cars now
+		}
+		for j := range p.Cars {
+			c := &p.Cars[j]
+			k := cars[c.Car]
+			k.Lanes = laneReports(c)
+			cars[c.Car] = k
+		}
+	}
+}
+
+func laneReports(c *sequence.CarSnapshot) map[string]live.LaneReport {
+	m := map[string]live.LaneReport{}
+	for _, l := range wire.Lanes {
+		v := &c.Lanes[l]
+		m[l.String()] = live.LaneReport{
+			In: v.Batches, Duplicates: v.Duplicates, Late: v.Late, Missing: v.Missing - min(v.Missing, v.Found),
+			Holes: v.HoleSeqs, LagMS: lag(c, v),
+		}
+	}
+	return m
+}

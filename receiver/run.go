@@ -1,0 +1,157 @@
+package receiver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"telemetry/internal/config"
+	"telemetry/receiver/ingest"
+	"telemetry/receiver/ingest/embedded"
+	"telemetry/receiver/kafka"
+	"telemetry/receiver/live"
+	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/jsonrow"
+	"telemetry/reorder"
+	"telemetry/wire"
+)
+
+// Roles of a receiver, as they stand in the configuration.
+const (
+	roleIngest   = "ingest"
+	roleSequence = "sequence"
+	roleLive     = "live"
+)
+
+// running is what one Run has started. It is complete before it is published
+// and never changed after; what is nil is a role that this process does not have.
+type running struct {
+	started  time.Time
+	cluster  *kafka.Cluster
+	broker   *embedded.Broker
+	ingest   *ingest.Service
+	sequence *sequence.Runner
+	live     *live.Server
+
+	start []func(ctx context.Context) error // one per role; each ends with ctx
+	undo  []func() error                    // frees what start would have run
+}
+
+// Run serves until ctx ends; then it finishes what it has and returns. It can
+// run once.
+func (r *Receiver) Run(ctx context.Context) (err error) {
+	cluster, err := kafka.Open(ctx, r.kafka)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cluster.Close()) }()
+	run := &running{started: time.Now(), cluster: cluster}
+	if err := r.assemble(run); err != nil {
+		for _, f := range run.undo {
+			err = errors.Join(err, f())
+		}
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, f := range run.start {
+		g.Go(func() error { return f(ctx) }) // ends with ctx
+	}
+	r.publish(run)
+	defer r.publish(nil)
+	return g.Wait()
+}
+
+func (r *Receiver) publish(run *running) {
+	r.mu.Lock()
+	r.running = run
+	r.mu.Unlock()
+}
+
+// assemble makes the roles; nothing runs yet, but ports are open.
+func (r *Receiver) assemble(run *running) error {
+	if r.has(roleIngest) {
+		if err := r.addIngest(run); err != nil {
+			return err
+		}
+	}
+	if r.has(roleSequence) {
+		if err := r.addSequence(run); err != nil {
+			return err
+		}
+	}
+	if r.has(roleLive) && r.cfg.Live.Listen != liveOff {
+		return r.addLive(run)
+	}
+	return nil
+}
+
+func (r *Receiver) has(role string) bool { return slices.Contains(r.cfg.Roles, role) }
+
+// producerClose bounds the flush at the end.
+const producerClose = 5 * time.Second
+
+func (r *Receiver) addIngest(run *running) error {
+	var nonce [8]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return fmt.Errorf("receiver: random nonce: %w", err)
+	}
+	producer, err := run.cluster.NewProducer()
+	if err != nil {
+		return err
+	}
+	closeProducer := func(ctx context.Context) error {
+		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), producerClose)
+		defer cancel()
+		return producer.Close(flush)
+	}
+	run.undo = append(run.undo, func() error { return closeProducer(context.Background()) })
+	if run.broker, err = embedded.Listen(embedded.Config{
+		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, Log: r.log.With("component", "mqtt"),
+	}); err != nil {
+		return err
+	}
+	run.undo = append(run.undo, run.broker.Close)
+	if run.ingest, err = ingest.New(ingest.Options{
+		Core: ingest.Config{
+			Instance: r.name, Nonce: binary.LittleEndian.Uint64(nonce[:]) | 1, Names: run.cluster.Names(),
+			CarCredit: int64(r.cfg.Ingest.CreditPerCar), TotalCredit: int64(r.cfg.Ingest.CreditTotal),
+		},
+		Broker: run.broker, Producer: producer, Catalogues: run.cluster.Catalogues(), Log: r.log.With("component", "ingest"),
+	}); err != nil {
+		return err
+	}
+	run.start = append(run.start, func(ctx context.Context) error {
+		return errors.Join(run.ingest.Run(ctx), closeProducer(ctx))
+	})
+	return nil
+}
+
+func (r *Receiver) addSequence(run *running) error {
+	cfg := sequence.Defaults()
+	cfg.Topics = run.cluster.Names()
+	cfg.NewFormat = func() sequence.Format { return jsonrow.New() }
+	cfg.Budget = sequence.NewBudget(int64(r.cfg.Sequence.Memory))
+	cfg.CommitInterval = r.cfg.Sequence.Commit.D()
+	cfg.IdleCommit = max(cfg.IdleCommit, cfg.CommitInterval)
+	cfg.Log = r.log.With("component", "sequence")
+	w := r.cfg.Sequence.Windows
+	for lane, v := range map[wire.Lane]*config.Window{wire.LaneCritical: w.Critical, wire.LaneLive: w.Live, wire.LaneFull: w.Full} {
+		cfg.Reorder.Windows[lane] = time.Duration(*v)
+		if *v == config.WindowNone {
+			cfg.Reorder.Windows[lane] = reorder.None
+		}
+	}
+	runner, err := sequence.NewRunner(cfg, run.cluster.Backend())
+	if err != nil {
+		return err
+	}
+	run.sequence = runner
+	run.start = append(run.start, runner.Run)
+	return nil
+}
