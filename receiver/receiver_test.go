@@ -143,7 +143,7 @@ func TestFromCarToSamplesAndAgainAfterARestart(t *testing.T) {
 	eventually(t, "all rows are written", func() bool { return len(samples(t, s.Listen.Kafka)) == 15 })
 
 	s = r.Status(t.Context())
-	if n := s.Ingest.Counters; n.Batches != 6 || n.Duplicates != 1 || n.Catalogues != 1 || s.Ingest.State != "ok" {
+	if n := s.Ingest.Counters; n.Batches != 6 || n.Duplicates != 1 || s.Ingest.Catalogues != 1 || s.Ingest.State != "ok" {
 		t.Errorf("ingest: %+v", n)
 	}
 	var lane SequenceLaneStatus

@@ -182,3 +182,19 @@ func TestRowsCheck(t *testing.T) {
 		t.Error("Bit reads the wrong bit")
 	}
 }
+
+func TestRowsThatAreNotAsTheGroupsSayAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wrong := func(_ context.Context, out Sink) error {
+			return errors.Join(oneRow(out), out.Append(Rows{Ticks: []int64{1, 2}, Values: []int64{1}}))
+		}
+		sink := &countSink{}
+		s := newTestSupervisor(t, map[string]*script{"bad": {runs: []func(context.Context, Sink) error{wrong, ends}}}, sink)
+		if err := s.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if st := s.Status()[0]; st.Refused != 2 || st.Rows != 2 || st.Failures != 1 || st.State != StateDone || sink.rows.Load() != 2 {
+			t.Errorf("%+v, %d rows in the sink", st, sink.rows.Load())
+		}
+	})
+}

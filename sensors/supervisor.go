@@ -42,6 +42,7 @@ type Status struct {
 	LastError string // of the latest failure; stays after it recovered
 	Rows      uint64 // rows that the sink took
 	Values    uint64 // values in them, absent ones included
+	Refused   uint64 // rows that were not as the source's groups say: dropped, the run failed
 	Events    uint64
 	Counters  []Counter // of a source with Health
 }
@@ -201,6 +202,7 @@ func (t *task) update(fn func(*Status)) {
 // Append checks rows, hands them on and counts them.
 func (t *task) Append(r Rows) error {
 	if err := r.Check(t.groups); err != nil {
+		t.update(func(s *Status) { s.Refused += uint64(len(r.Ticks)) })
 		return err
 	}
 	if err := t.sink.Append(r); err != nil {

@@ -233,6 +233,7 @@ func (d *Decoder) Pending() int { return d.pending }
 // never go back in time.
 func (d *Decoder) Add(f *Frame, tick int64) {
 	d.count.frames.Add(1)
+	bus := d.bus(f.Bus) // before all else: any frame tells which interface is the first
 	switch {
 	case f.Err:
 		d.count.errors.Add(1)
@@ -241,7 +242,6 @@ func (d *Decoder) Add(f *Frame, tick int64) {
 		d.count.remote.Add(1)
 		return
 	}
-	bus := d.bus(f.Bus)
 	if len(bus.plans) == 0 {
 		d.count.unmapped.Add(1)
 		return

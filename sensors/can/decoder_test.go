@@ -190,6 +190,7 @@ func TestUnnamedDatabaseIsOfTheFirstInterface(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := &table{groups: d.Groups()}
+	add(t, d, 1, "can1 20000080#00")  // an error frame tells it as well
 	add(t, d, 1, "can1 100#00000000") // the first interface: both databases hold
 	add(t, d, 2, "can1 200#07")
 	add(t, d, 3, "can0 100#00000000")

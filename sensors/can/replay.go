@@ -38,6 +38,7 @@ const (
 	maxSpeed    = 1e6
 	minSpeed    = 1e-3
 	loggedLines = 4 // bad lines named in the log per pass
+	loggedIDs   = 8 // unknown ids likewise
 )
 
 // ReplayConfig says what to play and how fast.
@@ -379,5 +380,19 @@ func (p *run) report(s ReaderStats) {
 	if s.Damage != "" {
 		p.count.damaged.Add(1)
 		p.log.Warn("compressed log ended early", "log", p.name(), "lines", s.Lines, "reason", s.Damage)
+	}
+	if n := p.dec.count.cut.Load(); n > 0 {
+		p.log.Warn("log ends inside a frame, which is left out", "log", p.name(), "lines", s.Lines, "frames_cut", n)
+	}
+	if c := &p.dec.count; c.rows.Load() == 0 && c.frames.Load() > 0 {
+		p.log.Warn("no frame of the log is known to the database: is it the right DBC, and for this interface?",
+			"log", p.name(), "frames", c.frames.Load(), "frames_unknown", c.unknown.Load(), "frames_unmapped", c.unmapped.Load())
+	}
+	if ids := p.dec.Unknown(loggedIDs); len(ids) > 0 {
+		names := make([]string, len(ids))
+		for i, u := range ids {
+			names[i] = fmt.Sprintf("%s %X", u.Bus, u.ID)
+		}
+		p.log.Info("frames with ids that no database knows", "log", p.name(), "frames", p.dec.count.unknown.Load(), "most", names)
 	}
 }

@@ -1,0 +1,165 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"telemetry/internal/status"
+	"telemetry/wire"
+)
+
+// job is what check.py is told.
+type job struct {
+	Log      string   `json:"log"`
+	DBC      string   `json:"dbc"`
+	Milli    int64    `json:"milli"`
+	Source   string   `json:"source"`
+	Expected string   `json:"expected"`
+	Brokers  string   `json:"brokers"`
+	Prefix   string   `json:"prefix"`
+	Group    string   `json:"group"`
+	Origin   *int64   `json:"origin"`
+	Clock    []sample `json:"clock"`
+	LimitS   float64  `json:"limit_s"`
+	Others   []string `json:"others"` // groups that do not come from the log
+}
+
+// newJob returns what check.py needs to know before the run.
+func (r *run) newJob() (job, error) {
+	cache, err := r.cacheFile()
+	return job{
+		Log: r.Log, DBC: r.OracleDBC, Milli: int64(math.Round(r.Speed * 1000)), Source: sourceName, Expected: cache,
+		Prefix: prefix, Group: prefix + "-sequence", LimitS: settleLimit.Seconds(),
+	}, err
+}
+
+// check runs check.py and returns its standard output.
+func (r *run) check(ctx context.Context, j job, args ...string) ([]byte, error) {
+	b, err := json.Marshal(j)
+	if err != nil {
+		return nil, fmt.Errorf("e2e: job: %w", err)
+	}
+	path := filepath.Join(r.dir, "job.json")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		return nil, fmt.Errorf("e2e: job: %w", err)
+	}
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, r.Python, append([]string{"-B", filepath.Join(r.Scripts, "check.py"), "--job", path}, args...)...)
+	cmd.Stdout, cmd.Stderr = &out, r.Progress
+	err = cmd.Run()
+	return out.Bytes(), err
+}
+
+// decode has cantools decode the log, so that a DBC that it cannot read is told
+// before anything is played.
+func (r *run) decode(ctx context.Context) error {
+	j, err := r.newJob()
+	if err != nil {
+		return err
+	}
+	if _, err = r.check(ctx, j, "--decode-only"); err != nil {
+		return fmt.Errorf("e2e: decode the log with cantools: %w", err)
+	}
+	return nil
+}
+
+// compare has check.py read the outputs and returns what it found.
+func (r *run) compare(ctx context.Context) (*Result, error) {
+	r.say("comparing with cantools' own decoding of the log")
+	j, err := r.newJob()
+	if err != nil {
+		return nil, err
+	}
+	if j.Origin, err = r.origin(); err != nil {
+		return nil, err
+	}
+	if j.Others, err = r.others(ctx); err != nil {
+		return nil, err
+	}
+	j.Brokers, j.Clock = strings.Join(r.stack.Brokers(), ","), r.clock
+	out, runErr := r.check(ctx, j)
+	res := &Result{Kafka: r.Kafka}
+	if err := json.Unmarshal(out, res); err != nil {
+		return nil, errors.Join(fmt.Errorf("e2e: check.py gave no result: %w", err), runErr)
+	}
+	res.Seconds = math.Round(time.Since(r.begun).Seconds()*10) / 10
+	var exit *exec.ExitError
+	if errors.As(runErr, &exit) && exit.ExitCode() == 1 {
+		return res, fmt.Errorf("%w: %s", ErrDiffers, bytes.TrimSpace(out))
+	}
+	return res, runErr
+}
+
+// others asks the agent for the groups of its other sources: their rows are no
+// business of the log.
+func (r *run) others(ctx context.Context) ([]string, error) {
+	var c wire.Catalogue
+	if err := status.Call(ctx, filepath.Join(r.dir, "edgeagent.sock"), http.MethodGet, "/v1/catalogue", &c); err != nil {
+		return nil, fmt.Errorf("e2e: catalogue: %w", err)
+	}
+	names := []string{}
+	for _, g := range c.Groups {
+		if g.Source != sourceName {
+			names = append(names, g.Name)
+		}
+	}
+	return names, nil
+}
+
+// cacheFile names the decoded log after all that decides it.
+func (r *run) cacheFile() (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%g", r.Speed)
+	for _, p := range []string{r.Log, r.OracleDBC, filepath.Join(r.Scripts, "oracle.py")} {
+		f, err := os.Open(p)
+		if err != nil {
+			return "", fmt.Errorf("e2e: %w", err)
+		}
+		_, err = io.Copy(h, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", fmt.Errorf("e2e: read %s: %w", p, err)
+		}
+	}
+	dir := r.Cache
+	if dir == "" {
+		dir = r.dir
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("e2e: cache: %w", err)
+	}
+	return filepath.Join(dir, "decoded-"+hex.EncodeToString(h.Sum(nil)[:8])), nil
+}
+
+var replayStarted = regexp.MustCompile(`msg="replay started".* boot_ns=(\d+)`)
+
+// origin finds the boot time of the log's first frame in the agent's log.
+func (r *run) origin() (*int64, error) {
+	f, err := os.Open(r.stack.LogPath("edgeagent"))
+	if err != nil {
+		return nil, fmt.Errorf("e2e: log of the agent: %w", err)
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if m := replayStarted.FindStringSubmatch(sc.Text()); m != nil {
+			v, err := strconv.ParseInt(m[1], 10, 64)
+			return &v, err
+		}
+	}
+	return nil, errors.New("e2e: the agent's log does not say when the replay started")
+}
