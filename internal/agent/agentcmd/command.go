@@ -195,6 +195,9 @@ func printStatus(out io.Writer, s agent.Status) error {
 	}
 	fmt.Fprintf(w, "\nspool\t%.1f of %.1f MiB\tlost: quota %d, corrupt %d, disk %d\n", float64(s.Spool.DiskBytes)/(1<<20),
 		float64(s.Spool.QuotaBytes)/(1<<20), s.Spool.LostQuota, s.Spool.LostCorrupt, s.Spool.LostDisk)
+	if s.Dropped > 0 {
+		fmt.Fprintf(w, "dropped\t%d samples before the spool\tsee the agent's log\n", s.Dropped)
+	}
 	if s.Spool.Degraded {
 		fmt.Fprintf(w, "spool\tDEGRADED\t%s\n", s.Spool.LastError)
 	}
