@@ -80,7 +80,7 @@ func laneReports(c *sequence.CarSnapshot) map[string]live.LaneReport {
 		v := &c.Lanes[l]
 		m[l.String()] = live.LaneReport{
 			In: v.Batches, Duplicates: v.Duplicates, Late: v.Late, Missing: v.Missing - min(v.Missing, v.Found),
-			Holes: v.HoleSeqs, LagMS: lag(c, v),
+			Holes: v.HoleSeqs, LagMS: c.LagMS(l),
 		}
 	}
 	return m

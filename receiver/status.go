@@ -283,23 +283,13 @@ func partitionStatus(p *sequence.PartitionSnapshot) PartitionStatus {
 		for _, l := range wire.Lanes {
 			v := &c.Lanes[l]
 			cs.Lanes[l.String()] = SequenceLaneStatus{
-				Counters: v.Counters, Epoch: v.Epoch.String(), Floor: v.Floor, LagMS: lag(c, v), Queued: v.Queued,
+				Counters: v.Counters, Epoch: v.Epoch.String(), Floor: v.Floor, LagMS: c.LagMS(l), Queued: v.Queued,
 				Holes: v.HoleSeqs, HoleSinceMS: v.HoleSinceMS, EventUTCNS: v.EventUTCNS,
 			}
 		}
 		s.Cars = append(s.Cars, cs)
 	}
 	return s
-}
-
-// lag returns how far what a lane has written lags behind what was read of it,
-// ms. Control records are read and never written: with nothing waiting, there is
-// no lag.
-func lag(c *sequence.CarSnapshot, l *sequence.LaneSnapshot) int64 {
-	if l.Queued == 0 && l.HoleSeqs == 0 && c.Held == 0 {
-		return 0
-	}
-	return l.LagMS()
 }
 
 // Handler answers GET /v1/status.

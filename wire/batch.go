@@ -50,7 +50,7 @@ func (h Header) Size() int { return h.HeaderLen + int(h.PayloadLen) }
 
 // Body is a batch that has no number yet: what the agent hands to the spool.
 // Payload is a run of sections as the Append…Section functions write them,
-// uncompressed. Who is given a Body may keep Payload.
+// uncompressed. Who is given a Body must not keep Payload.
 type Body struct {
 	Lane      Lane
 	Catalogue CatalogueHash

@@ -139,5 +139,5 @@ func (b *builder) bus(at, iface, path string) (can.Bus, error) {
 	if len(db.Messages) == 0 {
 		return can.Bus{}, fmt.Errorf("%s: no message (BO_) in it: is it a DBC file?", path)
 	}
-	return can.Bus{Name: iface, Databases: []*dbc.Database{db}}, nil
+	return can.Bus{Name: iface, Databases: []*dbc.Database{db}, Faults: len(warnings)}, nil
 }

@@ -159,6 +159,9 @@ func TestFaultsOfInputStopNothingElse(t *testing.T) {
 			}
 		}
 	}
+	if got := m["faulty-dbc"].Counters["dbc_faults"]; got < 2 {
+		t.Errorf("%d faults of the DBC were counted, want those of lines 1 and 5 at least", got)
+	}
 	for name, want := range map[string]string{"no-dbc": "no.dbc", "no-log": "no frame in the log"} {
 		if got := m[name].Error; !strings.Contains(got, want) {
 			t.Errorf("%s: error %q, want one that says %q", name, got, want)

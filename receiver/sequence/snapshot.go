@@ -68,9 +68,6 @@ type LaneSnapshot struct {
 	HoleSeqs    uint64     `json:"hole_seqs"`     // numbers waited for
 }
 
-// LagMS is how far what is written lags behind what was read, ms of LogAppendTime.
-func (l *LaneSnapshot) LagMS() int64 { return max(0, l.ReadMS-l.WrittenMS) }
-
 // CarSnapshot is one car.
 type CarSnapshot struct {
 	Car       string     `json:"car"`
@@ -80,6 +77,16 @@ type CarSnapshot struct {
 	Epoch     wire.Epoch `json:"epoch"`      // newest seen
 	// Lanes is indexed by wire.Lane; index 0 is not used.
 	Lanes [wire.LaneFull + 1]LaneSnapshot `json:"lanes"`
+}
+
+// LagMS is how far what a lane has written lags behind what was read of it, ms
+// of LogAppendTime; 0 while nothing waits: control records are never written.
+func (c *CarSnapshot) LagMS(lane wire.Lane) int64 {
+	l := &c.Lanes[lane]
+	if l.Queued == 0 && l.HoleSeqs == 0 && c.Held == 0 {
+		return 0
+	}
+	return max(0, l.ReadMS-l.WrittenMS)
 }
 
 // PartitionSnapshot is one partition that this process owns or is loading.

@@ -21,6 +21,7 @@ const maxUnknownIDs = 4096
 type Bus struct {
 	Name      string // empty: the first interface that frames come from
 	Databases []*dbc.Database
+	Faults    int // statements of its files that could not be used
 }
 
 // UnknownID is an id that no database of its bus knows.
@@ -407,7 +408,12 @@ func (d *Decoder) Flush(out sensors.Sink) error {
 // Counters returns what was counted so far.
 func (d *Decoder) Counters() []sensors.Counter {
 	c := &d.count
+	faults := 0
+	for _, b := range d.config {
+		faults += b.Faults
+	}
 	return []sensors.Counter{
+		{Name: "dbc_faults", Help: "statements of the DBC files that could not be used", Value: uint64(faults)},
 		{Name: "frames", Help: "frames given to the decoder", Value: c.frames.Load()},
 		{Name: "rows", Help: "frames that became a row", Value: c.rows.Load()},
 		{Name: "values", Help: "signal values in rows", Value: c.values.Load()},
