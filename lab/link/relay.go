@@ -6,68 +6,71 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// State is what a relay does with its connections.
-type State int
-
-// States.
-const (
-	Up     State = iota // bytes flow as the specs say
-	Silent              // connections stay, nothing moves in either direction
-	Down                // connections are reset, new ones are refused
-)
-
-// String returns the state's name.
-func (s State) String() string { return [...]string{"up", "silent", "down"}[s] }
-
 // Relay carries TCP connections to one target through a bad link. It is safe
 // for concurrent use.
+//
+// A relay sits above TCP, so it cannot lose bytes: it plays the TCP below it.
+// What the model loses at random it offers again one round trip later, with all
+// that follows waiting; a full queue holds the sender back. Spec.MaxWait has no
+// meaning for it.
 type Relay struct {
-	ln     net.Listener
-	target string
-	up     *shared
-	down   *shared
+	ln       net.Listener
+	target   string
+	up, down *lane
 
 	mu      sync.Mutex
 	state   State             // guarded by mu
 	changed chan struct{}     // guarded by mu: closed at every change of state
 	conns   map[net.Conn]bool // guarded by mu
+	pairs   map[*pair]bool    // guarded by mu: those of the present address
+	flows   uint64            // guarded by mu: numbers given
 }
 
-// shared is one direction that all connections of a relay pass through.
-type shared struct {
-	mu    sync.Mutex
-	dir   *Direction // guarded by mu
-	bytes atomic.Int64
+// pair is one connection from the near end with its own to the target.
+type pair struct {
+	near, far net.Conn
+	gone      chan struct{} // closed when the address they were made from is no more
 }
-
-// chunk bounds one read: small enough that a slow link still trickles.
-const chunk = 1448
 
 // NewRelay listens on an own loopback port and relays to target. Nothing flows
 // until Run. up is from the connecting side to the target.
 func NewRelay(target string, up, down Spec, seed uint64) (*Relay, error) {
+	if err := errors.Join(up.Validate(), down.Validate()); err != nil {
+		return nil, err
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("link: listen: %w", err)
 	}
+	trip := max(up.Delay+down.Delay, minRoundTrip)
 	return &Relay{
 		ln: ln, target: target,
-		up:      &shared{dir: NewDirection(up, seed)},
-		down:    &shared{dir: NewDirection(down, seed+1)},
+		up:      newLane(up, seed, trip),
+		down:    newLane(down, seed+1, trip),
 		changed: make(chan struct{}),
 		conns:   map[net.Conn]bool{},
+		pairs:   map[*pair]bool{},
 	}, nil
 }
+
+// minRoundTrip bounds how soon lost bytes are offered again.
+const minRoundTrip = 10 * time.Millisecond
 
 // Addr returns host:port of the relay's near end.
 func (r *Relay) Addr() string { return r.ln.Addr().String() }
 
 // Carried returns the bytes that came out so far, towards the target and back.
 func (r *Relay) Carried() (up, down int64) { return r.up.bytes.Load(), r.down.bytes.Load() }
+
+// Counters returns what the model of each direction did.
+func (r *Relay) Counters() (up, down Counters) { return r.up.counters(), r.down.counters() }
+
+// Lateness returns how late bytes came out of both directions, apart from those
+// that a state kept.
+func (r *Relay) Lateness() (up, down Lateness) { return r.up.lateness(), r.down.lateness() }
 
 // State returns what the relay does now.
 func (r *Relay) State() State {
@@ -77,11 +80,14 @@ func (r *Relay) State() State {
 }
 
 // Set changes what the relay does, at once. Bytes on their way stay there while
-// it is Silent, and are gone when it is Down.
+// it is Silent or in Drop, and are gone when it is Down: then connections are
+// reset and new ones refused. On Hold the queue stands, and what flies arrives.
 func (r *Relay) Set(s State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state = s
+	r.up.set(s)
+	r.down.set(s)
 	close(r.changed)
 	r.changed = make(chan struct{})
 	if s == Down {
@@ -89,6 +95,19 @@ func (r *Relay) Set(s State) {
 			reset(c)
 		}
 	}
+}
+
+// Readdress gives the near end another address: what is on its way is lost, and
+// present connections stay open at both ends but carry nothing any more.
+func (r *Relay) Readdress() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range r.pairs {
+		close(p.gone)
+		delete(r.pairs, p)
+	}
+	r.up.readdress()
+	r.down.readdress()
 }
 
 // Run accepts connections until ctx ends; all of them are closed when it
@@ -100,20 +119,19 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	wg.Go(func() { r.up.run(ctx) })   // ends with ctx
+	wg.Go(func() { r.down.run(ctx) }) // ends with ctx
 	for {
 		c, err := r.ln.Accept()
 		if err != nil {
+			wasAsked := ctx.Err() != nil
 			cancel()
-			if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+			if wasAsked && errors.Is(err, net.ErrClosed) {
 				return nil
 			}
 			return fmt.Errorf("link: accept: %w", err)
 		}
-		if r.State() == Down {
-			reset(c)
-			continue
-		}
-		wg.Go(func() { r.carry(ctx, c) })
+		wg.Go(func() { r.carry(ctx, c) }) // ends with ctx or its connection
 	}
 }
 
@@ -125,6 +143,7 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
+// carry carries one connection until it or ctx ends.
 func (r *Relay) carry(ctx context.Context, near net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -142,13 +161,35 @@ func (r *Relay) carry(ctx context.Context, near net.Conn) {
 		_ = far.Close()
 	})
 	defer stop()
+	p := &pair{near: near, far: far, gone: make(chan struct{})}
+	id := r.join(p)
+	defer r.leave(p)
+	up, down := r.up.open(id, far, near), r.down.open(id, near, far)
+	defer r.up.shut(id)
+	defer r.down.shut(id)
 	var wg sync.WaitGroup
-	wg.Go(func() { defer cancel(); r.pump(ctx, far, near, r.up) })
-	wg.Go(func() { defer cancel(); r.pump(ctx, near, far, r.down) })
+	for _, f := range []*flow{up, down} {
+		wg.Go(func() { f.read(ctx, r, p.gone, cancel) }) // ends with its connection
+		wg.Go(func() { f.write(ctx, p.gone, cancel) })   // ends with the reader or ctx
+	}
 	wg.Wait()
 }
 
-// register notes a connection so that Set(Down) reaches it; it refuses one that
+func (r *Relay) join(p *pair) (id uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pairs[p] = true
+	r.flows++
+	return r.flows
+}
+
+func (r *Relay) leave(p *pair) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pairs, p)
+}
+
+// register notes a connection so that Set(Down) reaches it; it resets one that
 // comes while the relay is down.
 func (r *Relay) register(c net.Conn) bool {
 	r.mu.Lock()
@@ -168,78 +209,9 @@ func (r *Relay) forget(c net.Conn) {
 	_ = c.Close()
 }
 
-// parcel is a run of bytes with the time at which it comes out.
-type parcel struct {
-	b   []byte
-	out int64
-}
-
-// pump moves bytes from src to dst through s. The channel's length is the
-// link's queue: a full one holds the sender back, as a modem's does.
-func (r *Relay) pump(ctx context.Context, dst, src net.Conn, s *shared) {
-	s.mu.Lock()
-	depth := max(1, s.dir.Spec().Queue/chunk)
-	s.mu.Unlock()
-	queue := make(chan parcel, depth)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer close(queue)
-		for {
-			b := make([]byte, chunk)
-			n, err := src.Read(b)
-			if n > 0 {
-				s.mu.Lock()
-				out := s.dir.Take(time.Now().UnixNano(), n)
-				s.mu.Unlock()
-				select {
-				case queue <- parcel{b[:n], out}:
-				case <-ctx.Done():
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	})
-	for p := range queue {
-		if !r.wait(ctx, p.out) {
-			break
-		}
-		s.bytes.Add(int64(len(p.b)))
-		if _, err := dst.Write(p.b); err != nil {
-			break
-		}
-	}
-	_ = src.Close()   // ends the reader
-	for range queue { // drain, so that the reader ends
-	}
-	wg.Wait()
-}
-
-// wait returns true at the time out, or later when the relay was silent then.
-func (r *Relay) wait(ctx context.Context, out int64) bool {
-	t := time.NewTimer(time.Until(time.Unix(0, out)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-		return false
-	}
-	for {
-		r.mu.Lock()
-		state, changed := r.state, r.changed
-		r.mu.Unlock()
-		switch state {
-		case Up:
-			return true
-		case Down:
-			return false
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
+// change returns a channel that is closed at the next change of state.
+func (r *Relay) change() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
 }

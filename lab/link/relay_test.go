@@ -1,51 +1,16 @@
 package link
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
 )
-
-func TestDirectionKeepsRateDelayAndOrder(t *testing.T) {
-	const ms = int64(time.Millisecond)
-	tests := []struct {
-		name string
-		spec Spec
-		at   []int64 // ms
-		want []int64 // ms, of 1000 B each
-	}{
-		{"perfect", Spec{}, []int64{0, 0, 5}, []int64{0, 0, 5}},
-		{"delay", Spec{Delay: 20 * time.Millisecond}, []int64{0, 3}, []int64{20, 23}},
-		{"rate queues", Spec{BitRate: 1e6}, []int64{0, 0, 0}, []int64{8, 16, 24}},
-		{"rate idles", Spec{BitRate: 1e6}, []int64{0, 100}, []int64{8, 108}},
-		{"rate and delay", Spec{BitRate: 1e6, Delay: 10 * time.Millisecond}, []int64{0, 0}, []int64{18, 26}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			d := NewDirection(tt.spec, 1)
-			for i, at := range tt.at {
-				if got, want := d.Take(at*ms, 1000), tt.want[i]*ms; got != want {
-					t.Errorf("parcel %d: got %d ms, want %d", i, got/ms, tt.want[i])
-				}
-			}
-		})
-	}
-}
-
-func TestJitterNeverReorders(t *testing.T) {
-	d := NewDirection(Spec{Jitter: 50 * time.Millisecond}, 7)
-	last := int64(0)
-	for i := range 1000 {
-		out := d.Take(int64(i)*int64(time.Millisecond), 100)
-		if out < last {
-			t.Fatalf("parcel %d comes out at %d, the one before at %d", i, out, last)
-		}
-		last = out
-	}
-}
 
 // echo starts a server that sends back what it gets.
 func echo(t *testing.T) string {
@@ -70,7 +35,12 @@ func echo(t *testing.T) string {
 
 func start(t *testing.T, up, down Spec) *Relay {
 	t.Helper()
-	r, err := NewRelay(echo(t), up, down, 1)
+	return startTo(t, echo(t), up, down)
+}
+
+func startTo(t *testing.T, target string, up, down Spec) *Relay {
+	t.Helper()
+	r, err := NewRelay(target, up, down, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +70,13 @@ func TestRelayCarriesAllBytes(t *testing.T) {
 	r := start(t, Spec{BitRate: 80e6, Delay: time.Millisecond}, Spec{})
 	c := dial(t, r)
 	const n = 300 << 10
+	begin := time.Now()
 	go func() { _, _ = c.Write(make([]byte, n)) }()
 	if _, err := io.ReadFull(c, make([]byte, n)); err != nil {
 		t.Fatal(err)
+	}
+	if took, least := time.Since(begin), time.Millisecond+n*8*time.Second/80e6; took < least {
+		t.Errorf("took %v, faster than the link's %v", took, least)
 	}
 	if up, down := r.Carried(); up != n || down != n {
 		t.Errorf("carried %d and %d bytes, want %d", up, down, n)
@@ -145,6 +119,81 @@ func TestDownResetsAndRefuses(t *testing.T) {
 	}
 	r.Set(Up)
 	ping(t, dial(t, r))
+}
+
+func TestHoldKeepsAndLossOnlyDelays(t *testing.T) {
+	lossy := Spec{BitRate: 20e6, Loss: 0.05, Queue: 16 << 10}
+	r := start(t, lossy, lossy)
+	c := dial(t, r)
+	r.Set(Hold)
+	const n = 200 << 10
+	want := make([]byte, n)
+	for i := range want {
+		want[i] = byte(i * 7 / 3)
+	}
+	go func() { _, _ = c.Write(want) }()
+	time.AfterFunc(20*time.Millisecond, func() { r.Set(Up) })
+	got := make([]byte, n)
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the stream came back changed")
+	}
+	up, down := r.Counters()
+	for i, k := range []Counters{up, down} {
+		if k.Dropped.Random == 0 || k.OutBytes < n {
+			t.Errorf("direction %d: %+v, want losses and %d bytes out", i, k, n)
+		}
+	}
+	if late, _ := r.Lateness(); late.Count() == 0 {
+		t.Error("no lateness was counted")
+	}
+}
+
+func TestCloseComesAfterTheBytes(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	r := startTo(t, ln.Addr().String(), Spec{Delay: 5 * time.Millisecond}, Spec{Delay: 5 * time.Millisecond})
+	c := dial(t, r)
+	far, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	if _, err := c.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(far); err != nil || string(got) != "last words" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestReaddressSilencesWhatWasOpen(t *testing.T) {
+	r := start(t, Spec{}, Spec{})
+	old := dial(t, r)
+	ping(t, old)
+	r.Readdress()
+	if _, err := old.Write([]byte("x")); err != nil {
+		t.Fatalf("the near end noticed: %v", err)
+	}
+	ping(t, dial(t, r)) // a new one works, and has passed the old one by
+	_ = old.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := old.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v on a connection from an old address, want silence", err)
+	}
+}
+
+func TestRelayRefusesABadSpec(t *testing.T) {
+	if _, err := NewRelay("127.0.0.1:1", Spec{Loss: 2}, Spec{}, 1); err == nil {
+		t.Error("a loss of 2 was taken")
+	}
 }
 
 func ping(t *testing.T, c net.Conn) {
