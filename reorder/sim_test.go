@@ -39,10 +39,10 @@ type simCar struct {
 	idleBase uint64
 	anchorAt int64
 
-	log     []simRecord
-	old     []wire.Epoch // of cards that were replaced
-	truth   map[wire.ID]*simBatch
-	epochs  []wire.Epoch // true order
+	log    []simRecord
+	old    []wire.Epoch // of cards that were replaced
+	truth  map[wire.ID]*simBatch
+	epochs []wire.Epoch // true order
 }
 
 type simBatch struct {
