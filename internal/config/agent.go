@@ -78,6 +78,7 @@ type Seal struct {
 type Source struct {
 	Name    string   `yaml:"name"`
 	Candump *Candump `yaml:"candump"`
+	Slcan   *Slcan   `yaml:"slcan"`
 	Sim     *Sim     `yaml:"sim"`
 }
 
@@ -191,6 +192,10 @@ func (c *Agent) resolve(dir string) {
 				s.BusDBC[bus] = p
 			}
 		}
+		if s := c.Sources[i].Slcan; s != nil {
+			abs(dir, &s.Port)
+			abs(dir, &s.DBC)
+		}
 	}
 	if t := c.Receiver.TLS; t != nil {
 		abs(dir, &t.CA)
@@ -260,8 +265,17 @@ func (c *Agent) validateSources(report func(path, format string, args ...any)) {
 	for i, s := range c.Sources {
 		at := fmt.Sprintf("sources[%d]", i)
 		checkName(at+".name", s.Name, seen, report)
-		if (s.Candump != nil) == (s.Sim != nil) {
-			report(at, "has no kind or two kinds (want one of candump, sim)")
+		kinds := 0
+		for _, set := range []bool{s.Candump != nil, s.Slcan != nil, s.Sim != nil} {
+			if set {
+				kinds++
+			}
+		}
+		if kinds != 1 {
+			report(at, "has no kind or two kinds (want one of candump, slcan, sim)")
+		}
+		if s.Slcan != nil {
+			s.Slcan.validate(at+".slcan", report)
 		}
 		if d := s.Candump; d != nil {
 			if d.File == "" {

@@ -62,6 +62,7 @@ var onlyImporter = map[string]string{
 	"github.com/twmb/franz-go": "receiver/kafka",
 	"github.com/goccy/go-yaml": "internal/config",
 	"github.com/tidwall/wal":   "spool",
+	"go.bug.st/serial":         "sensors/can/slcan",
 }
 
 func under(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }

@@ -235,6 +235,36 @@ func TestAnAdapterThatOverflowsSaysSo(t *testing.T) {
 	}
 }
 
+func TestAHostThatStopsReadingStopsTheBusAndLosesNothing(t *testing.T) {
+	const n = 4000 // more than all buffers hold
+	b := start(t, lab.Config{Feed: list(frames(n)), Speed: 5}, slcan.Config{Databases: oneID(t)})
+	until(t, "some frames", func() bool { return b.out.count() > n/10 })
+	hold := make(chan struct{})
+	b.out.mu.Lock()
+	b.out.hold = hold
+	b.out.mu.Unlock()
+	put := -1
+	until(t, "the bus to stand still", func() bool {
+		before := put
+		put = b.adapter.Stats().Frames
+		time.Sleep(50 * time.Millisecond) // several frames' time on a bus that runs
+		return before == put
+	})
+	close(hold)
+	until(t, "all frames", func() bool { return b.out.count() >= n && b.adapter.Done() })
+	truth := b.adapter.Truth()
+	b.stop()
+	errs := compare(t, b.out.take(), truth)
+	slices.Sort(errs)
+	t.Logf("%d of %d frames were on the bus when it stood still for %d ms; tick errors %d to %d ns", put, n, b.adapter.Stats().PausedNS/1e6, errs[0], errs[len(errs)-1])
+	if put == n {
+		t.Error("the bus did not wait: the test shows nothing")
+	}
+	if errs[0] < -1e6 {
+		t.Errorf("a tick is %d ns before its frame", -errs[0])
+	}
+}
+
 func TestAWrongBitRateIsCounted(t *testing.T) {
 	b := start(t, lab.Config{Feed: list(frames(10)), Rate: 1_000_000}, slcan.Config{Databases: oneID(t), StatusEvery: slcan.MinStatusEvery})
 	until(t, "bus errors", func() bool { return b.counter("status_bus_error") > 2 && b.counter("status_passive") > 2 })
