@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -28,6 +29,19 @@ const (
 // configUnclean names the setting that lets a replica lead that lacks
 // acknowledged records.
 const configUnclean = "unclean.leader.election.enable"
+
+// weakRemedy says what helps against weak replication.
+const weakRemedy = "so acknowledged records can be lost: use replication 3 with " + topic.ConfigMinISR +
+	"=2, or allow weak replication in the configuration"
+
+// stateConfig keeps the state topic small on disk, beyond what its Spec says: a
+// new owner reads all of its partition, and only closed segments are compacted.
+// Kafka's defaults would let a partition grow to a gigabyte or a week of commits.
+var stateConfig = map[string]string{
+	"segment.bytes":             strconv.Itoa(16 << 20),
+	"segment.ms":                strconv.FormatInt(time.Hour.Milliseconds(), 10),
+	"min.cleanable.dirty.ratio": "0.2",
+}
 
 // ensureTopics creates the topics that do not exist and checks the others.
 func (c *Cluster) ensureTopics(ctx context.Context) error {
@@ -76,23 +90,27 @@ func (c *Cluster) create(ctx context.Context, spec topic.Spec, brokers int) erro
 	if replication == 0 {
 		replication = int16(min(3, brokers))
 	}
-	configs := map[string]*string{}
-	for k, v := range spec.Config {
-		configs[k] = &v
+	if c.server == nil && replication < 2 && !c.cfg.AllowWeak {
+		return fmt.Errorf("%w %s: it would be created with %d replica (of %d brokers), %s", ErrTopic, spec.Name, replication, brokers, weakRemedy)
 	}
-	if spec.Name == c.names.Catalogues {
-		v := strconv.Itoa(maxCatalogueBytes)
-		configs[topic.ConfigMaxBytes] = &v
+	configs := map[string]*string{}
+	set := func(k, v string) { configs[k] = &v }
+	for k, v := range spec.Config {
+		set(k, v)
 	}
 	if c.server == nil {
-		isr := strconv.Itoa(max(1, int(replication)-1))
-		configs[topic.ConfigMinISR] = &isr
-		no := "false"
-		configs[configUnclean] = &no
+		set(topic.ConfigMinISR, strconv.Itoa(min(2, int(replication))))
+		set(configUnclean, "false")
 		if spec.Config[topic.ConfigTimestamp] == "CreateTime" {
 			// A car's clock must never make a record unwritable.
 			far := strconv.FormatInt(math.MaxInt64, 10)
-			configs[configBefore], configs[configAfter] = &far, &far
+			set(configBefore, far)
+			set(configAfter, far)
+		}
+		if spec.Name == c.names.State {
+			for k, v := range stateConfig {
+				set(k, v)
+			}
 		}
 	}
 	_, err := c.adm.CreateTopic(ctx, spec.Partitions, replication, configs, spec.Name)
@@ -154,15 +172,27 @@ func (c *Cluster) checkTopic(s topic.Spec, d kadm.TopicDetail, have map[string]s
 	for _, key := range s.Fixed {
 		want, got := s.Config[key], have[key]
 		if !sameSetting(want, got) {
-			bad("has %s=%s, needed is %s: kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s=%s", key, got, want, s.Name, key, want)
+			bad("has %s=%s, needed is %s: %s", key, got, want, alter(s.Name, key, want))
 		}
+	}
+	if n, err := strconv.Atoi(have[topic.ConfigMaxBytes]); err == nil && n < topic.MaxRecordBytes {
+		bad("has %s=%d, needed are at least %d: %s", topic.ConfigMaxBytes, n, topic.MaxRecordBytes,
+			alter(s.Name, topic.ConfigMaxBytes, strconv.Itoa(topic.MaxRecordBytes)))
 	}
 	if c.server == nil && !c.cfg.AllowWeak {
 		if fault := weak(d, have); fault != "" {
-			bad("%s, so acknowledged records can be lost: use replication 3 with %s=2, or allow weak replication in the configuration", fault, topic.ConfigMinISR)
+			bad("%s, %s", fault, weakRemedy)
 		}
 	}
 	return errs
+}
+
+// alter returns the command that sets a topic's configuration.
+func alter(name, key, value string) string {
+	if strings.Contains(value, ",") {
+		value = "[" + value + "]" // the tool's way to write a list
+	}
+	return fmt.Sprintf("kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s=%s", name, key, value)
 }
 
 // sameSetting compares two lists of words without regard to their order.

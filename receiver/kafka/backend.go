@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"telemetry/receiver/sequence"
 )
@@ -47,7 +48,7 @@ func (b *Backend) Own(ctx context.Context, fn func(ctx context.Context, p sequen
 
 // ownAll runs every partition: nobody else has the embedded broker.
 func (b *Backend) ownAll(ctx context.Context, ticks *Producer, fn ownFunc) error {
-	o := owners{c: b.c, fn: fn, running: map[int32]*owner{}, open: func(part int32) (closableSession, error) {
+	o := owners{c: b.c, fn: fn, running: map[int32]*owner{}, open: func(_ context.Context, part int32) (closableSession, error) {
 		return b.c.openLocal(part, ticks)
 	}}
 	for part := range b.c.partitions {
@@ -66,7 +67,10 @@ func (b *Backend) ownAssigned(ctx context.Context, ticks *Producer, fn ownFunc) 
 		return err
 	}
 	var member *kgo.Client
-	o := owners{c: b.c, fn: fn, running: map[int32]*owner{}, open: func(part int32) (closableSession, error) {
+	o := owners{c: b.c, fn: fn, running: map[int32]*owner{}, open: func(ctx context.Context, part int32) (closableSession, error) {
+		if err := confirm(ctx, member, b.c.cfg.Group); err != nil {
+			return nil, err
+		}
 		return b.c.openTransactional(part, ticks, member.GroupMetadata, v2)
 	}}
 	ready := make(chan struct{})
@@ -84,7 +88,7 @@ func (b *Backend) ownAssigned(ctx context.Context, ticks *Producer, fn ownFunc) 
 		kgo.ConsumerGroup(b.c.cfg.Group), kgo.ConsumeTopics(b.c.names.Batches),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(b.c.cfg.SessionTimeout), kgo.HeartbeatInterval(b.c.cfg.SessionTimeout/5),
-		kgo.RebalanceTimeout(max(60*time.Second, 2*commitLimit)),
+		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.OnPartitionsAssigned(assigned), kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	)
@@ -99,19 +103,49 @@ func (b *Backend) ownAssigned(ctx context.Context, ticks *Producer, fn ownFunc) 
 	return err
 }
 
+// confirm asks the group whether this process still is a member of it. One that
+// has been frozen for long, and was dropped, learns so here; a new session of its
+// would fence the rightful owner's.
+func confirm(ctx context.Context, member *kgo.Client, group string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group = group
+	req.MemberID, req.Generation = member.GroupMetadata()
+	resp, err := req.RequestWith(ctx, member)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil && !errors.Is(err, kerr.RebalanceInProgress) {
+		return fmt.Errorf("kafka: is this a member of group %s: %w", group, withRemedy(err))
+	}
+	return nil
+}
+
+// sayAgainAfter is when a member's trouble is logged once more.
+const sayAgainAfter = 10 * time.Second
+
 // watch waits for the end, and logs what the member suffers; it goes on by
 // itself, whatever happens to the cluster.
 func (b *Backend) watch(ctx context.Context, member *kgo.Client) error {
+	var said string
+	var saidAt time.Time
 	for ctx.Err() == nil {
 		var fatal error
-		member.PollFetches(ctx).EachError(func(t string, p int32, err error) {
+		member.PollFetches(ctx).EachError(func(_ string, _ int32, err error) {
 			if errors.Is(err, context.Canceled) {
 				return
 			}
-			b.c.cfg.Log.Warn("group member", "topic", t, "partition", p, "error", err)
-			if errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, kerr.GroupAuthorizationFailed) {
-				fatal = fmt.Errorf("kafka: member of group %s: %w", b.c.cfg.Group, err)
+			err = fmt.Errorf("kafka: member of group %s: %w", b.c.cfg.Group, withRemedy(err))
+			if errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, kerr.GroupAuthorizationFailed) || errors.Is(err, kerr.InvalidSessionTimeout) {
+				fatal = err
+				return
 			}
+			if err.Error() == said && time.Since(saidAt) < sayAgainAfter {
+				return
+			}
+			said, saidAt = err.Error(), time.Now()
+			b.c.cfg.Log.Warn("group member", "error", err)
 		})
 		if fatal != nil {
 			return fatal
@@ -124,7 +158,7 @@ func (b *Backend) watch(ctx context.Context, member *kgo.Client) error {
 type owners struct {
 	c    *Cluster
 	fn   ownFunc
-	open func(part int32) (closableSession, error)
+	open func(ctx context.Context, part int32) (closableSession, error)
 
 	mu      sync.Mutex
 	running map[int32]*owner // guarded by mu
@@ -154,15 +188,19 @@ func (o *owners) start(ctx context.Context, part int32) {
 // run makes sessions until the partition is not owned any more.
 func (o *owners) run(ctx context.Context, part int32) {
 	var pause backoff
+	var said time.Time
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := o.once(ctx, part)
 		if ctx.Err() != nil {
 			return
 		}
-		o.c.cfg.Log.Warn("partition's session ended, making a new one", "partition", part, "error", err)
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > sayAgainAfter {
 			pause.reset()
+		}
+		if time.Since(said) > sayAgainAfter {
+			said = time.Now()
+			o.c.cfg.Log.Warn("partition's session ended, making a new one", "partition", part, "error", err)
 		}
 		if pause.wait(ctx) != nil {
 			return
@@ -171,7 +209,7 @@ func (o *owners) run(ctx context.Context, part int32) {
 }
 
 func (o *owners) once(ctx context.Context, part int32) error {
-	s, err := o.open(part)
+	s, err := o.open(ctx, part)
 	if err != nil {
 		return err
 	}

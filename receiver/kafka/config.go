@@ -47,6 +47,8 @@ type Config struct {
 	MaxBufferedBytes int
 
 	Log *slog.Logger // needed
+
+	txnTimeout time.Duration // 0 means transactionTimeout
 }
 
 // SASL names the login to a cluster. The zero value is none.
@@ -69,9 +71,9 @@ type Embedded struct {
 const (
 	DefaultBufferedBytes  = 256 << 20
 	defaultSessionTimeout = 10 * time.Second
-	// maxCatalogueBytes bounds a record of the catalogues topic: 50,000
-	// channels make some megabytes before compression.
-	maxCatalogueBytes = 16 << 20
+	// maxBatchBytes bounds what is written to a partition in one batch: the
+	// broker counts its own header as well.
+	maxBatchBytes = topic.MaxRecordBytes - 4096
 	// maxFetchBytes bounds what one fetch of one partition brings.
 	maxFetchBytes = 4 << 20
 	// requestLimit bounds requests that should take milliseconds.
@@ -112,6 +114,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = defaultSessionTimeout
+	}
+	if c.txnTimeout == 0 {
+		c.txnTimeout = transactionTimeout
 	}
 	if c.MaxBufferedBytes == 0 {
 		c.MaxBufferedBytes = DefaultBufferedBytes
@@ -157,18 +162,13 @@ func (c Config) clientOpts() ([]kgo.Opt, error) {
 }
 
 // producerOpts returns what every client that writes has in common.
-func (c Config) producerOpts(names topic.Names) []kgo.Opt {
+func (c Config) producerOpts() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(partitioner()),
 		kgo.MaxBufferedBytes(c.MaxBufferedBytes),
 		kgo.MaxBufferedRecords(1 << 20), // the bytes are the limit
-		kgo.ProducerBatchMaxBytesFn(func(t string) int32 {
-			if t == names.Catalogues {
-				return maxCatalogueBytes
-			}
-			return topic.MaxRecordBytes - 4096 // the broker counts its own header
-		}),
+		kgo.ProducerBatchMaxBytes(maxBatchBytes),
 	}
 }
 
@@ -198,9 +198,10 @@ func (l logger) Level() kgo.LogLevel {
 
 // Log implements kgo.Logger.
 func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+	kv = append([]any{"message", msg}, kv...)
 	if level == kgo.LogLevelError {
-		l.log.Warn("kafka client: "+msg, kv...)
+		l.log.Warn("kafka client", kv...)
 		return
 	}
-	l.log.Debug("kafka client: "+msg, kv...)
+	l.log.Debug("kafka client", kv...)
 }

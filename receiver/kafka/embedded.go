@@ -50,7 +50,7 @@ func startServer(cfg Embedded, batches string, log *slog.Logger) (*server, error
 	}
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("kafka: start the embedded kafka in %s on port %d (is the port taken?): %w", cfg.Dir, cfg.Port, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("kafka: start the embedded kafka in %s on port %d (is the port taken? configure another one, or 0 for a free one): %w", cfg.Dir, cfg.Port, err), lock.Close())
 	}
 	s := &server{cluster: cluster, lock: lock, addr: cluster.ListenAddrs()[0]}
 	stamp := appendTime{topic: batches}
@@ -127,6 +127,6 @@ type serverLog struct{ log *slog.Logger }
 func (l serverLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	switch level {
 	case kfake.LogLevelError, kfake.LogLevelWarn:
-		l.log.Warn("embedded kafka: " + fmt.Sprintf(format, args...))
+		l.log.Warn("embedded kafka", "message", fmt.Sprintf(format, args...))
 	}
 }

@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"telemetry/receiver/sequence"
@@ -123,6 +127,69 @@ func TestEmbeddedDirectoryHasOneUser(t *testing.T) {
 	_, err := Open(t.Context(), Config{Embedded: Embedded{Dir: dir}, Log: quietLog()})
 	if err == nil || !strings.Contains(err.Error(), "in use by another receiver") {
 		t.Errorf("second user of a directory: error %v", err)
+	}
+}
+
+func TestEmbeddedPort(t *testing.T) {
+	c := openEmbedded(t, t.TempDir())
+	list := c.Brokers()
+	if len(list) != 1 {
+		t.Fatalf("brokers %v, want one", list)
+	}
+	conn, err := net.Dial("tcp", list[0])
+	if err != nil {
+		t.Fatalf("a free port was taken, but %s does not answer: %v", list[0], err)
+	}
+	_ = conn.Close()
+	_, text, err := net.SplitHostPort(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	_, err = Open(t.Context(), Config{Embedded: Embedded{Dir: dir, Port: port}, Log: quietLog()})
+	if err == nil || !strings.Contains(err.Error(), "port "+text+" (is the port taken?") {
+		t.Errorf("a port that is in use: %v", err)
+	}
+	openEmbedded(t, dir) // the failed start has left no lock
+}
+
+func TestErrorsCarryTheRemedy(t *testing.T) {
+	for _, r := range remedies {
+		err := sessionError("commit", fmt.Errorf("wrapped: %w", r.err))
+		if !errors.Is(err, r.err) || !strings.Contains(err.Error(), r.remedy) || errors.Is(err, sequence.ErrLost) {
+			t.Errorf("%v: %v", r.err, err)
+		}
+	}
+	for _, lost := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.OperationNotAttempted, kerr.UnknownMemberID, kerr.IllegalGeneration} {
+		if err := sessionError("commit", lost); !errors.Is(err, sequence.ErrLost) {
+			t.Errorf("%v is not taken for a loss: %v", lost, err)
+		}
+	}
+}
+
+// What a broker refuses is tried again, because a setting may be wrong; only what
+// no topic of ours can ever take is given up.
+func TestProducerKeepsWhatABrokerRefuses(t *testing.T) {
+	c := openEmbedded(t, t.TempDir())
+	small := "2000"
+	if _, err := c.adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: topic.ConfigMaxBytes, Value: &small}}, c.names.Batches); err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.NewProducer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close(t.Context()) }()
+	result := make(chan error, 1)
+	rec := batchRecord(c, "car-1", 1)
+	rec.Value = make([]byte, 4000)
+	p.Produce(rec, func(err error) { result <- err })
+	if err := <-result; !errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, topic.ErrUnacceptable) || !strings.Contains(err.Error(), "raise max.message.bytes") {
+		t.Errorf("a batch that the topic's setting forbids: %v", err)
 	}
 }
 
@@ -250,6 +317,7 @@ func stateRecord(c *Cluster, part int32, offset int64) topic.Record {
 	v = binary.AppendUvarint(v, uint64(offset))
 	v = binary.AppendUvarint(v, uint64(offset))
 	v = binary.AppendVarint(v, 0)
+	v = binary.AppendUvarint(v, 0)
 	return topic.Record{Topic: c.names.State, Partition: part, Key: []byte(sequence.PartitionKey), Value: v}
 }
 
@@ -308,7 +376,7 @@ func TestLocalSessionCommitsAndResumes(t *testing.T) {
 // what is there, also what the second attempt added.
 func TestLocalCommitCutOffIsNotDoubled(t *testing.T) {
 	c := openEmbedded(t, t.TempDir())
-	const part = 0
+	part := topic.Partition([]byte("car-1"), 2)
 	cut := func(recs ...topic.Record) {
 		take(t, c.Backend(), part, func(ctx context.Context, s sequence.Session) error {
 			if _, err := s.Load(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"telemetry/receiver/sequence"
+	"telemetry/receiver/topic"
 )
 
 // lost lists what Kafka says to an owner that is one no more. A fenced producer
@@ -30,13 +31,42 @@ func isAny(err error, list []error) bool {
 	return false
 }
 
+// remedies says what an operator can do about an error of the cluster.
+var remedies = []struct {
+	err    error
+	remedy string
+}{
+	{kerr.UnknownTopicOrPartition, "was the topic deleted? the receiver makes it anew when it starts"},
+	{kerr.UnknownTopicID, "was the topic deleted and made anew? restart the receiver"},
+	{kerr.MessageTooLarge, "raise " + topic.ConfigMaxBytes + " of the topic to at least 1048576"},
+	{kerr.InvalidRecord, "were the topic's cleanup.policy or message.timestamp settings changed?"},
+	{kerr.InvalidTransactionTimeout, "raise transaction.max.timeout.ms of the brokers to at least 40000"},
+	{kerr.InvalidSessionTimeout, "group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers must allow the session timeout"},
+	{kerr.NotEnoughReplicas, "brokers are missing, or " + topic.ConfigMinISR + " of the topic is too high"},
+	{kerr.NotEnoughReplicasAfterAppend, "brokers are missing, or " + topic.ConfigMinISR + " of the topic is too high"},
+	{kerr.TopicAuthorizationFailed, "the user needs Read, Write, Describe and DescribeConfigs on the receiver's topics"},
+	{kerr.GroupAuthorizationFailed, "the user needs Read on the consumer group"},
+	{kerr.TransactionalIDAuthorizationFailed, "the user needs Write and Describe on the transactional ids that begin with the topics' prefix"},
+	{kerr.ClusterAuthorizationFailed, "the user needs Create and IdempotentWrite on the cluster"},
+}
+
+// withRemedy adds what can be done, where that is known.
+func withRemedy(err error) error {
+	for _, r := range remedies {
+		if errors.Is(err, r.err) {
+			return fmt.Errorf("%w (%s)", err, r.remedy)
+		}
+	}
+	return err
+}
+
 // sessionError names what failed in a session, and whether that means that the
 // partition has another owner.
 func sessionError(what string, err error) error {
 	if isAny(err, lost) || isAny(err, regroup) {
 		return fmt.Errorf("kafka: %s: %w: %w", what, sequence.ErrLost, err)
 	}
-	return fmt.Errorf("kafka: %s: %w", what, err)
+	return fmt.Errorf("kafka: %s: %w", what, withRemedy(err))
 }
 
 // retryable reports whether trying again may help.

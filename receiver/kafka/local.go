@@ -48,7 +48,7 @@ const (
 )
 
 func (c *Cluster) openLocal(part int32, ticks *Producer) (*local, error) {
-	opts := append(c.cfg.producerOpts(c.names),
+	opts := append(c.cfg.producerOpts(),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 	)
@@ -106,7 +106,7 @@ func (s *local) findWritten(ctx context.Context, open intent, written map[topic.
 			from[int32(n)] = end
 		}
 		_, err := s.c.Read(ctx, name, from, func(r topic.Record) error {
-			if id, ok := topic.OutputIdentity(&r); ok {
+			if id, ok := topic.OutputIdentity(&r); ok && s.mayBeOurs(id) {
 				written[id] = struct{}{}
 			}
 			return nil
@@ -117,6 +117,13 @@ func (s *local) findWritten(ctx context.Context, open intent, written map[topic.
 	}
 	s.c.cfg.Log.Info("a commit was cut off, its outputs are not written again", "partition", s.part, "found", len(written))
 	return nil
+}
+
+// mayBeOurs reports whether this partition's owner may have written an output:
+// the others write to the same topics at the same time. What became of a car's
+// batch on a foreign partition stands in the dead letters only.
+func (s *local) mayBeOurs(id topic.Identity) bool {
+	return id.Topic == s.c.names.DeadLetter || topic.Partition([]byte(id.ID.Stream.Car), s.partitions) == s.part
 }
 
 // Commit implements sequence.Session.

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"telemetry/receiver/topic"
@@ -36,7 +35,7 @@ const slowAfter = 2 * time.Second
 // NewProducer returns a producer; [Producer.Close] ends it.
 func (c *Cluster) NewProducer() (*Producer, error) {
 	p := &Producer{batches: c.names.Batches}
-	opts := append(c.cfg.producerOpts(c.names),
+	opts := append(c.cfg.producerOpts(),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), // batches are compressed already
 		kgo.WithHooks(connectHook{p}),
@@ -55,16 +54,27 @@ func (c *Cluster) NewProducer() (*Producer, error) {
 var producedAt = time.UnixMilli(1)
 
 // Produce writes one record without blocking; done is called once, from any
-// goroutine. An error that wraps [topic.ErrUnacceptable] is final, every other
-// means that the record was not written, or that it is not known.
+// goroutine. An error that wraps [topic.ErrUnacceptable] is final: the record is
+// too large for any topic of ours. Every other means that the record was not
+// written, or that it is not known. A broker's refusal never is final: it may
+// follow from a setting that somebody has changed, and a batch must not be given
+// up for that.
 func (p *Producer) Produce(rec topic.Record, done func(err error)) {
 	p.begin()
+	if n := rec.Size(); n > maxBatchBytes {
+		err := fmt.Errorf("kafka: write to %s: %w: %d bytes, the limit is %d", rec.Topic, topic.ErrUnacceptable, n, maxBatchBytes)
+		p.end(err)
+		done(err)
+		return
+	}
 	k := toKafka(&rec)
 	if k.Topic == p.batches {
 		k.Timestamp = producedAt
 	}
 	p.cl.TryProduce(bg, k, func(_ *kgo.Record, err error) {
-		err = producerError(rec.Topic, err)
+		if err != nil {
+			err = fmt.Errorf("kafka: write to %s: %w", rec.Topic, withRemedy(err))
+		}
 		p.end(err)
 		done(err)
 	})
@@ -130,15 +140,4 @@ func (h connectHook) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, _ ne
 	if h.p.inFlight > 0 {
 		h.p.lastErr = fmt.Errorf("kafka: connect to %s:%d: %w", m.Host, m.Port, err)
 	}
-}
-
-// producerError names what failed, and whether trying again can help.
-func producerError(name string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.InvalidRecord):
-		return fmt.Errorf("kafka: write to %s: %w: %w", name, topic.ErrUnacceptable, err)
-	}
-	return fmt.Errorf("kafka: write to %s: %w", name, err)
 }

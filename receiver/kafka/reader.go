@@ -56,11 +56,11 @@ func (r *reader) locate(ctx context.Context) error {
 	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, r.cl)
 	if err != nil {
-		return fmt.Errorf("kafka: metadata of %s: %w", r.topic, err)
+		return fmt.Errorf("kafka: metadata of %s: %w", r.topic, withRemedy(err))
 	}
 	for _, t := range resp.Topics {
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			return fmt.Errorf("kafka: metadata of %s: %w", r.topic, err)
+			return fmt.Errorf("kafka: metadata of %s: %w", r.topic, withRemedy(err))
 		}
 		r.id = t.TopicID
 		r.partitions = int32(len(t.Partitions))
@@ -93,7 +93,8 @@ func (r *reader) fetch(ctx context.Context, wait time.Duration, maxBytes int32) 
 	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = r.part, r.pos, maxBytes
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	kresp, err := r.cl.Broker(int(r.leader)).RetriableRequest(ctx, req)
+	// Not retried here: the leader may have moved to another broker.
+	kresp, err := r.cl.Broker(int(r.leader)).Request(ctx, req)
 	if err != nil {
 		r.leader = -1
 		return chunk{}, fmt.Errorf("kafka: fetch %s/%d at %d: %w", r.topic, r.part, r.pos, err)
@@ -159,8 +160,27 @@ const (
 	listStart = -2
 )
 
-// list returns the first offset, or the one after the last committed record.
+// list returns the first offset, or the one after the last committed record. It
+// tries for a while: a new leader does not know the end at once.
 func (r *reader) list(ctx context.Context, what int64) (int64, error) {
+	deadline := time.Now().Add(listLimit)
+	var pause backoff
+	for {
+		at, err := r.listOnce(ctx, what)
+		if err == nil {
+			return at, nil
+		}
+		err = fmt.Errorf("kafka: list offsets of %s/%d: %w", r.topic, r.part, withRemedy(err))
+		if !kerr.IsRetriable(err) && !errors.Is(err, kerr.OffsetNotAvailable) || time.Now().After(deadline) || pause.wait(ctx) != nil {
+			return 0, err
+		}
+	}
+}
+
+// listLimit bounds the tries of list.
+const listLimit = 10 * time.Second
+
+func (r *reader) listOnce(ctx context.Context, what int64) (int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.IsolationLevel = 1
 	rt := kmsg.NewListOffsetsRequestTopic()
@@ -171,20 +191,16 @@ func (r *reader) list(ctx context.Context, what int64) (int64, error) {
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(ctx, r.cl) // the client finds the leader
 	if err != nil {
-		return 0, fmt.Errorf("kafka: list offsets of %s/%d: %w", r.topic, r.part, err)
+		return 0, err
 	}
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
-			if p.Partition != r.part {
-				continue
+			if p.Partition == r.part {
+				return p.Offset, kerr.ErrorForCode(p.ErrorCode)
 			}
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return 0, fmt.Errorf("kafka: list offsets of %s/%d: %w", r.topic, r.part, err)
-			}
-			return p.Offset, nil
 		}
 	}
-	return 0, fmt.Errorf("kafka: list offsets of %s/%d: no answer", r.topic, r.part)
+	return 0, errors.New("the broker's answer lacks the partition")
 }
 
 // readTo calls fn for every committed record from the position up to an offset,

@@ -30,6 +30,8 @@ type session struct {
 	end    int64
 	ticked time.Time
 
+	truncated error // why nothing is fetched any more
+
 	again      *reader // of Read
 	againRecs  []*kgo.Record
 	partitions int32
@@ -51,6 +53,9 @@ func (s *session) Partition() int32 { return s.part }
 
 // Fetch implements sequence.Session.
 func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (recs []topic.Record, end, brokerNowMS int64, err error) {
+	if s.truncated != nil {
+		return nil, 0, 0, s.truncated
+	}
 	if len(s.buf) == 0 {
 		c, err := s.in.fetch(ctx, wait, maxFetchBytes)
 		if errors.Is(err, errGone) {
@@ -58,6 +63,11 @@ func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (rec
 				"partition", s.part, "from_offset", s.in.pos, "to_offset", c.start)
 			s.in.pos = max(s.in.pos, c.start)
 			c, err = s.in.fetch(ctx, wait, maxFetchBytes)
+		}
+		if errors.Is(err, errBeyond) {
+			// What will be written there is not what was read: never go on.
+			s.truncated = fmt.Errorf("%w: %w", sequence.ErrTruncated, err)
+			return nil, 0, 0, s.truncated
 		}
 		if err != nil {
 			return nil, 0, 0, err
@@ -151,6 +161,10 @@ func (s *session) load(ctx context.Context) (sequence.Loaded, error) {
 	if l.Offset, ok = pickOffset(group, ok, state); !ok {
 		l.Offset = 0
 	}
+	if l.Offset < l.LogStart {
+		s.c.cfg.Log.Error("records that were not yet read have been deleted by retention",
+			"partition", s.part, "from_offset", l.Offset, "to_offset", l.LogStart)
+	}
 	s.in.pos = max(l.Offset, l.LogStart)
 	return l, nil
 }
@@ -210,7 +224,7 @@ func (s *session) groupOffset(ctx context.Context) (int64, bool, error) {
 			return o, ok, nil
 		}
 		if !retryable(err) {
-			return 0, false, fmt.Errorf("kafka: offsets of group %s: %w", s.c.cfg.Group, err)
+			return 0, false, fmt.Errorf("kafka: offsets of group %s: %w", s.c.cfg.Group, withRemedy(err))
 		}
 		if werr := pause.wait(ctx); werr != nil {
 			return 0, false, errors.Join(werr, err)

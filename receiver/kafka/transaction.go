@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -29,6 +30,7 @@ type transactional struct {
 	*session
 	member func() (id string, generation int32)
 	v2     bool // KIP-890: a transaction learns of its partitions by itself
+	closed bool
 }
 
 // Limits of a commit. They must be well below a group's rebalance timeout.
@@ -36,6 +38,10 @@ const (
 	commitLimit  = 20 * time.Second
 	abortLimit   = 5 * time.Second
 	regroupLimit = 10 * time.Second
+	// rebalanceTimeout leaves time for a last commit and its abort. It is also
+	// how long a group stands still that waits for a member that has died while
+	// it joined.
+	rebalanceTimeout = commitLimit + 2*abortLimit
 	// transactionTimeout is when the broker gives up a transaction whose owner
 	// is gone and has no successor.
 	transactionTimeout = 40 * time.Second
@@ -50,10 +56,10 @@ func (c *Cluster) openTransactional(part int32, ticks *Producer, member func() (
 	if !v2 {
 		versions.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), maxTxnOffsetCommit-1)
 	}
-	opts := append(c.cfg.producerOpts(c.names),
+	opts := append(c.cfg.producerOpts(),
 		kgo.MaxVersions(versions),
 		kgo.TransactionalID(topic.TransactionalID(c.cfg.Prefix, c.cfg.Group, part)),
-		kgo.TransactionTimeout(transactionTimeout),
+		kgo.TransactionTimeout(c.cfg.txnTimeout),
 		kgo.ConcurrentTransactionsBackoff(3*time.Millisecond),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
@@ -65,7 +71,12 @@ func (c *Cluster) openTransactional(part int32, ticks *Producer, member func() (
 	return &transactional{session: newSession(c, part, cl, ticks), member: member, v2: v2}, nil
 }
 
-func (s *transactional) close() { s.cl.Close() }
+func (s *transactional) close() {
+	if !s.closed {
+		s.closed = true
+		s.cl.Close()
+	}
+}
 
 // Load implements sequence.Session.
 func (s *transactional) Load(ctx context.Context) (sequence.Loaded, error) {
@@ -87,17 +98,19 @@ func (s *transactional) Commit(ctx context.Context, out, state []topic.Record, o
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
 	if len(out)+len(state) == 0 {
-		return s.commitOffsetAlone(inner, offset)
+		return s.commitOffsetAlone(ctx, inner, offset)
 	}
 	if err := s.cl.BeginTransaction(); err != nil {
 		return sessionError("begin transaction", err)
 	}
-	err := s.write(inner, out, state)
+	written := s.produce(inner, out, state)
+	err := s.flush(inner, written)
 	if err == nil {
-		err = s.addOffset(ctx, inner, offset)
+		err = s.addOffset(ctx, func() error { return s.tryOffset(inner, offset) })
 	}
 	if err != nil {
 		s.abort()
+		<-written.done
 		return sessionError(fmt.Sprintf("commit of partition %d at %d", s.part, offset), err)
 	}
 	if err := s.cl.EndTransaction(inner, kgo.TryCommit); err != nil {
@@ -107,27 +120,55 @@ func (s *transactional) Commit(ctx context.Context, out, state []topic.Record, o
 	return nil
 }
 
-// write produces and flushes: ending a transaction does not.
-func (s *transactional) write(ctx context.Context, out, state []topic.Record) error {
-	var first kgo.FirstErrPromise
+// writing is what a transaction has been given.
+type writing struct {
+	mu   sync.Mutex
+	left int           // records without a result; guarded by mu
+	err  error         // the first failure; guarded by mu
+	done chan struct{} // closed when every record has its result, and none is referred to
+}
+
+func (w *writing) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	if w.left--; w.left == 0 {
+		close(w.done)
+	}
+}
+
+// produce begins to write records, of which there must be one at least.
+func (s *transactional) produce(ctx context.Context, out, state []topic.Record) *writing {
+	w := &writing{left: len(out) + len(state), done: make(chan struct{})}
 	for _, list := range [][]topic.Record{out, state} {
 		for i := range list {
-			s.cl.Produce(ctx, toKafka(&list[i]), first.Promise())
+			s.cl.Produce(ctx, toKafka(&list[i]), func(_ *kgo.Record, err error) { w.end(err) })
 		}
 	}
+	return w
+}
+
+// flush waits for the results: ending a transaction does not.
+func (s *transactional) flush(ctx context.Context, w *writing) error {
 	if err := s.cl.Flush(ctx); err != nil {
 		return err
 	}
-	return first.Err()
+	<-w.done
+	return w.err
 }
 
 // abort ends a transaction that failed, as far as that is possible; the next
-// owner's Load does the rest. Nothing refers to the records afterwards.
+// owner's Load does the rest. Every record has its result soon afterwards: a
+// client that cannot drop them is closed, which the session does not outlive.
 func (s *transactional) abort() {
 	ctx, cancel := context.WithTimeout(bg, abortLimit)
 	defer cancel()
 	err := s.cl.AbortBufferedRecords(ctx)
-	if err == nil {
+	if err != nil {
+		s.close()
+	} else {
 		err = s.cl.EndTransaction(ctx, kgo.TryAbort)
 	}
 	if err != nil {
@@ -135,14 +176,14 @@ func (s *transactional) abort() {
 	}
 }
 
-// addOffset makes the group's offset a part of the transaction. While the group
-// settles anew, an owner that keeps its partition waits for the new generation;
-// ctx ends when it does not keep it.
-func (s *transactional) addOffset(ctx, inner context.Context, offset int64) error {
+// addOffset commits the group's offset by a request that names the member. While
+// the group settles anew, an owner that keeps its partition waits for the new
+// generation; ctx ends when it does not keep it.
+func (s *transactional) addOffset(ctx context.Context, try func() error) error {
 	deadline := time.Now().Add(regroupLimit)
 	var pause backoff
 	for {
-		err := s.tryOffset(inner, offset)
+		err := try()
 		if err == nil || !isAny(err, regroup) && !retryable(err) || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}
@@ -193,11 +234,13 @@ func (s *transactional) tryOffset(ctx context.Context, offset int64) error {
 }
 
 // commitOffsetAlone commits an offset when there is nothing to write with it.
-func (s *transactional) commitOffsetAlone(ctx context.Context, offset int64) error {
-	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Group = s.c.cfg.Group
-	req.MemberID, req.Generation = s.member()
-	err := commitOffset(ctx, s.cl, req, s.in, offset)
+func (s *transactional) commitOffsetAlone(ctx, inner context.Context, offset int64) error {
+	err := s.addOffset(ctx, func() error {
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Group = s.c.cfg.Group
+		req.MemberID, req.Generation = s.member()
+		return commitOffset(inner, s.cl, req, s.in, offset)
+	})
 	if err != nil {
 		return sessionError(fmt.Sprintf("commit offset %d of partition %d", offset, s.part), err)
 	}

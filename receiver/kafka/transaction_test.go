@@ -19,13 +19,13 @@ import (
 	"telemetry/receiver/topic"
 )
 
-// openCluster opens the cluster that KAFKA_BROKERS names (host:port, separated
+// openCluster opens the cluster that TELEMETRY_KAFKA names (host:port, separated
 // by commas), or an in-process one, under a prefix of the test's own. Both are
 // used with transactions.
 func openCluster(t *testing.T, more func(*Config)) *Cluster {
 	t.Helper()
 	cfg := Config{Partitions: 2, AllowWeak: true, SessionTimeout: 6 * time.Second, Log: quietLog()}
-	if list := os.Getenv("KAFKA_BROKERS"); list != "" {
+	if list := os.Getenv("TELEMETRY_KAFKA"); list != "" {
 		cfg.Brokers = strings.Split(list, ",")
 	} else {
 		fake, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -103,7 +103,7 @@ func TestUncommittedOutputsVanish(t *testing.T) {
 		if err := x.cl.BeginTransaction(); err != nil {
 			return err
 		}
-		return x.write(ctx, []topic.Record{sampleRecord(c, 1, "0/1")}, []topic.Record{stateRecord(c, 0, 7)})
+		return x.flush(ctx, x.produce(ctx, []topic.Record{sampleRecord(c, 1, "0/1")}, []topic.Record{stateRecord(c, 0, 7)}))
 	})
 	take(t, c.Backend(), 0, func(ctx context.Context, s sequence.Session) error {
 		l, err := s.Load(ctx)
@@ -289,7 +289,7 @@ func TestNoBrokerIsAClearError(t *testing.T) {
 // readTo must reach an end at which only a transaction's marker stands.
 func TestReaderPassesMarkers(t *testing.T) {
 	c := openCluster(t, nil)
-	cl, err := c.newClient(append(c.cfg.producerOpts(c.names), kgo.TransactionalID(c.cfg.Prefix+"-x"))...)
+	cl, err := c.newClient(append(c.cfg.producerOpts(), kgo.TransactionalID(c.cfg.Prefix+"-x"))...)
 	if err != nil {
 		t.Fatal(err)
 	}
