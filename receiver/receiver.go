@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"telemetry/internal/config"
+	"telemetry/receiver/ingest/external"
 	"telemetry/receiver/kafka"
 	"telemetry/wire"
 )
@@ -29,15 +30,14 @@ type Receiver struct {
 	kafka kafka.Config
 	name  string
 
+	external *external.Config // nil: the embedded broker
+
 	mu      sync.Mutex
 	running *running // guarded by mu; nil while Run is not under way
 }
 
 // Prepare reads every file that cfg names: certificates and secrets.
 func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
-	if cfg.MQTT.Broker != "" {
-		return nil, errors.New("receiver: mqtt.broker: this version only has the embedded broker (remove `broker`, and set `listen`)")
-	}
 	if cfg.Live.Listen == liveOff && len(cfg.Roles) == 1 && cfg.Roles[0] == roleLive {
 		return nil, errors.New("receiver: nothing to do: the only role is live, and live.listen is off")
 	}
@@ -60,6 +60,11 @@ func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
 		r.mqtt = t
 	}
 	var err error
+	if cfg.MQTT.Broker != "" {
+		if r.external, err = externalConfig(cfg.MQTT, log); err != nil {
+			return nil, err
+		}
+	}
 	if r.kafka, err = kafkaConfig(cfg.Kafka, cfg.Sequence.Group, log); err != nil {
 		return nil, err
 	}

@@ -262,7 +262,8 @@ func TestPortThatIsTakenEndsEverything(t *testing.T) {
 
 func TestConfigurationsThatCannotRun(t *testing.T) {
 	cases := []struct{ name, more, want string }{
-		{"external broker", `mqtt: {broker: "tcp://broker.example:1883"}`, "only has the embedded broker"},
+		{"no certificate for the broker", `mqtt: {broker: "tls://broker.example:8883", client: {cert: no.pem, key: no.key}}`, "no.pem"},
+		{"identity without TLS", `mqtt: {broker: "tcp://broker.example:1883", client: {server_name: x}}`, "use tls://"},
 		{"nothing to do", "roles: [live]\n" + plainMQTT, "nothing to do"},
 		{"no certificate", `mqtt: {listen: "127.0.0.1:0", tls: {ca: ca.pem, cert: no.pem, key: no.key}}`, "no.pem"},
 	}

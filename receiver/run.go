@@ -14,6 +14,7 @@ import (
 	"telemetry/internal/config"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/ingest/embedded"
+	"telemetry/receiver/ingest/external"
 	"telemetry/receiver/kafka"
 	"telemetry/receiver/live"
 	"telemetry/receiver/sequence"
@@ -34,7 +35,8 @@ const (
 type running struct {
 	started  time.Time
 	cluster  *kafka.Cluster
-	broker   *embedded.Broker
+	broker   *embedded.Broker // at most one of broker and external
+	external *external.Broker
 	ingest   *ingest.Service
 	sequence *sequence.Runner
 	live     *live.Server
@@ -111,18 +113,16 @@ func (r *Receiver) addIngest(run *running) error {
 		return producer.Close(flush)
 	}
 	run.undo = append(run.undo, func() error { return closeProducer(context.Background()) })
-	if run.broker, err = embedded.Listen(embedded.Config{
-		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, Log: r.log.With("component", "mqtt"),
-	}); err != nil {
+	broker, err := r.openBroker(run)
+	if err != nil {
 		return err
 	}
-	run.undo = append(run.undo, run.broker.Close)
 	if run.ingest, err = ingest.New(ingest.Options{
 		Core: ingest.Config{
 			Instance: r.name, Nonce: binary.LittleEndian.Uint64(nonce[:]) | 1, Names: run.cluster.Names(),
 			CarCredit: int64(r.cfg.Ingest.CreditPerCar), TotalCredit: int64(r.cfg.Ingest.CreditTotal),
 		},
-		Broker: run.broker, Producer: producer, Catalogues: run.cluster.Catalogues(), Log: r.log.With("component", "ingest"),
+		Broker: broker, Producer: producer, Catalogues: run.cluster.Catalogues(), Log: r.log.With("component", "ingest"),
 	}); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"telemetry/internal/version"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/ingest/embedded"
+	"telemetry/receiver/ingest/external"
 	"telemetry/receiver/live"
 	"telemetry/receiver/sequence"
 	"telemetry/wire"
@@ -58,7 +59,8 @@ type IngestStatus struct {
 	HeldBytes    int64             `json:"held_bytes"` // of batches that wait for a catalogue
 	Catalogues   int               `json:"catalogues"`
 	Counters     ingest.Counters   `json:"counters"`
-	MQTT         embedded.Counters `json:"mqtt"`
+	MQTT         embedded.Counters `json:"mqtt"`             // of the embedded broker
+	Broker       *external.Status  `json:"broker,omitempty"` // instead of it
 	Cars         []CarStatus       `json:"cars"`
 }
 
@@ -167,7 +169,7 @@ func (r *Receiver) Status(ctx context.Context) Status {
 		s.Listen.Kafka = s.Kafka.Brokers[0]
 	}
 	if run.ingest != nil {
-		s.Listen.MQTT = run.broker.Addr()
+		s.cars(run)
 		s.ingest(ctx, run)
 	}
 	if run.sequence != nil {
@@ -193,7 +195,8 @@ func (s *Status) ingest(ctx context.Context, run *running) {
 	ctx, cancel := context.WithTimeout(ctx, snapshotLimit)
 	defer cancel()
 	in, err := run.ingest.Snapshot(ctx)
-	st := &IngestStatus{State: instanceState(in.State), MQTT: run.broker.Counters(), Cars: []CarStatus{}}
+	st := &IngestStatus{State: instanceState(in.State), Cars: []CarStatus{}}
+	st.cars(run)
 	s.Ingest = st
 	if err != nil {
 		st.State, st.Error = "unknown", err.Error()

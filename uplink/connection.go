@@ -32,7 +32,8 @@ type connection struct {
 	deliveredAtNS          int64 // when the last proven one arrived, plus the way back
 	limitedBytes           int64 // until so many are delivered, rates are limited by the application; 0 = not
 
-	heard []heardView // instances that spoke over it
+	heard    []heardView // instances that spoke over it
+	sharedNS int64       // when several of them last did; 0 = never
 }
 
 // sent is one message on its way.
@@ -146,6 +147,9 @@ func (c *connection) hear(v *view, now int64) {
 	c.heard = keep
 	if !found {
 		c.heard = append(c.heard, heardView{v, now})
+	}
+	if len(c.heard) > 1 {
+		c.sharedNS = now
 	}
 }
 

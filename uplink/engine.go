@@ -18,6 +18,7 @@ const (
 	supersededNS   = 200 * ms    // after a restart of an instance, its earlier start is over
 	controlRetryNS = 10_000 * ms // a refused control batch is tried again
 	stalledNS      = 2000 * ms   // rule 19: then a link moves
+	sharedMaxNS    = 30_000 * ms // a broker may go on giving messages to a frozen instance for so long
 	quietFloorNS   = 300 * ms    // a link unheard for so long, while others are heard, is probed
 	othersHeardNS  = 200 * ms
 	reviewNS       = 500 * ms // period of the walk over all flights

@@ -61,6 +61,9 @@ func (e *Engine) stepConnection(c *connection) {
 		e.change(c, "suspect", "no delivery proof in time")
 		e.returnFlights(c)
 	}
+	if e.excused(c) {
+		e.forgive(c)
+	}
 	if c.dead {
 		return
 	}

@@ -52,6 +52,9 @@ func (c *Core) statement(now int64, k *car) *wire.Ack {
 		State:    c.state(now),
 		Credit:   c.credit(k),
 	}
+	if c.cfg.Shared && a.State != wire.InstanceOK {
+		a.Credit = 0 // what comes now reaches another instance, or none
+	}
 	a.Links = c.links(now, k)
 	a.Streams = c.streamAcks(k)
 	return a

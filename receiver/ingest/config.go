@@ -21,6 +21,8 @@ type Config struct {
 	StallAfter  time.Duration // nothing durable for this long while something waits: stalled; DefaultStallAfter
 
 	Tap Tap // told of every batch newly received; may be nil
+
+	Shared bool // behind a Sharer: no credit while the instance leaves its share to others; set by New
 }
 
 // Defaults of [Config].

@@ -105,6 +105,9 @@ func New(o Options) (*Service, error) {
 	if err := o.Core.Validate(); err != nil {
 		return nil, err
 	}
+	if _, ok := o.Broker.(Sharer); ok {
+		o.Core.Shared = true
+	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 5 * time.Second
 	}
@@ -177,6 +180,7 @@ func (s *Service) loop(ctx, inner context.Context) {
 		s.settle()
 		next := s.core.Tick(s.now())
 		s.carryOut()
+		s.share()
 		if stopping == nil && s.drained(deadline) {
 			return
 		}
