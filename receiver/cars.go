@@ -13,7 +13,14 @@ import (
 
 // externalConfig reads the files that name us to an external broker.
 func externalConfig(m config.MQTT, log *slog.Logger) (*external.Config, error) {
-	e := &external.Config{Address: m.Broker, Log: log.With("component", "mqtt")}
+	e := &external.Config{Address: m.Broker, Group: m.Group, Username: m.User, Log: log.With("component", "mqtt")}
+	if m.Password != nil {
+		secret, err := readSecret(*m.Password)
+		if err != nil {
+			return nil, err
+		}
+		e.Password = []byte(secret)
+	}
 	if c := m.Client; c != nil {
 		e.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
 		if c.CA != "" {

@@ -199,3 +199,30 @@ func TestReceiverWindows(t *testing.T) {
 		t.Errorf("a broker without TLS was accepted: %v", err)
 	}
 }
+
+func TestReceiverBroker(t *testing.T) {
+	read := func(mqtt string) (*Receiver, error) {
+		return ReadReceiver(write(t, "version: 1\nkafka: {embedded: {dir: k}}\nmqtt: {"+mqtt+"}\n"))
+	}
+	c, err := read("broker: 'tcp://127.0.0.1:1883', group: pit, user: receiver, password: {file: secret}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := c.MQTT; m.Group != "pit" || m.User != "receiver" || !filepath.IsAbs(m.Password.File) {
+		t.Errorf("got %+v with the secret in %q, want an absolute path", m, m.Password.File)
+	}
+	for _, tt := range []struct{ name, mqtt, want string }{
+		{"both brokers", "broker: 'tcp://127.0.0.1:1883', insecure: true", "mqtt.broker: stands beside tls or insecure"},
+		{"tls without identity", "broker: 'tls://127.0.0.1:8883'", "mqtt.client: is missing"},
+		{"group with a slash", "broker: 'tcp://127.0.0.1:1883', group: a/b", "mqtt.group"},
+		{"password of nobody", "broker: 'tcp://127.0.0.1:1883', password: {env: P}", "mqtt.user: is missing beside password"},
+		{"two passwords", "broker: 'tcp://127.0.0.1:1883', user: u, password: {env: P, file: f}", "want exactly one of file and env"},
+		{"group of the embedded one", "insecure: true, group: pit", "are of an external broker"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := read(tt.mqtt); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}

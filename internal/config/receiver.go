@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,9 @@ type MQTT struct {
 	Insecure bool       `yaml:"insecure"` // no TLS, no identity: a demo or a private network
 	Broker   string     `yaml:"broker"`   // tcp:// or tls:// address of an external broker instead
 	Client   *ClientTLS `yaml:"client"`   // identity towards the external broker
+	Group    string     `yaml:"group"`    // shared subscription of the instances that share the cars; default ingest
+	User     string     `yaml:"user"`     // of the external broker, if it asks for one
+	Password *Secret    `yaml:"password"` // of that user
 }
 
 // ServerTLS names the files of a server's identity and of the CA of the cars.
@@ -159,6 +163,9 @@ func (c *Receiver) resolve(dir string) {
 	if s := c.Kafka.SASL; s != nil {
 		abs(dir, &s.Password.File)
 	}
+	if p := c.MQTT.Password; p != nil {
+		abs(dir, &p.File)
+	}
 }
 
 func (c *Receiver) validate(report func(path, format string, args ...any)) {
@@ -189,7 +196,22 @@ func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {
 		if scheme == "tls" && c.MQTT.Client == nil {
 			report("mqtt.client", "is missing (want ca, cert and key: the broker's address is tls://)")
 		}
+		if t := c.MQTT.TLS; t != nil || c.MQTT.Insecure {
+			report("mqtt.broker", "stands beside tls or insecure, which are of the embedded broker (want one of them)")
+		}
+		if strings.ContainsAny(c.MQTT.Group, "/+#\x00") || len(c.MQTT.Group) > 64 {
+			report("mqtt.group", "%q cannot name a shared subscription (want at most 64 bytes without '/', '+' and '#')", c.MQTT.Group)
+		}
+		switch p := c.MQTT.Password; {
+		case p != nil && c.MQTT.User == "":
+			report("mqtt.user", "is missing beside password")
+		case p != nil && (p.File == "") == (p.Env == ""):
+			report("mqtt.password", "want exactly one of file and env")
+		}
 		return
+	}
+	if c.MQTT.Group != "" || c.MQTT.User != "" || c.MQTT.Password != nil || c.MQTT.Client != nil {
+		report("mqtt", "group, user, password and client are of an external broker (want broker beside them)")
 	}
 	checkListen("mqtt.listen", c.MQTT.Listen, report)
 	t := c.MQTT.TLS
