@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help build demo test race fuzz e2e bench lint fmt cross image clean
+.PHONY: foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ test: ## vet, unit tests, layout and import rules
 	go vet ./...
 	go test ./...
 
+foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-can (installs them)
+	scripts/mosquitto.sh install
+	go test -tags foreign -count=1 ./receiver/ingest/external
+	lab/slcan/check_python.sh
+	scripts/kafka-test.sh
+
 race: ## unit tests under the race detector
 	go test -race ./...
 
@@ -26,6 +32,9 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 
 e2e: ## a real CAN log over three bad links into Kafka, compared with cantools (scripts/e2e.sh --help)
 	@scripts/e2e.sh
+
+e2e-fire: ## the same on a serial adapter while agent, receiver and links are killed; SEED=n KILLS=n (scripts/e2e-fire.sh --help)
+	@SEED=$(SEED) KILLS=$(KILLS) scripts/e2e-fire.sh
 
 demo: build ## one car, three bad links, Kafka, a tally; FOR=30s ends by itself, ARGS='--help' for more
 	@exec bin/demo $(if $(FOR),--for $(FOR)) $(ARGS)

@@ -31,10 +31,10 @@ settings=(group.min.session.timeout.ms=1000 transaction.abort.timed.out.transact
 $kafka install
 port=$(free_ports 2)
 $kafka start "$dir/one" "$port" "${settings[@]}"
-TELEMETRY_KAFKA=127.0.0.1:$port TELEMETRY_KAFKA_DIR=$dir/one go test -count=1 -timeout 8m "$@" ./receiver/kafka
+TELEMETRY_KAFKA=127.0.0.1:$port TELEMETRY_KAFKA_DIR=$dir/one go test -tags foreign -count=1 -timeout 8m "$@" ./receiver/kafka
 $kafka stop "$dir/one"
 
 port=$(free_ports 6)
 $kafka start3 "$dir/three" "$port" "${settings[@]}"
 TELEMETRY_KAFKA=127.0.0.1:$port,127.0.0.1:$((port + 1)),127.0.0.1:$((port + 2)) TELEMETRY_KAFKA_DIR3=$dir/three \
-	go test -count=1 -timeout 8m -run Apache "$@" ./receiver/kafka
+	go test -tags foreign -count=1 -timeout 8m -run Apache "$@" ./receiver/kafka

@@ -3,6 +3,8 @@ package slcan_test
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -253,4 +255,44 @@ func TestLogsOfAnyPackingAreFeeds(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func plugIn(t *testing.T, cfg slcan.Config) *slcan.Adapter {
+	t.Helper()
+	cfg.Clock = clock{time.Now()}
+	a, err := slcan.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Plug(); err != nil {
+		t.Skipf("no pseudo terminal here: %v", err)
+	}
+	run(t, a.Run)
+	return a
+}
+
+// run starts fn and stops it at the test's end.
+func run(t *testing.T, fn func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- fn(ctx) }() // ends with ctx: the cleanup waits for it
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("run: %v", err)
+		}
+	})
+}
+
+type clock struct{ begin time.Time }
+
+func (c clock) BootNS() int64 { return int64(time.Since(c.begin)) }
+
+func feed(frames []can.Frame) slcan.Feed {
+	c := make(chan can.Frame, len(frames))
+	for _, f := range frames {
+		c <- f
+	}
+	close(c)
+	return slcan.Channel(c)
 }

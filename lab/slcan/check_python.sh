@@ -8,4 +8,4 @@ if ! "$venv/bin/python" -c 'import can, serial; assert can.__version__ == "4.6.1
 	python3 -m venv "$venv"
 	"$venv/bin/pip" install --quiet python-can==4.6.1 pyserial==3.5
 fi
-exec go test -count=1 -run '^TestPythonCAN' -v ./lab/slcan "$@"
+exec go test -tags foreign -count=1 -run '^TestPythonCAN' -v ./lab/slcan "$@"

@@ -166,6 +166,15 @@ func (p *pty) waitRead(d time.Duration) {
 // kernel worker moves them, which a busy machine runs late.
 const settleTime = 20 * time.Millisecond
 
+// pause sleeps to the tens of microseconds.
+func pause(d time.Duration) {
+	if d > 0 {
+		ts := unix.NsecToTimespec(int64(d))
+		// One that a signal ends early is followed by another.
+		_ = unix.Nanosleep(&ts, nil)
+	}
+}
+
 func (p *pty) close() error {
 	err := p.master.Close()
 	if p.notify != nil {

@@ -1,3 +1,5 @@
+//go:build foreign
+
 package slcan_test
 
 import (
@@ -33,7 +35,7 @@ func python(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(p); err != nil {
-		t.Skip("no python-can here: lab/slcan/check_python.sh installs it below .cache")
+		t.Fatal("no python-can here: lab/slcan/check_python.sh installs it below .cache")
 	}
 	return p
 }
@@ -69,67 +71,6 @@ func lines(frames []can.Frame) []string {
 		f.StampNS, f.Bus, f.TX = 0, "can0", false
 		_, rest, _ := strings.Cut(string(can.AppendLine(nil, &f)), " ")
 		out[i] = strings.TrimSpace(rest)
-	}
-	return out
-}
-
-type clock struct{ begin time.Time }
-
-func (c clock) BootNS() int64 { return int64(time.Since(c.begin)) }
-
-// run starts fn and stops it at the test's end.
-func run(t *testing.T, fn func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- fn(ctx) }() // ends with ctx: the cleanup waits for it
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("run: %v", err)
-		}
-	})
-}
-
-func plugIn(t *testing.T, cfg slcan.Config) *slcan.Adapter {
-	t.Helper()
-	cfg.Clock = clock{time.Now()}
-	a, err := slcan.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Plug(); err != nil {
-		t.Skipf("no pseudo terminal here: %v", err)
-	}
-	run(t, a.Run)
-	return a
-}
-
-func feed(frames []can.Frame) slcan.Feed {
-	c := make(chan can.Frame, len(frames))
-	for _, f := range frames {
-		c <- f
-	}
-	close(c)
-	return slcan.Channel(c)
-}
-
-// recorded returns the real log's first frames, or none.
-func recorded(t *testing.T, n int) []can.Frame {
-	t.Helper()
-	log, err := slcan.OpenLog("../../../shared/data/can_subaru_candump.log.gz")
-	if err != nil {
-		t.Skip("no recorded log here: ../shared/data/can_subaru_candump.log.gz is absent")
-	}
-	defer log.Close()
-	var out []can.Frame
-	for range n {
-		var f can.Frame
-		if err := log.Next(t.Context(), &f); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, f)
 	}
 	return out
 }
@@ -319,4 +260,25 @@ func (p *payloads) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.n
+}
+
+// recorded returns the real log's first frames, or none.
+func recorded(t *testing.T, n int) []can.Frame {
+	t.Helper()
+	log, err := slcan.OpenLog("../../../shared/data/can_subaru_candump.log.gz")
+	if err != nil {
+		t.Skip("no recorded log here: ../shared/data/can_subaru_candump.log.gz is absent")
+	}
+	defer log.Close()
+	var out []can.Frame
+	for range n {
+		var f can.Frame
+		if err := log.Next(t.Context(), &f); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, f)
+	}
+	return out
 }

@@ -11,6 +11,11 @@ import (
 	"telemetry/sensors/can"
 )
 
+// timerSlack is how short a wait must be to be slept through in the kernel: timers
+// of the runtime are late by up to a millisecond, which hosts would see as a delay
+// of the adapter.
+const timerSlack = 2 * time.Millisecond
+
 // fullBuffer is how much of the buffer frames leave free for answers.
 const fullBuffer = 200
 
@@ -24,10 +29,11 @@ func (a *Adapter) bus(ctx context.Context) error {
 			return err
 		}
 		wait := a.step()
-		if wait == 0 {
+		if wait < timerSlack {
+			pause(wait)
 			continue
 		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(wait - timerSlack/2)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

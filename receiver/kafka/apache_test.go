@@ -1,3 +1,5 @@
+//go:build foreign
+
 package kafka
 
 import (
@@ -22,12 +24,12 @@ import (
 	"telemetry/receiver/topic"
 )
 
-// apacheBrokers returns the brokers of a real Apache Kafka, or skips the test.
+// apacheBrokers returns the brokers of a real Apache Kafka, which the script starts.
 func apacheBrokers(t *testing.T) []string {
 	t.Helper()
 	list := os.Getenv("TELEMETRY_KAFKA")
 	if list == "" {
-		t.Skip("needs a real Apache Kafka: TELEMETRY_KAFKA=host:port (see scripts/kafka-test.sh)")
+		t.Fatal("needs a real Apache Kafka: TELEMETRY_KAFKA=host:port (see scripts/kafka-test.sh)")
 	}
 	return strings.Split(list, ",")
 }
@@ -424,4 +426,17 @@ func TestApacheErrorsSayWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "group.max.session.timeout.ms") {
 		t.Errorf("a session timeout that the brokers refuse: %v", err)
 	}
+}
+
+func (c *child) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *relay) loadsOf(part int32) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.loads[part]
 }

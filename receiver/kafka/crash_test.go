@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,18 +40,26 @@ func (j childJob) config() Config {
 // must allow it (group.min.session.timeout.ms).
 const shortSession = 1500 * time.Millisecond
 
-// TestChild is not a test: the tests that kill or freeze a process run it in one.
-func TestChild(t *testing.T) {
+// TestMain is the tests', or that of the process that some of them kill or freeze.
+func TestMain(m *testing.M) {
 	text := os.Getenv(childEnv)
 	if text == "" {
-		t.Skip("runs only as a child of other tests")
+		os.Exit(m.Run())
 	}
+	if err := runChild(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func runChild(text string) error {
 	var job childJob
 	if err := json.Unmarshal([]byte(text), &job); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	lines := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() { // the end of stdin is the end of the parent
 		in := bufio.NewScanner(os.Stdin)
 		for in.Scan() {
@@ -68,7 +75,7 @@ func TestChild(t *testing.T) {
 	}
 	c, err := Open(ctx, job.config())
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	r, f := newRelay(c), newFeeder(c)
 	r.told, f.told = told, told
@@ -87,13 +94,11 @@ func TestChild(t *testing.T) {
 	}
 	if len(job.Brokers) == 0 {
 		if err := f.resume(ctx); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		go func() { _ = f.run(ctx) }() // ends with the process
 	}
-	if err := c.Backend().Own(ctx, own); err != nil {
-		t.Fatal(err)
-	}
+	return c.Backend().Own(ctx, own)
 }
 
 // freeze stops a commit before its end, and goes on when a line comes in.
@@ -133,7 +138,7 @@ func startChild(t *testing.T, job childJob) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{cmd: exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.timeout=10m"), lines: make(chan string, 1<<16)}
+	c := &child{cmd: exec.Command(os.Args[0]), lines: make(chan string, 1<<16)}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -191,13 +196,6 @@ func (c *child) await(t *testing.T, word string, see func(string)) string {
 		case <-limit.C:
 			t.Fatalf("the child does not say %q", word)
 		}
-	}
-}
-
-func (c *child) signal(t *testing.T, s syscall.Signal) {
-	t.Helper()
-	if err := c.cmd.Process.Signal(s); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -44,12 +44,6 @@ func (r *relay) enter(part int32, by int) {
 	}
 }
 
-func (r *relay) loadsOf(part int32) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.loads[part]
-}
-
 // own serves one session until it ends.
 func (r *relay) own(ctx context.Context, s sequence.Session) error {
 	r.enter(s.Partition(), 1)

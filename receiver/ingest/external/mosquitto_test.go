@@ -1,10 +1,9 @@
+//go:build foreign
+
 package external_test
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -19,7 +18,6 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"telemetry/lab/pki"
-	"telemetry/receiver/ingest"
 	"telemetry/receiver/ingest/external"
 )
 
@@ -30,15 +28,10 @@ type mosquitto struct {
 	ca   *pki.Authority
 }
 
-// startMosquitto skips the test when there is none, unless TELEMETRY_MOSQUITTO=1
-// says that it is to be installed.
+// startMosquitto starts one on a free port; the script installs it where it is
+// missing.
 func startMosquitto(t *testing.T) *mosquitto {
 	t.Helper()
-	_, here := exec.LookPath("mosquitto")
-	_, sbin := os.Stat("/usr/sbin/mosquitto")
-	if here != nil && sbin != nil && os.Getenv("TELEMETRY_MOSQUITTO") != "1" {
-		t.Skip("mosquitto is not installed (scripts/mosquitto.sh install, or TELEMETRY_MOSQUITTO=1)")
-	}
 	m := &mosquitto{dir: t.TempDir()}
 	var err error
 	if m.ca, err = pki.Write(filepath.Join(m.dir, "certs"), []string{"127.0.0.1"}); err != nil {
@@ -262,30 +255,4 @@ func TestMosquittoRefusesStrangers(t *testing.T) {
 			return s.State == external.StateConnected && s.Counters.Denied == 1 && strings.Contains(s.Error, "write ctl/#")
 		}, func() any { return b.Status() })
 	})
-}
-
-// nobody takes messages and forgets them.
-type nobody struct{}
-
-func (nobody) Message(ingest.Peer, string, []byte) {}
-func (nobody) Attached(string, uint8, bool)        {}
-
-// run serves a broker for nobody until the test ends.
-func run(t *testing.T, cfg external.Config) *external.Broker {
-	t.Helper()
-	cfg.Log = slog.New(slog.DiscardHandler)
-	b, err := external.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx, nobody{}) }() // ends with the test
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("run: %v", err)
-		}
-	})
-	return b
 }

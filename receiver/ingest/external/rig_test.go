@@ -424,3 +424,30 @@ func startCar(t *testing.T, p place, st *store) *uplink.Uplink {
 	})
 	return u
 }
+
+// run serves a broker for nobody until the test ends.
+func run(t *testing.T, cfg external.Config) *external.Broker {
+	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
+	b, err := external.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx, nobody{}) }() // ends with the test
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("run: %v", err)
+		}
+	})
+	return b
+}
+
+// nobody takes messages and forgets them.
+type nobody struct{}
+
+func (nobody) Message(ingest.Peer, string, []byte) {}
+
+func (nobody) Attached(string, uint8, bool) {}
