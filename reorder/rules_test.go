@@ -231,6 +231,22 @@ func TestRule12Tombstones(t *testing.T) {
 	s.put(3, full, 1, "main 3/full#1")
 }
 
+// TestRule12NewestReleasedIsKept: as long as no newer epoch has released in a lane,
+// the closed one tells old from new there.
+func TestRule12NewestReleasedIsKept(t *testing.T) {
+	s := newScript(t, None, func(c *Config) { c.Forget = time.Hour })
+	s.open()
+	s.put(1, full, 1, "main 1/full#1")
+	s.put(2, critical, 1, "main 2/critical#1", opens(holds(1)))
+	s.advance(2*time.Hour.Milliseconds(), "")
+	s.takeover()
+	s.put(1, full, 1, "duplicate")
+	s.put(2, full, 1, "main 2/full#1")
+	s.put(1, full, 2, "late 1/full#2")
+	s.advance(2*time.Hour.Milliseconds(), "")
+	s.put(1, full, 2, "dead 1/full#2 stale")
+}
+
 func TestRule13Overrides(t *testing.T) {
 	s := newScript(t, None)
 	s.open()
