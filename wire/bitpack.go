@@ -27,29 +27,43 @@ func pack(dst []byte, vals []uint64, w uint) []byte {
 		return dst
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, need)[:start+need]
-	p := dst[start:]
+	if cap(dst)-start < need+packRoom {
+		dst = slices.Grow(dst, need+packRoom)
+	}
+	p := dst[start : start+need+packRoom]
+	switch { // eight values end on a byte
+	case w <= 8:
+		for ; len(vals) >= 8; vals = vals[8:] {
+			v := (*[8]uint64)(vals)
+			binary.LittleEndian.PutUint64(p, join4(v[0], v[1], v[2], v[3], w)|join4(v[4], v[5], v[6], v[7], w)<<(4*w&63))
+			p = p[w:]
+		}
+	case w <= 16:
+		for ; len(vals) >= 8; vals = vals[8:] {
+			v := (*[8]uint64)(vals)
+			high := join4(v[4], v[5], v[6], v[7], w)
+			binary.LittleEndian.PutUint64(p, join4(v[0], v[1], v[2], v[3], w)|high<<(4*w))
+			binary.LittleEndian.PutUint64(p[8:], high>>(64-4*w))
+			p = p[w:]
+		}
+	}
+	packRest(p, vals, w)
+	return dst[:start+need]
+}
+
+// packRoom is how far pack may write past the bytes of its values.
+const packRoom = 16
+
+// join4 joins four values of w bits, at most 16.
+func join4(a, b, c, d uint64, w uint) uint64 {
+	return a | b<<(w&63) | (c|d<<(w&63))<<(2*w&63)
+}
+
+// packRest is pack, value by value or in pairs, into memory with packRoom.
+func packRest(p []byte, vals []uint64, w uint) {
 	var acc uint64
 	var n uint // bits in acc, always less than 64
-	if w <= 8 {
-		// Eight values fill at most one word: join them before the accumulator.
-		for ; len(vals) >= 8; vals = vals[8:] {
-			a := vals[0] | vals[1]<<(w&63)
-			b := vals[2] | vals[3]<<(w&63)
-			c := vals[4] | vals[5]<<(w&63)
-			d := vals[6] | vals[7]<<(w&63)
-			a |= b << (2 * w & 63)
-			c |= d << (2 * w & 63)
-			v := a | c<<(4*w&63)
-			acc |= v << (n & 63)
-			if n += 8 * w; n >= 64 {
-				binary.LittleEndian.PutUint64(p, acc)
-				p = p[8:]
-				n -= 64
-				acc = v >> (8*w - n)
-			}
-		}
-	} else if w <= 32 {
+	if w <= 32 {
 		for ; len(vals) >= 2; vals = vals[2:] {
 			v := vals[0] | vals[1]<<(w&63)
 			acc |= v << (n & 63)
@@ -70,11 +84,7 @@ func pack(dst []byte, vals []uint64, w uint) []byte {
 			acc = v >> (w - n)
 		}
 	}
-	for i := range p {
-		p[i] = byte(acc)
-		acc >>= 8
-	}
-	return dst
+	binary.LittleEndian.PutUint64(p, acc)
 }
 
 // unpackPad is how far unpack may read past the bytes of its values.

@@ -17,7 +17,11 @@ type bitWriter struct {
 const maxPut = 56
 
 // reserve makes room for n bytes, so that put need not look.
-func (w *bitWriter) reserve(n int) { w.b = slices.Grow(w.b, n+8) }
+func (w *bitWriter) reserve(n int) {
+	if cap(w.b)-len(w.b) < n+8 {
+		w.b = slices.Grow(w.b, n+8)
+	}
+}
 
 // put appends the low n bits of v, at most maxPut; the others must be 0. There
 // must be room for them, and 8 bytes beyond.
@@ -135,4 +139,21 @@ func (r *bitReader) ones(limit uint) uint {
 	}
 	r.pos += int(q) + 1
 	return q
+}
+
+// zeros counts the zero bits up to a one and takes them with it; past the end
+// there is none, and the count is out of any range.
+func (r *bitReader) zeros() uint {
+	q := uint(bits.TrailingZeros64(r.peek()))
+	r.pos += int(q) + 1
+	return q
+}
+
+// wide reads up to 64 bits.
+func (r *bitReader) wide(n uint) uint64 {
+	if n > maxPut {
+		low := r.take(32)
+		return r.take(n-32)<<32 | low
+	}
+	return r.take(n)
 }

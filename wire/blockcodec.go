@@ -58,7 +58,7 @@ type blockEncoder struct {
 // to grow dst.
 func AppendBlock(dst []byte, b *Block) ([]byte, error) {
 	rows, start := len(b.Ticks), len(dst)
-	out, err := appendBlockHead(dst, b, layoutColumns)
+	out, err := appendBlockHead(dst, b.Group, b.FirstColumn, b.Ticks, len(b.Columns), layoutColumns)
 	if err != nil {
 		return dst, err
 	}
@@ -73,18 +73,17 @@ func AppendBlock(dst []byte, b *Block) ([]byte, error) {
 
 // appendBlockHead appends what stands before the columns: type and room for the
 // length, group, sizes, ticks.
-func appendBlockHead(dst []byte, b *Block, layout byte) ([]byte, error) {
-	rows := len(b.Ticks)
-	if err := checkBlockSize(uint64(b.FirstColumn), uint64(rows), uint64(len(b.Columns))); err != nil {
+func appendBlockHead(dst []byte, group, first uint32, ticks []int64, columns int, layout byte) ([]byte, error) {
+	if err := checkBlockSize(uint64(first), uint64(len(ticks)), uint64(columns)); err != nil {
 		return dst, err
 	}
 	out := append(dst, byte(SectionBlock), 0)
-	out = appendUvarint(out, uint64(b.Group))
-	out = appendUvarint(out, uint64(b.FirstColumn))
-	out = appendUvarint(out, uint64(rows))
-	out = appendUvarint(out, uint64(len(b.Columns)))
+	out = appendUvarint(out, uint64(group))
+	out = appendUvarint(out, uint64(first))
+	out = appendUvarint(out, uint64(len(ticks)))
+	out = appendUvarint(out, uint64(columns))
 	mode := len(out)
-	out, err := appendTicks(out, b.Ticks)
+	out, err := appendTicks(out, ticks)
 	if err != nil {
 		return dst, err
 	}
@@ -224,6 +223,22 @@ func (e *blockEncoder) values(dst []byte, head int, c *Column) ([]byte, error) {
 	return dst, nil
 }
 
+// short appends a column of integers that every row has, a group at most.
+func (e *blockEncoder) short(dst []byte, t ValueType, vals []int64) []byte {
+	first := vals[0]
+	or, lo, hi := e.intDeltas(vals, first, first)
+	if or == 0 {
+		return appendVarint(append(dst, byte(t)), first)
+	}
+	n := len(vals) - 1
+	w, span := width(or), width(uint64(hi)-uint64(lo))
+	if packedBase(lo, span)+packedLen(n+1, span) < uvarintLen(zigzag(first))+packedLen(n, w) {
+		return e.offsets(append(dst, byte(t)|modePacked<<headModeBits), vals, t, lo, span)
+	}
+	dst = appendVarint(append(dst, byte(t)|modeDelta<<headModeBits), first)
+	return pack(append(dst, byte(w)), e.group[:n], w)
+}
+
 // packedBase returns the bytes of the least value in modePacked: none at 64
 // bits, where values stand as they are.
 func packedBase(lo int64, w uint) int {
@@ -285,6 +300,12 @@ func (e *blockEncoder) deltas(dst []byte, vals []int64, t ValueType) (out []byte
 	dst = appendVarint(dst, prev)
 	for i := 1; i < len(vals); i += packGroup {
 		n := min(packGroup, len(vals)-i)
+		if t <= TypeUint {
+			var or uint64
+			or, lo, hi = e.intDeltas(vals[i-1:i+n], lo, hi)
+			dst = appendGroup(dst, e.group[:n], or)
+			continue
+		}
 		chunk, err := e.ordered(vals[i:i+n], t)
 		if err != nil {
 			return dst, 0, 0, err
@@ -300,6 +321,32 @@ func (e *blockEncoder) deltas(dst []byte, vals []int64, t ValueType) (out []byte
 		dst = appendGroup(dst, e.group[:n], or)
 	}
 	return dst, lo, hi, nil
+}
+
+// intDeltas writes the zigzag deltas of x, at most a group of them, to e.group and
+// returns them or-ed, and the least and greatest of the values, lo and hi.
+func (e *blockEncoder) intDeltas(x []int64, lo, hi int64) (or uint64, least, greatest int64) {
+	prev := x[0]
+	x = x[1:]
+	to := e.group[:]
+	for len(x) >= 4 && len(to) >= 4 {
+		in, out := (*[4]int64)(x), (*[4]uint64)(to)
+		a, b, c, d := in[0], in[1], in[2], in[3]
+		lo, hi = min(lo, a, b, c, d), max(hi, a, b, c, d)
+		r0, r1, r2, r3 := zigzag(a-prev), zigzag(b-a), zigzag(c-b), zigzag(d-c)
+		out[0], out[1], out[2], out[3] = r0, r1, r2, r3
+		or |= r0 | r1 | r2 | r3
+		prev = d
+		x, to = x[4:], to[4:]
+	}
+	for i, v := range x[:min(len(x), len(to))] {
+		r := zigzag(v - prev)
+		to[i] = r
+		or |= r
+		lo, hi = min(lo, v), max(hi, v)
+		prev = v
+	}
+	return or, lo, hi
 }
 
 // offsets appends the values in modePacked.

@@ -25,7 +25,7 @@ func ParseBlock(body []byte, b *Block) error {
 		return err
 	}
 	layout := mode >> 4
-	if layout > layoutStream {
+	if layout > layoutLast {
 		return fmt.Errorf("wire: block with unknown column layout %d", layout)
 	}
 	b.Ticks = r.ticks(b.Ticks, mode&0x0f, rows)
@@ -36,8 +36,8 @@ func ParseBlock(body []byte, b *Block) error {
 		return fmt.Errorf("wire: %d columns in %d bytes: %w", columns, len(r.b), ErrShort)
 	}
 	d.claim(b, rows, columns)
-	if layout == layoutStream {
-		d.stream(b)
+	if layout != layoutColumns {
+		d.stream(b, layout)
 		return d.err
 	}
 	for i := range b.Columns {

@@ -111,6 +111,8 @@ func vectors() []vector {
 		blockVector("block", sampleBlock(), Fast),
 		blockVector("block_stream", sampleBlock(), Full),
 		blockVector("block_stream_predictions", samplePredictions(), Full),
+		blockVector("block_stream_special", sampleSpecial(), Full),
+		blockVector("block_stream_decimals", sampleDecimals(), Full),
 		blockVector("block_ticks_single", tickBlock(-5), Fast),
 		blockVector("block_ticks_delta", tickBlock(0, 1_000_003, 2_000_001, 2_999_999, 4_000_007), Fast),
 		blockVector("block_ticks_delta2", sampleDrift(), Fast),

@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // headRuns reads the heads of all columns and their bitmaps, and cuts the
 // columns' memory.
@@ -23,17 +20,27 @@ func (d *blockDecoder) headRuns(b *Block) {
 		if d.err != nil {
 			return
 		}
-		for range n {
-			b.Columns[i] = Column{Type: t, Present: c.Present, Values: d.free[:count]}
-			d.free = d.free[count:count]
-			i++
-		}
+		c.Type = t
+		d.cut(b.Columns[i:i+n], c, count)
+		i += n
 	}
 }
 
-// stream reads all values of a block in [layoutStream].
-func (d *blockDecoder) stream(b *Block) {
-	d.headRuns(b)
+// cut gives columns like c memory for count values each.
+func (d *blockDecoder) cut(columns []Column, c Column, count int) {
+	for i := range columns {
+		columns[i] = Column{Type: c.Type, Present: c.Present, Values: d.free[:count]}
+		d.free = d.free[count:count]
+	}
+}
+
+// stream reads all values of a block in a layout of one stream.
+func (d *blockDecoder) stream(b *Block, layout byte) {
+	if layout == layoutStream {
+		d.headRuns(b)
+	} else {
+		d.cut(b.Columns, Column{Type: ValueType(layout - layoutUniform)}, d.rows)
+	}
 	if d.err != nil {
 		return
 	}
@@ -54,8 +61,9 @@ func (d *blockDecoder) stream(b *Block) {
 
 type streamDecoder struct {
 	bitReader
-	last int64 // the number read before
-	res  [riceGroup]uint64
+	last    int64 // the first number read before
+	res     [riceGroup]uint64
+	escaped uint16 // residuals of a group that are continued behind it
 }
 
 func (s *streamDecoder) column(c *Column) error {
@@ -63,30 +71,28 @@ func (s *streamDecoder) column(c *Column) error {
 	if len(x) == 0 {
 		return nil
 	}
-	var shift uint
-	switch c.Type {
-	case TypeF32:
-		shift = uint(s.take(5))
-	case TypeF64:
-		shift = uint(s.take(6))
-	}
+	shift, decimal := s.form(c.Type)
 	if s.take(1) == 1 {
 		v := s.first()
 		for i := range x {
 			x[i] = v
 		}
-	} else if err := s.values(x); err != nil {
+	} else if err := s.values(x, whole); err != nil {
 		return err
 	}
 	if !s.ok() {
 		return ErrShort
 	}
-	switch c.Type {
-	case TypeF32:
+	switch {
+	case decimal != none:
+		for i, v := range x {
+			x[i] = fromDecimal(v, uint(decimal), c.Type)
+		}
+	case c.Type == TypeF32:
 		for i, v := range x {
 			x[i] = unorderF32(unshift(v, shift))
 		}
-	case TypeF64:
+	case c.Type == TypeF64:
 		for i, v := range x {
 			x[i] = orderF64(unshift(v, shift))
 		}
@@ -94,10 +100,28 @@ func (s *streamDecoder) column(c *Column) error {
 	return nil
 }
 
+// form reads how floats were made integers: by a shift, or as multiples of a
+// power of ten.
+func (s *streamDecoder) form(t ValueType) (shift uint, decimal int) {
+	n, code := uint(shiftBits32), uint64(decimal32)
+	switch t {
+	case TypeF32:
+	case TypeF64:
+		n, code = shiftBits64, decimal64
+	default:
+		return 0, none
+	}
+	v := s.take(n)
+	if v == code {
+		return 0, int(s.take(decimalBits))
+	}
+	return uint(v), none
+}
+
 // unshift puts the low bits back: as the sign bit of an ordered integer, they
 // are those of a float whose own are 0.
 func unshift(v int64, shift uint) int64 {
-	return v<<shift | v>>63&(1<<shift-1)
+	return v<<(shift&63) | v>>63&(1<<(shift&63)-1)
 }
 
 func (s *streamDecoder) first() int64 {
@@ -110,47 +134,94 @@ func (s *streamDecoder) first() int64 {
 	return v
 }
 
-func (s *streamDecoder) values(x []int64) error {
+// nesting says what a special way may announce.
+type nesting int
+
+const (
+	whole    nesting = iota // a column: any
+	inner                   // one divided by its factor or never wrapped: neither
+	residual                // flat residuals: no special way
+)
+
+// values reads x behind its constant flag or what announces it.
+func (s *streamDecoder) values(x []int64, in nesting) error {
 	predict := int(s.ones(predictCodes))
 	if predict == predictCodes {
-		return fmt.Errorf("unknown prediction: %w", errRange)
+		return s.special(x, in)
+	}
+	head := headValues[predict]
+	if len(x) < head {
+		return fmt.Errorf("prediction %d for %d values: %w", predict, len(x), errRange)
 	}
 	var base, d1, d2 int64
-	head := 0 // values known before the residuals
 	if predict != predictZero {
 		base = s.first()
 	}
-	switch predict {
-	case predictDelta, predictDelta2, predictDelta3:
-		head = 1
+	if head > 0 {
 		x[0] = base
 	}
-	if predict == predictDelta2 || predict == predictDelta3 {
-		head = 2
+	if head > 1 {
 		d1 = unzigzag(s.number())
-		if len(x) < 2 {
-			return errRange
-		}
 		x[1] = x[0] + d1
 	}
-	if predict == predictDelta3 {
-		head = 3
+	if head > 2 {
 		d2 = unzigzag(s.number())
-		if len(x) < 3 {
-			return errRange
-		}
 		d1 += d2
 		x[2] = x[1] + d1
 	}
-	return s.residuals(x, head, predict, base, d1, d2)
+	return s.residuals(x, predict, in == residual, base, d1, d2)
 }
 
-func (s *streamDecoder) residuals(x []int64, head, predict int, base, d1, d2 int64) error {
+func (s *streamDecoder) special(x []int64, in nesting) error {
+	switch code := s.take(specialBits); {
+	case code == specialPacked && in < residual:
+		base := s.first()
+		w := uint(s.take(6)) + 1
+		for len(x) > 0 {
+			n := min(riceGroup, len(x))
+			s.flat(n, w)
+			for i := range x[:n] {
+				x[i] = base + int64(s.res[i%riceGroup])
+			}
+			x = x[n:]
+		}
+	case code == specialFlat && in < residual:
+		return s.values(x, residual)
+	case code == specialFactor && in == whole:
+		g := int64(s.number())
+		base := s.first()
+		if err := s.values(x, inner); err != nil {
+			return err
+		}
+		for i, v := range x {
+			x[i] = base + g*v
+		}
+	case code == specialWrap && in == whole:
+		m := int64(s.number())
+		if m < 1 {
+			return fmt.Errorf("modulus %d: %w", m, errRange)
+		}
+		if err := s.values(x, inner); err != nil {
+			return err
+		}
+		for i, v := range x {
+			x[i] = wrap(v, m)
+		}
+	default:
+		return fmt.Errorf("way %d of a column in another one: %w", code, errRange)
+	}
+	return nil
+}
+
+// residuals reads the values of x that a prediction has no numbers for.
+func (s *streamDecoder) residuals(x []int64, predict int, flat bool, base, d1, d2 int64) error {
+	head := headValues[predict]
 	prev := base
 	if head > 0 {
 		prev = x[head-1]
 	}
 	param := -1
+	res := &s.res
 	for rest := x[head:]; len(rest) > 0; {
 		to := rest[:min(riceGroup, len(rest))]
 		rest = rest[len(to):]
@@ -158,31 +229,32 @@ func (s *streamDecoder) residuals(x []int64, head, predict int, base, d1, d2 int
 		if param, err = s.param(param); err != nil {
 			return err
 		}
-		res := s.res[:len(to)]
 		if param == 0 {
-			clear(res)
-		} else {
-			s.rice(res, uint(param-1))
+			*res = [riceGroup]uint64{}
+		} else if flat {
+			s.flat(len(to), uint(param))
+		} else if err = s.group(len(to), uint(param-1)); err != nil {
+			return err
 		}
 		switch predict {
 		case predictZero, predictBase:
-			for i, r := range res {
-				to[i] = base + unzigzag(r)
+			for i := range to {
+				to[i] = base + unzigzag(res[i%riceGroup])
 			}
 		case predictDelta:
-			for i, r := range res {
-				prev += unzigzag(r)
+			for i := range to {
+				prev += unzigzag(res[i%riceGroup])
 				to[i] = prev
 			}
 		case predictDelta2:
-			for i, r := range res {
-				d1 += unzigzag(r)
+			for i := range to {
+				d1 += unzigzag(res[i%riceGroup])
 				prev += d1
 				to[i] = prev
 			}
 		case predictDelta3:
-			for i, r := range res {
-				d2 += unzigzag(r)
+			for i := range to {
+				d2 += unzigzag(res[i%riceGroup])
 				d1 += d2
 				prev += d1
 				to[i] = prev
@@ -209,44 +281,4 @@ func (s *streamDecoder) param(last int) (int, error) {
 		return 0, fmt.Errorf("parameter %d of a group: %w", p, errRange)
 	}
 	return p, nil
-}
-
-// rice reads one group with parameter k.
-func (s *streamDecoder) rice(res []uint64, k uint) {
-	if k <= maxPut-riceEscape && s.pos>>3+riceRoom+8 <= len(s.b) {
-		s.riceFast(res, k)
-		return
-	}
-	for i := range res {
-		switch q := s.ones(riceEscape); {
-		case q == riceEscape:
-			res[i] = s.number()
-		case k <= maxPut-riceEscape:
-			res[i] = uint64(q)<<k | s.take(k)
-		default:
-			low := s.take(32)
-			res[i] = uint64(q)<<k | s.take(k-32)<<32 | low
-		}
-	}
-}
-
-// riceFast is rice far enough from the end.
-func (s *streamDecoder) riceFast(res []uint64, k uint) {
-	k &= 63
-	mask := uint64(1)<<k - 1
-	pos := s.pos
-	b := s.b
-	for i := range res {
-		v := binary.LittleEndian.Uint64(b[pos>>3:]) >> (pos & 7)
-		q := width(v &^ (v + 1)) // one bits up to the first zero
-		if q >= riceEscape {
-			s.pos = pos + riceEscape
-			res[i] = s.number()
-			pos = s.pos
-			continue
-		}
-		res[i] = uint64(q)<<k | v>>(q+1)&mask
-		pos += int(q + 1 + k)
-	}
-	s.pos = pos
 }

@@ -18,7 +18,43 @@ func sampleID(lane Lane, seq uint64) ID {
 	return ID{Stream: Stream{Car: "car-17", Epoch: sampleEpoch, Lane: lane}, Seq: seq}
 }
 
-// sampleBlock has a column of every type, mode and presence.
+// sampleSpecial has integer columns for the special ways to write one in the
+// stream: packed, a factor,
+// flat, wrap.
+func sampleSpecial() *Block {
+	const rows = 40
+	b := &Block{Group: 1, Ticks: make([]int64, rows), Columns: make([]Column, 4)}
+	for c := range b.Columns {
+		b.Columns[c].Type = TypeInt
+	}
+	noise, sum := int64(1), int64(0)
+	for i := range int64(rows) {
+		b.Ticks[i] = 1000 * i
+		noise = noise * 48271 % 2147483647
+		sum += noise % 128
+		b.Columns[0].Values = append(b.Columns[0].Values, 70+noise%16)
+		b.Columns[1].Values = append(b.Columns[1].Values, 5+250*(i*i/30+noise%3))
+		b.Columns[2].Values = append(b.Columns[2].Values, sum)
+		b.Columns[3].Values = append(b.Columns[3].Values, (i*7+3)%256)
+	}
+	return b
+}
+
+// sampleDecimals has floats that are multiples of a hundredth, and others.
+func sampleDecimals() *Block {
+	const rows = 30
+	b := &Block{Ticks: make([]int64, rows), Columns: make([]Column, 2)}
+	for c := range b.Columns {
+		b.Columns[c].Type = TypeF32
+	}
+	for i := range rows {
+		b.Ticks[i] = int64(i)
+		b.Columns[0].Values = append(b.Columns[0].Values, int64(math.Float32bits(float32(float64(2000+7*i*i)/100))))
+		b.Columns[1].Values = append(b.Columns[1].Values, int64(math.Float32bits(float32(i)/3)))
+	}
+	return b
+}
+
 // samplePredictions has a column for each way to write one in the stream.
 func samplePredictions() *Block {
 	const rows = 50
@@ -42,6 +78,7 @@ func samplePredictions() *Block {
 	return b
 }
 
+// sampleBlock has a column of every type, mode and presence.
 func sampleBlock() *Block {
 	const rows = 40
 	b := &Block{Group: 3, FirstColumn: 2, Ticks: make([]int64, rows)}
