@@ -59,13 +59,7 @@ func (s *Spool) announce() {
 // write makes one group durable. An error of the disk poisons the chunk, and the
 // whole group goes to a new one; two in a row are returned.
 func (s *Spool) write(l *lane, g *group) error {
-	framed := int64(0)
-	l.recs = l.recs[:0]
-	for i := range g.items {
-		l.recs = append(l.recs, g.record(i))
-		framed += frameLen(int(g.items[i].size))
-	}
-	if l.chunk != nil && l.chunk.bytes > 0 && l.chunk.bytes+framed > s.cfg.ChunkBytes {
+	if l.early != g && l.chunk != nil && l.chunk.bytes > 0 && l.overfull(g.framed(), s.cfg.ChunkBytes) {
 		s.seal(l)
 	}
 	var err error
@@ -73,19 +67,59 @@ func (s *Spool) write(l *lane, g *group) error {
 		if err = s.openChunk(l); err != nil {
 			continue
 		}
-		if err = l.log.Append(l.recs); err == nil {
-			start := time.Now()
-			err = l.log.Sync()
-			s.tookSync(time.Since(start))
+		if l.early != g {
+			err = l.log.Append(l.records(g))
+		}
+		l.early = nil
+		var next error
+		if err == nil {
+			next, err = s.sync(l, g)
 		}
 		if err == nil {
+			s.setMark(l.id.Lane, g.items[len(g.items)-1].seq)
 			s.publish(l, g)
+			if next != nil {
+				s.poison(l, next)
+			}
+			s.prepare(l)
 			return nil
 		}
 		s.poison(l, err)
 	}
 	clear(l.recs)
 	return fmt.Errorf("spool: commit %d batches of %s: %w", len(g.items), l.id.Lane, err)
+}
+
+// sync makes durable what was appended: group g. While the disk works, the next
+// group is appended behind it if it is whole; next is the error of that.
+func (s *Spool) sync(l *lane, g *group) (next, err error) {
+	start := time.Now()
+	defer func() { s.tookSync(time.Since(start)) }()
+	early := l.nextFull()
+	if !s.running || early == nil || l.overfull(g.framed()+early.framed(), s.cfg.ChunkBytes) {
+		return nil, l.log.Sync()
+	}
+	log, synced := l.log, make(chan error, 1)
+	go func() { synced <- log.Sync() }() // ends with the sync, awaited below
+	if next = log.Append(l.records(early)); next == nil {
+		l.early = early
+	}
+	return next, <-synced
+}
+
+// overfull reports that the open chunk ends before n more bytes: it may exceed its
+// size by a quarter, so that whole groups fill it.
+func (l *lane) overfull(n, chunkBytes int64) bool {
+	return l.chunk.bytes >= chunkBytes || l.chunk.bytes+n > chunkBytes+chunkBytes/4
+}
+
+// records lists the batches of a group; valid until the next call.
+func (l *lane) records(g *group) [][]byte {
+	l.recs = l.recs[:0]
+	for i := range g.items {
+		l.recs = append(l.recs, g.record(i))
+	}
+	return l.recs
 }
 
 func (s *Spool) tookSync(d time.Duration) {
@@ -125,25 +159,11 @@ func (s *Spool) openChunk(l *lane) error {
 	if l.chunk != nil {
 		return nil
 	}
-	no := s.nextChunk[l.id.Lane]
-	s.nextChunk[l.id.Lane]++
-	parent := s.laneDir(l.id.Lane)
-	dir := filepath.Join(parent, chunkName(no))
-	log, err := s.disk.OpenLog(dir, int(4*s.cfg.ChunkBytes))
-	if err == nil {
-		if err = s.disk.SyncDir(dir); err == nil {
-			err = s.disk.SyncDir(parent)
-		}
-		if err != nil {
-			_ = log.Close() // nothing was written to it
-		}
+	r := s.nextReady(l)
+	if r.err != nil {
+		return fmt.Errorf("open chunk %s: %w", r.c.path, r.err)
 	}
-	if err != nil {
-		_ = s.disk.RemoveAll(dir) // at the next start an empty chunk is removed anyway
-		return fmt.Errorf("open chunk %s: %w", dir, err)
-	}
-	l.log, l.since = log, time.Now()
-	l.chunk = &chunk{lane: l.id.Lane, no: no, path: dir}
+	l.chunk, l.log, l.since = r.c, r.log, time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.chunks[l.id.Lane] = append(s.chunks[l.id.Lane], l.chunk)
@@ -156,12 +176,11 @@ func (s *Spool) seal(l *lane) {
 	if l.chunk == nil {
 		return
 	}
-	if err := l.log.Close(); err != nil {
-		s.log.Warn("closing a chunk failed", "chunk", l.chunk.path, "err", err)
-	}
+	s.closeLog(l.chunk, l.log)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.chunk.sealed = true
+	s.keepChunkWarm(s.streams[l.id], l.chunk)
 	l.chunk, l.log = nil, nil
 }
 
@@ -170,6 +189,7 @@ func (s *Spool) seal(l *lane) {
 // those batches twice and keeps one.
 func (s *Spool) poison(l *lane, cause error) {
 	c := l.chunk
+	l.early = nil
 	_ = l.log.Close() // its state is unknown; only what was synced before counts
 	s.mu.Lock()
 	s.count.Poisoned++
@@ -205,8 +225,8 @@ func outOfSpace(err error) bool {
 }
 
 // failed notes that the disk did not take a commit and says when to try again. A
-// full disk is answered by dropping the oldest chunk; relieved says that this freed
-// something.
+// full disk is answered with what is settled and the reserve, and when memory runs
+// out too, by dropping the oldest chunk; relieved says that this freed something.
 func (s *Spool) failed(err error, now time.Time) (relieved bool) {
 	t := &s.trouble
 	if t.err == nil {
@@ -217,7 +237,7 @@ func (s *Spool) failed(err error, now time.Time) (relieved bool) {
 	}
 	t.err = err
 	t.retry = now.Add(t.wait)
-	if outOfSpace(err) && s.relieve() {
+	if outOfSpace(err) && s.relieve(s.pressed()) {
 		t.wait, t.retry, relieved = retryMin, now, true
 	}
 	s.mu.Lock()

@@ -48,6 +48,11 @@ type Config struct {
 	// batches. 0 means 4 MiB; at least 2 × CommitBytes.
 	QueueBytes int
 
+	// WarmEntries bounds what memory holds of the single batches in sealed chunks:
+	// 64 bytes each. The others are read again from the chunks when they are wanted.
+	// 0 means 16,384.
+	WarmEntries int
+
 	Clock Clock
 	Rand  io.Reader    // for the epoch's nonce; nil means crypto/rand
 	Log   *slog.Logger // nil means no log
@@ -60,6 +65,7 @@ const (
 	defaultCommitBytes  = 128 << 10
 	defaultQueueBytes   = 4 << 20
 	defaultLiveMaxBytes = 1 << 20
+	defaultWarmEntries  = 16 << 10
 
 	// maxChunkBytes keeps offsets and one commit inside what a scan may hold in
 	// memory.
@@ -91,6 +97,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.LiveMaxBytes == 0 {
 		c.LiveMaxBytes = defaultLiveMaxBytes
+	}
+	if c.WarmEntries == 0 {
+		c.WarmEntries = defaultWarmEntries
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
@@ -131,7 +140,7 @@ func (c Config) Validate() error {
 	if c.QueueBytes < 2*c.CommitBytes {
 		bad("queue of %d bytes (want at least two commits, %d)", c.QueueBytes, 2*c.CommitBytes)
 	}
-	if c.CommitInterval < 0 || c.CriticalInterval < 0 || c.LiveMaxAge < 0 || c.LiveMaxBytes < 0 {
+	if c.CommitInterval < 0 || c.CriticalInterval < 0 || c.LiveMaxAge < 0 || c.LiveMaxBytes < 0 || c.WarmEntries < 0 {
 		bad("negative interval, age or size")
 	}
 	return errors.Join(errs...)

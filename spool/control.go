@@ -80,7 +80,7 @@ func (s *Spool) Refuse(id wire.ID, why wire.Reason) {
 		return
 	}
 	s.count.Refused++
-	if r.entries[i].control {
+	if r.about(i).control {
 		s.count.RefusedControl++
 		return
 	}
@@ -211,8 +211,8 @@ func missingIn(st *stream, r wire.Range) wire.Ranges {
 	out := wire.Ranges{r}
 	for ri := st.runAt(r.First); ri < len(st.runs) && st.runs[ri].firstSeq() <= r.Last; ri++ {
 		x := st.runs[ri]
-		for i := x.next(x.search(r.First)); i >= 0 && x.entries[i].seq <= r.Last; i = x.next(i + 1) {
-			out = out.Remove(x.entries[i].seq, x.entries[i].seq)
+		for i := x.next(x.search(r.First)); i >= 0 && x.seqAt(i) <= r.Last; i = x.next(i + 1) {
+			out = out.Remove(x.seqAt(i), x.seqAt(i))
 		}
 	}
 	return out

@@ -2,10 +2,12 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/tidwall/wal"
 )
@@ -34,6 +36,8 @@ type Disk interface {
 	// OpenLog opens a new log in a directory that does not exist yet. Its records
 	// stand in the file SegmentName as uvarint(length) ++ record.
 	OpenLog(dir string, segmentBytes int) (Log, error)
+	// OpenMark opens an existing file to be written in place, without a sync.
+	OpenMark(name string) (MarkFile, error)
 	// Lock takes the only lock on name or fails with the holder's hint; closing
 	// releases it. hint is for people.
 	Lock(name, hint string) (io.Closer, error)
@@ -53,12 +57,20 @@ type File interface {
 	Size() (int64, error)
 }
 
+// MarkFile is a small file that is overwritten in place. What it holds may be lost
+// in a power cut; a process that dies loses nothing of it.
+type MarkFile interface {
+	io.WriterAt
+	io.Closer
+}
+
 // Log appends records to one chunk.
 type Log interface {
 	// Append writes the records in order. After an error any prefix of them may
 	// have been written and the log must only be closed.
 	Append(records [][]byte) error
-	// Sync returns when all appended records are durable.
+	// Sync returns when all records are durable that were appended before it was
+	// called. One Append may run beside it.
 	Sync() error
 	Close() error
 }
@@ -67,9 +79,17 @@ type Log interface {
 const SegmentName = "00000000000000000001"
 
 // OS returns the operating system's file system with tidwall/wal as its log.
-func OS() Disk { return osDisk{} }
+func OS() Disk { return osDisk{bufs: &sync.Pool{}} }
 
-type osDisk struct{}
+type osDisk struct {
+	bufs *sync.Pool // of *walBuffers
+}
+
+// walBuffers is what one log after the other writes through.
+type walBuffers struct {
+	batch wal.Batch
+	tail  []byte
+}
 
 var _ Disk = osDisk{}
 
@@ -121,6 +141,8 @@ func (osDisk) Write(name string, data []byte) error {
 	return err
 }
 
+func (osDisk) OpenMark(name string) (MarkFile, error) { return os.OpenFile(name, os.O_WRONLY, 0) }
+
 func (osDisk) Truncate(name string, size int64) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
@@ -153,7 +175,7 @@ func (osDisk) SyncDir(dir string) error {
 
 // OpenLog uses NoSync and a segment that no chunk can fill, so that the library
 // never cycles, truncates or syncs by itself.
-func (d osDisk) OpenLog(dir string, segmentBytes int) (l Log, err error) {
+func (d osDisk) OpenLog(dir string, segmentBytes int) (_ Log, err error) {
 	defer contain("open", &err)
 	w, err := wal.Open(filepath.FromSlash(dir), &wal.Options{
 		NoSync: true, SegmentSize: segmentBytes, SegmentCacheSize: 1, NoCopy: true,
@@ -162,34 +184,49 @@ func (d osDisk) OpenLog(dir string, segmentBytes int) (l Log, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &walLog{w: w}, nil
+	// The library holds its lock while it syncs. A descriptor of our own does not;
+	// it is open before the first byte is written, so that no error passes it by.
+	f, err := os.OpenFile(filepath.Join(dir, SegmentName), os.O_WRONLY, 0)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	l := &walLog{w: w, f: f, tail: tailOf(w), pool: d.bufs}
+	if l.walBuffers, _ = d.bufs.Get().(*walBuffers); l.walBuffers == nil {
+		l.walBuffers = &walBuffers{}
+	}
+	l.tail.lend(l.walBuffers.tail)
+	return l, nil
 }
 
 // walLog is a tidwall/wal log that only ever gets longer.
 type walLog struct {
-	w    *wal.Log
-	next uint64 // index of the last record written
-	b    wal.Batch
+	*walBuffers // nil after Close
+	w           *wal.Log
+	f           *os.File // the same segment file, to sync it
+	next        uint64   // index of the last record written
+	tail        walTail
+	pool        *sync.Pool
 }
 
 func (l *walLog) Append(records [][]byte) (err error) {
 	defer contain("write", &err)
-	l.b.Clear()
+	l.batch.Clear()
 	for _, r := range records {
 		l.next++
-		l.b.Write(l.next, r)
+		l.batch.Write(l.next, r)
 	}
-	return l.w.WriteBatch(&l.b)
+	err = l.w.WriteBatch(&l.batch)
+	l.walBuffers.tail = l.tail.clear()
+	return err
 }
 
-func (l *walLog) Sync() (err error) {
-	defer contain("sync", &err)
-	return l.w.Sync()
-}
+func (l *walLog) Sync() error { return l.f.Sync() }
 
 func (l *walLog) Close() (err error) {
 	defer contain("close", &err)
-	return l.w.Close()
+	l.pool.Put(l.walBuffers)
+	l.walBuffers = nil
+	return errors.Join(l.w.Close(), l.f.Close())
 }
 
 // contain turns a panic of the library into an error.

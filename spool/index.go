@@ -41,6 +41,7 @@ type run struct {
 	n       int      // bits set
 	minNS   int64    // event time of all entries ever added
 	maxNS   int64
+	cold    *cold // not nil: entries is empty
 }
 
 func newRun(c *chunk) *run { return &run{chunk: c, minNS: math.MaxInt64, maxNS: math.MinInt64} }
@@ -57,17 +58,17 @@ func (r *run) add(e entry) {
 	r.maxNS = max(r.maxNS, e.last)
 }
 
-func (r *run) firstSeq() uint64 { return r.entries[0].seq }
-func (r *run) lastSeq() uint64  { return r.entries[len(r.entries)-1].seq }
+func (r *run) firstSeq() uint64 { return r.seqAt(0) }
+func (r *run) lastSeq() uint64  { return r.seqAt(r.size() - 1) }
 
 // search returns the index of the first entry with a number >= seq.
 func (r *run) search(seq uint64) int {
-	return sort.Search(len(r.entries), func(i int) bool { return r.entries[i].seq >= seq })
+	return sort.Search(r.size(), func(i int) bool { return r.seqAt(i) >= seq })
 }
 
 // next returns the first alive index >= i, or -1.
 func (r *run) next(i int) int {
-	if i >= len(r.entries) {
+	if i >= r.size() {
 		return -1
 	}
 	w := i / 64
@@ -142,7 +143,7 @@ func (st *stream) find(seq uint64) (runRef, int, bool) {
 	}
 	r := st.runs[ri]
 	i := r.search(seq)
-	if i == len(r.entries) || r.entries[i].seq != seq || !r.isAlive(i) {
+	if i == r.size() || r.seqAt(i) != seq || !r.isAlive(i) {
 		return runRef{}, 0, false
 	}
 	return r, i, true
@@ -158,14 +159,26 @@ func (st *stream) nextFrom(seq uint64) (entry, bool) {
 	for ri := st.runAt(seq); ri < len(st.runs); ri++ {
 		r := st.runs[ri]
 		if i := r.next(r.search(seq)); i >= 0 {
-			return r.entries[i], true
+			return r.about(i), true
 		}
 	}
 	return entry{}, false
 }
 
-// nextInTime is nextFrom for entries whose event range touches from..to.
-func (st *stream) nextInTime(seq uint64, from, to int64) (entry, bool) {
+// nextSeq is nextFrom for the number only; it reads nothing.
+func (st *stream) nextSeq(seq uint64) (uint64, bool) {
+	for ri := st.runAt(seq); ri < len(st.runs); ri++ {
+		r := st.runs[ri]
+		if i := r.next(r.search(seq)); i >= 0 {
+			return r.seqAt(i), true
+		}
+	}
+	return 0, false
+}
+
+// nextInTime is nextFrom for entries whose event range touches from..to. It stops
+// at a cold run that may have one, and returns it.
+func (st *stream) nextInTime(seq uint64, from, to int64) (e entry, at *run, ok bool) {
 	ri := st.runAt(seq)
 	skip := sort.Search(len(st.runs), func(i int) bool { return st.runs[i].preMax >= from })
 	for ri = max(ri, skip); ri < len(st.runs) && st.runs[ri].sufMin <= to; ri++ {
@@ -174,12 +187,15 @@ func (st *stream) nextInTime(seq uint64, from, to int64) (entry, bool) {
 			continue
 		}
 		for i := r.next(r.search(seq)); i >= 0; i = r.next(i + 1) {
+			if r.cold != nil {
+				return entry{}, r.run, false
+			}
 			if e := r.entries[i]; e.last >= from && e.first <= to {
-				return e, true
+				return e, r.run, true
 			}
 		}
 	}
-	return entry{}, false
+	return entry{}, nil, false
 }
 
 // take removes the alive entries of first..last and calls gone for each. With
@@ -188,14 +204,18 @@ func (st *stream) take(first, last uint64, handed bool, gone func(c *chunk, e en
 	empty := 0
 	for ri := st.runAt(first); ri < len(st.runs) && st.runs[ri].firstSeq() <= last; ri++ {
 		r := st.runs[ri]
-		for i := r.next(r.search(first)); i >= 0 && r.entries[i].seq <= last; i = r.next(i + 1) {
-			if handed && !r.entries[i].handed {
+		for i := r.next(r.search(first)); i >= 0 && r.seqAt(i) <= last; i = r.next(i + 1) {
+			e := r.about(i)
+			if handed && !e.handed {
 				continue
+			}
+			if r.cold != nil {
+				r.cold.bytes -= int64(e.size)
 			}
 			r.kill(i)
 			st.pending--
-			st.bytes -= int64(r.entries[i].size)
-			gone(r.chunk, r.entries[i])
+			st.bytes -= int64(e.size)
+			gone(r.chunk, e)
 		}
 		if r.n == 0 {
 			empty++
@@ -212,8 +232,7 @@ func (st *stream) take(first, last uint64, handed bool, gone func(c *chunk, e en
 
 // lowest returns the smallest number that is pending or open by a loss record.
 func (st *stream) lowest() (uint64, bool) {
-	e, ok := st.nextFrom(0)
-	low := e.seq
+	low, ok := st.nextSeq(0)
 	if len(st.lost) > 0 && (!ok || st.lost[0].First < low) {
 		low, ok = st.lost[0].First, true
 	}
@@ -226,7 +245,7 @@ func (st *stream) held() wire.Ranges {
 	for _, r := range st.runs {
 		first, last := uint64(0), uint64(0)
 		for i := r.next(0); i >= 0; i = r.next(i + 1) {
-			seq := r.entries[i].seq
+			seq := r.seqAt(i)
 			switch {
 			case first == 0:
 				first, last = seq, seq
@@ -251,8 +270,9 @@ type placed struct {
 }
 
 // merge adds entries found on disk to an index of earlier starts: numbers that
-// stand there already are left out; unref gets their catalogue.
-func (st *stream) merge(found []placed, unref func(cat uint32)) {
+// stand there already are left out; unref gets their catalogue. load reads the
+// entries of a cold run.
+func (st *stream) merge(found []placed, unref func(cat uint32), load func(*run) []entry) {
 	slices.SortFunc(found, func(a, b placed) int { return compareSeq(a.seq, b.seq) })
 	if len(found) == 0 {
 		return
@@ -260,6 +280,9 @@ func (st *stream) merge(found []placed, unref func(cat uint32)) {
 	if n := len(st.runs); n > 0 && st.runs[n-1].lastSeq() >= found[0].seq {
 		var all []placed
 		for _, r := range st.runs {
+			if r.cold != nil {
+				r.install(load(r.run)) // the sum is made anew below
+			}
 			for i, e := range r.entries {
 				if r.isAlive(i) {
 					all = append(all, placed{e, r.chunk})

@@ -89,7 +89,7 @@ func checkNext(t *testing.T, st *stream, model map[uint64]entry, top, from uint6
 	if e, _ := st.nextFrom(from); e.seq != want {
 		t.Fatalf("next from %d: %d, want %d", from, e.seq, want)
 	}
-	if e, _ := st.nextInTime(from, lo, hi); e.seq != wantIn {
+	if e, _, _ := st.nextInTime(from, lo, hi); e.seq != wantIn {
 		t.Fatalf("next from %d in %d..%d: %d, want %d", from, lo, hi, e.seq, wantIn)
 	}
 }
@@ -112,10 +112,10 @@ func BenchmarkNextInAtOneMillion(b *testing.B) {
 	at := int64(0)
 	for b.Loop() {
 		at = (at + 7919*10) % (10 << 20)
-		if _, ok := st.nextInTime(1, at, at); !ok {
+		if _, _, ok := st.nextInTime(1, at, at); !ok {
 			b.Fatal("not found")
 		}
-		if _, ok := st.nextInTime(uint64(at/10)+2, at, at); ok {
+		if _, _, ok := st.nextInTime(uint64(at/10)+2, at, at); ok {
 			b.Fatal("found what is not there")
 		}
 	}

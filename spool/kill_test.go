@@ -43,7 +43,7 @@ type ack struct {
 func realConfig(dir string) spool.Config {
 	return spool.Config{
 		Dir: dir, Car: "car-7", Clock: bootClock{time.Now()},
-		ChunkBytes: 256 << 10, CommitBytes: 64 << 10, QuotaBytes: 64 << 20,
+		ChunkBytes: 256 << 10, CommitBytes: 64 << 10, QuotaBytes: 64 << 20, WarmEntries: 100,
 		CommitInterval: 5 * time.Millisecond, CriticalInterval: 2 * time.Millisecond,
 	}
 }

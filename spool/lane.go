@@ -25,6 +25,19 @@ func (g *group) record(i int) []byte {
 	return g.buf[e.off : e.off+e.size]
 }
 
+// maxSpare is how many groups without batches a lane keeps: one is filled while
+// another is committed, and the disk is sometimes slow.
+const maxSpare = 8
+
+// framed returns the bytes that the group takes in a segment file.
+func (g *group) framed() int64 {
+	n := int64(0)
+	for i := range g.items {
+		n += frameLen(int(g.items[i].size))
+	}
+	return n
+}
+
 // lane numbers, seals and queues the batches of one durable lane of this epoch.
 // Only the owner of the disk takes from the queue.
 type lane struct {
@@ -53,6 +66,8 @@ type lane struct {
 	since time.Time // when chunk was opened
 	due   time.Time // when what is queued must be committed; zero = nothing seen
 	recs  [][]byte
+	early *group     // in the queue, and appended to chunk already; nil when there is none
+	ready chan ready // the next chunk, being made or made; nil when none is
 }
 
 func newLane(id wire.Stream, cfg Config) *lane {
@@ -145,7 +160,8 @@ func (l *lane) last() *group {
 	if n := len(l.spare); n > 0 {
 		g, l.spare = l.spare[n-1], l.spare[:n-1]
 	} else {
-		g = &group{}
+		// A group ends with the batch that fills it.
+		g = &group{buf: make([]byte, 0, l.commitAt+wire.MaxFullBytes+maxHeaderBytes)}
 	}
 	l.queue = append(l.queue, g)
 	return g
@@ -165,6 +181,17 @@ func (l *lane) take() *group {
 	return l.taken
 }
 
+// nextFull returns the group behind the one that is taken if nothing is added to it
+// any more. It stays in the queue.
+func (l *lane) nextFull() *group {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 || len(l.queue[0].items) == 0 || len(l.queue[0].buf) < l.commitAt || l.failing {
+		return nil
+	}
+	return l.queue[0]
+}
+
 // done ends the commit of the taken group. Its buffer is used again.
 func (l *lane) done() {
 	l.mu.Lock()
@@ -173,7 +200,7 @@ func (l *lane) done() {
 	l.taken, l.failing = nil, false
 	l.bytes -= len(g.buf)
 	g.buf, g.items = g.buf[:0], g.items[:0]
-	if len(l.spare) < 3 {
+	if len(l.spare) < maxSpare {
 		l.spare = append(l.spare, g)
 	}
 	l.room.Broadcast()

@@ -38,7 +38,7 @@ func Open(cfg Config) (*Spool, Report, error) {
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), owner: make(chan struct{}, 1),
 		stop: make(chan struct{}), changed: make(chan struct{}),
 		streams: map[wire.Stream]*stream{}, order: map[wire.Lane][]*stream{}, chunks: map[wire.Lane][]*chunk{},
-		losses: map[wire.ID]*lossRecord{}, opens: map[wire.ID]*openRecord{}, bad: map[wire.ID]int{},
+		losses: map[wire.ID]*lossRecord{}, opens: map[wire.ID]*openRecord{}, bad: map[wire.ID]failing{},
 		putCats: map[wire.CatalogueHash]bool{}, nextChunk: map[wire.Lane]uint64{},
 		idSlots:  slots{disk: cfg.Disk, dir: cfg.Dir, name: "epoch", magic: "TSPE"},
 		curSlots: slots{disk: cfg.Disk, dir: cfg.Dir, name: "cursor", magic: "TSPC"},
@@ -57,6 +57,7 @@ func Open(cfg Config) (*Spool, Report, error) {
 				s.seal(l)
 			}
 		}
+		s.closeMark()
 		return nil, s.report, errors.Join(err, lock.Close())
 	}
 	s.report.Took = time.Since(start)
@@ -73,6 +74,7 @@ func (s *Spool) open() error {
 	if err := s.loadCursor(); err != nil {
 		return err
 	}
+	s.loadMark()
 	if err := s.layout(); err != nil {
 		return err
 	}
@@ -92,6 +94,7 @@ func (s *Spool) open() error {
 		return fmt.Errorf("spool: no epoch opened: %w", err)
 	}
 	s.seal(s.crit)                                     // alone in its chunk, so that the quota may take the others
+	s.openMark()                                       // only now: until then the last one's serves
 	if err := s.storeCursor(time.Time{}); err != nil { // without it only more is sent again
 		s.log.Warn("cursor not written", "err", err)
 	}

@@ -115,7 +115,7 @@ func (s *Spool) lossesOf(c *chunk) []wire.Loss {
 				continue
 			}
 			for i := r.next(0); i >= 0; i = r.next(i + 1) {
-				e := r.entries[i]
+				e := r.about(i)
 				if len(l.Ranges) == 0 {
 					l.FirstNS, l.LastNS = e.first, e.last
 				}
@@ -196,15 +196,35 @@ func (s *Spool) keepReserve() {
 	s.reserved = true
 }
 
-// relieve answers a full disk: the reserve is given up for the loss record, the
-// oldest chunk goes, and further ones until the reserve is back. It reports whether
-// there is more room than before.
-func (s *Spool) relieve() bool {
+// pressed reports that batches cannot wait in memory for room on the disk: half of
+// a queue is taken, or the spool is about to end, or somebody waits in Sync.
+func (s *Spool) pressed() bool {
+	s.mu.Lock()
+	now := s.stopping || s.waiting > 0
+	s.mu.Unlock()
+	for _, l := range s.lanes() {
+		queued, _ := l.load()
+		now = now || queued >= l.maxQueue/2
+	}
+	return now
+}
+
+func (s *Spool) chunkCount() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count.Chunks
+}
+
+// relieve answers a full disk: what is settled goes, and the reserve is given up.
+// With drop the oldest chunk goes too, and further ones until the reserve is back.
+// It reports whether there is more room than before.
+func (s *Spool) relieve(drop bool) bool {
 	now := time.Now()
+	before := s.chunkCount()
 	if err := s.trim(now); err != nil {
 		s.log.Warn("trim failed", "err", err)
 	}
-	had := s.reserved
+	had := s.reserved || s.chunkCount() < before
 	if s.reserved {
 		if err := s.disk.RemoveAll(s.reservePath()); err != nil {
 			s.log.Warn("reserve not released", "err", err)
@@ -212,7 +232,7 @@ func (s *Spool) relieve() bool {
 		}
 		s.reserved = false
 	}
-	for s.dropOldest(now) {
+	for drop && s.dropOldest(now) {
 		if s.keepReserve(); s.reserved {
 			return true
 		}

@@ -40,8 +40,8 @@ func (s *Spool) recover() error {
 		if err != nil {
 			return err
 		}
-		for i, c := range cs {
-			sc, ok := s.scanChunk(c, i == len(cs)-1)
+		for c, p := range s.peekAll(cs) {
+			sc, ok := s.take(c, p)
 			if !ok {
 				continue
 			}
@@ -147,39 +147,6 @@ func (s *Spool) remove(name string) {
 	}
 }
 
-// scanChunk reads what a chunk holds. ok is false when nothing of it can be used;
-// then it is gone or in quarantine.
-func (s *Spool) scanChunk(c *chunk, deep bool) (sc scanned, ok bool) {
-	es, err := s.disk.ReadDir(c.path)
-	if err != nil {
-		s.log.Warn("chunk not readable", "chunk", c.path, "err", err)
-		return sc, false
-	}
-	size := int64(0)
-	for _, e := range es {
-		if e.Name == SegmentName && !e.IsDir {
-			size = e.Size
-			continue
-		}
-		s.quarantine(filepath.Join(c.path, e.Name), fmt.Sprintf("%s-%s-%s", c.lane, chunkName(c.no), e.Name))
-	}
-	if size == 0 { // opened and never written
-		s.remove(c.path)
-		return sc, false
-	}
-	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
-	if err != nil {
-		s.log.Warn("chunk not readable", "chunk", c.path, "err", err)
-		return sc, false
-	}
-	defer f.Close()
-	sc = scan(f, size, deep)
-	if !sc.middle && sc.tail() > 0 && !deep { // say exactly what the tail was
-		sc = scan(f, size, true)
-	}
-	return sc, true
-}
-
 // note takes down how far streams are known to have gone and reports whether
 // there is evidence of batches that are damaged.
 func (s *Spool) note(c *chunk, sc *scanned) bool {
@@ -226,11 +193,9 @@ func (s *Spool) adopt(c *chunk, records []record) {
 		if st.settled.Contains(r.header.Seq) {
 			continue
 		}
-		by[id] = append(by[id], placed{c: c, entry: entry{
-			seq: r.header.Seq, first: r.header.FirstNS, last: r.header.LastNS,
-			off: uint32(r.off), size: uint32(r.header.Size()), control: r.header.Control,
-			cat: s.cats.ref(r.header.Catalogue),
-		}})
+		e := entryOf(r)
+		e.cat = s.cats.ref(r.header.Catalogue)
+		by[id] = append(by[id], placed{c: c, entry: e})
 	}
 	if foreign == len(records) {
 		s.quarantine(c.path, fmt.Sprintf("%s-%s", c.lane, chunkName(c.no)))
@@ -245,7 +210,15 @@ func (s *Spool) adopt(c *chunk, records []record) {
 	c.bytes = records[n-1].off + int64(records[n-1].header.Size())
 	s.count.DiskBytes += c.bytes
 	for id, found := range by {
-		s.streams[id].merge(found, s.cats.unref)
+		st := s.streams[id]
+		st.merge(found, s.cats.unref, func(r *run) []entry {
+			es, err := envelopes(s.disk, r.chunk.path, id)
+			if err != nil {
+				s.log.Warn("chunk not readable", "chunk", r.chunk.path, "err", err)
+			}
+			return es
+		})
+		s.keepChunkWarm(st, c)
 	}
 }
 

@@ -490,3 +490,69 @@ func TestOtherCarIsRefused(t *testing.T) {
 		t.Errorf("got %v, want an error that names car-7", err)
 	}
 }
+
+// TestRule07AckedStaysAcked: what an earlier start was told to be durable is not
+// sent again, and a deleted chunk does not come back when the power goes.
+func TestRule07AckedStaysAcked(t *testing.T) {
+	r := newRig(t)
+	r.boot()
+	ids := r.fill(16)
+	r.mustSettle(ids[:9]...) // the first chunk whole, the next one in part
+	before := len(r.segments(wire.LaneFull))
+	r.close()
+	r.m.Cut(nil)
+	if got := len(r.segments(wire.LaneFull)); got >= before {
+		t.Errorf("%d chunks after the power cut, %d before the first was deleted", got, before)
+	}
+	r.boot()
+	if items := all(r.sp, wire.LaneFull); len(items) != len(ids)-9 || items[0].ID != ids[9] {
+		t.Errorf("%d batches are sent again, want %d from %s on", len(items), len(ids)-9, ids[9])
+	}
+}
+
+// TestRule05ControlOutlivesAFailingDisk: while nothing can be written, a loss record
+// that waits in memory is not what makes room.
+func TestRule05ControlOutlivesAFailingDisk(t *testing.T) {
+	r := newRig(t)
+	r.cfg.QueueBytes = 8 << 10
+	r.boot()
+	ids := r.fill(4)
+	r.m.SetFault(func(spooltest.Op) error { return errInjected })
+	r.sp.Refuse(ids[0], wire.ReasonRefused)
+	_ = r.sp.Sync(t.Context())
+	for i := range 100 {
+		r.put(wire.LaneCritical, uint64(i), 300, 0)
+	}
+	r.m.SetFault(nil)
+	_ = r.sp.Sync(t.Context()) // says that some were dropped
+	if losses, _ := r.losses(); !named(losses, ids[0], wire.ReasonRefused) || r.sp.Stats().LostDisk == 0 {
+		t.Errorf("lost on the disk: %d, losses %+v", r.sp.Stats().LostDisk, losses)
+	}
+}
+
+// TestRule07UnlinkGoesOnAfterAnError: a chunk whose unlink failed half-way is
+// deleted at the next try, and those behind it too.
+func TestRule07UnlinkGoesOnAfterAnError(t *testing.T) {
+	for _, kind := range []string{"syncdir", "remove"} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.boot()
+			r.mustSettle(r.fill(40)...)
+			failed := false
+			r.m.SetFault(func(op spooltest.Op) error {
+				if op.Kind != kind || failed {
+					return nil
+				}
+				failed = true
+				return errInjected
+			})
+			stop := r.run()
+			time.Sleep(40 * time.Second) // the open chunk is sealed after 30 s
+			stop()
+			if n := len(r.segments(wire.LaneFull)); n != 0 || !failed {
+				t.Errorf("%s failed once (%v): %d chunks are never deleted", kind, failed, n)
+			}
+			r.close()
+		})
+	}
+}

@@ -28,6 +28,8 @@ func (s *Spool) Run(ctx context.Context) error {
 	if stopping {
 		return nil
 	}
+	s.running = true
+	defer func() { s.settleBeside(); s.running = false }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -179,6 +181,7 @@ func (s *Spool) Close() error {
 		s.seal(l)
 	}
 	err = errors.Join(err, s.trim(now), s.storeLineage())
+	s.closeMark()
 	s.files.close()
 	return errors.Join(err, s.lock.Close())
 }

@@ -49,8 +49,11 @@ type Spool struct {
 	moved      bool          // the cursor changed and is not durable yet
 	changed    chan struct{} // closed and replaced after every commit
 	urgent     bool          // somebody waits in Sync
+	waiting    int           // callers that wait in Sync
 	stopping   bool
-	bad        map[wire.ID]int // batches that could not be read, with tries
+	warmRuns   []*run              // of sealed chunks, with entries; oldest use first
+	warmCount  int                 // entries in them when they were put here
+	bad        map[wire.ID]failing // batches that could not be read, with tries
 	count      counters
 	report     Report
 	found      []wire.Epoch // named by an EpochOpen on disk; used by Open only
@@ -64,6 +67,9 @@ type Spool struct {
 	// Owned by the owner of the disk.
 	idSlots     slots
 	curSlots    slots
+	mark        mark
+	running     bool           // Run is under way
+	beside      sync.WaitGroup // what goes on beside the commits
 	trouble     trouble
 	cursorTime  time.Time // of the last cursor
 	tidyTime    time.Time // of the last round of maintenance
@@ -138,15 +144,21 @@ func (s *Spool) Next(lane wire.Lane, after wire.ID) (wire.Item, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ss := s.order[lane]
-	for i := startAt(ss, after.Stream.Epoch); i < len(ss); i++ {
-		st := ss[i]
+	for i := startAt(s.order[lane], after.Stream.Epoch); i < len(s.order[lane]); i++ {
+		st := s.order[lane][i]
 		if st.pending == 0 {
 			continue
 		}
 		seq := uint64(1)
 		if st.id.Epoch == after.Stream.Epoch {
 			seq = after.Seq + 1
+		}
+		if r := st.coldFrom(seq); r != nil {
+			if !s.warm(st, r) { // the card has a bad moment: ask again
+				return wire.Item{}, false
+			}
+			i = startAt(s.order[lane], after.Stream.Epoch) - 1 // the streams may be others by now
+			continue
 		}
 		if e, ok := st.nextFrom(seq); ok {
 			return s.item(st, e), true
@@ -189,11 +201,15 @@ func (s *Spool) NextIn(lane wire.Lane, after wire.ID, from, to int64) (wire.Item
 	if st == nil {
 		return wire.Item{}, false
 	}
-	e, ok := st.nextInTime(s.liveAfter(after)+1, from, to)
-	if !ok {
-		return wire.Item{}, false
+	for {
+		e, r, ok := st.nextInTime(s.liveAfter(after)+1, from, to)
+		if ok {
+			return s.item(st, e), true
+		}
+		if r == nil || !s.warm(st, r) {
+			return wire.Item{}, false
+		}
 	}
-	return s.item(st, e), true
 }
 
 // ours returns this epoch's stream of a durable lane. Called with mu held.
@@ -226,6 +242,12 @@ func (s *Spool) Read(id wire.ID, dst []byte) ([]byte, error) {
 // readDurable is Read for the critical and the full lane.
 func (s *Spool) readDurable(id wire.ID, dst []byte) ([]byte, error) {
 	s.mu.Lock()
+	for r := s.coldAt(id); r != nil; r = s.coldAt(id) {
+		if !s.warm(s.streams[id.Stream], r) {
+			s.mu.Unlock()
+			return dst, fmt.Errorf("spool: read %s: %w", id, errNotReadable)
+		}
+	}
 	e, path, ok := s.place(id)
 	if o := s.opens[id]; ok && o != nil && o.sealed != nil {
 		dst = append(dst, o.sealed...)
@@ -260,15 +282,38 @@ func (s *Spool) place(id wire.ID) (entry, string, bool) {
 	if !ok {
 		return entry{}, "", false
 	}
-	r.entries[i].handed = true
-	return r.entries[i], filepath.Join(r.chunk.path, SegmentName), true
+	if r.cold != nil {
+		r.cold.handed = true
+	} else {
+		r.entries[i].handed = true
+	}
+	return r.about(i), filepath.Join(r.chunk.path, SegmentName), true
 }
 
-var errDamaged = errors.New("spool: batch damaged on disk")
+// coldAt returns the run of a pending batch if it is cold. Called with mu held.
+func (s *Spool) coldAt(id wire.ID) *run {
+	if st := s.streams[id.Stream]; st != nil {
+		if r, _, ok := st.find(id.Seq); ok && r.cold != nil {
+			return r.run
+		}
+	}
+	return nil
+}
 
-// readTries is how often a batch may fail to be read before it counts as damaged:
-// a card may answer the second time.
+var (
+	errDamaged     = errors.New("spool: batch damaged on disk")
+	errNotReadable = errors.New("chunk cannot be read now")
+)
+
+// readTries is how often a batch may fail to be read, over at least the time
+// readable, before it counts as damaged: a card may answer the second time.
 const readTries = 3
+
+// failing is a batch that could not be read.
+type failing struct {
+	tries int
+	since time.Time
+}
 
 // maxBad bounds the count of batches whose tries are remembered.
 const maxBad = 1024
@@ -285,8 +330,12 @@ func (s *Spool) unreadable(id wire.ID, path string, err error) error {
 	if len(s.bad) > maxBad { // most of them were settled since
 		clear(s.bad)
 	}
-	s.bad[id]++
-	if !errors.Is(err, errDamaged) && s.bad[id] < readTries {
+	f := s.bad[id]
+	if f.tries++; f.tries == 1 {
+		f.since = time.Now()
+	}
+	s.bad[id] = f
+	if !errors.Is(err, errDamaged) && (f.tries < readTries || time.Since(f.since) < readable) {
 		return fmt.Errorf("spool: read %s: %w", id, err)
 	}
 	delete(s.bad, id)
@@ -335,6 +384,14 @@ func (s *Spool) Sync(ctx context.Context) error {
 	for i, l := range s.lanes() {
 		want[i], drops[i] = l.progress()
 	}
+	s.mu.Lock()
+	s.waiting++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
+		s.mu.Unlock()
+	}()
 	for {
 		s.mu.Lock()
 		changed, stopping := s.changed, s.stopping
@@ -356,18 +413,10 @@ func (s *Spool) Sync(ctx context.Context) error {
 			}
 			return nil
 		}
-		select {
-		case s.owner <- struct{}{}: // Run is not running: do it here
-			err := s.flush()
-			<-s.owner
-			if err != nil {
-				return err
-			}
+		if tried, err := s.flushHere(ctx, stopping); err != nil {
+			return err
+		} else if tried {
 			continue
-		default:
-		}
-		if stopping {
-			return ErrClosed
 		}
 		s.urge()
 		select {
@@ -376,4 +425,27 @@ func (s *Spool) Sync(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// flushHere makes everything durable if Run is not running. With wait it waits for
+// Run's end, which is near.
+func (s *Spool) flushHere(ctx context.Context, wait bool) (tried bool, err error) {
+	if wait {
+		select {
+		case s.owner <- struct{}{}:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	} else {
+		select {
+		case s.owner <- struct{}{}:
+		default:
+			return false, nil
+		}
+	}
+	defer func() { <-s.owner }()
+	if s.closed {
+		return false, ErrClosed
+	}
+	return true, s.flush()
 }

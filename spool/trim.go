@@ -1,7 +1,9 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -86,6 +88,9 @@ func (s *Spool) trim(now time.Time) error {
 func (s *Spool) unlink(c *chunk) error {
 	trash := filepath.Join(s.trashDir(), fmt.Sprintf("%s-%s", c.lane, chunkName(c.no)))
 	err := s.disk.Rename(c.path, trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // an earlier try got this far
+	}
 	if err == nil {
 		err = s.disk.SyncDir(s.laneDir(c.lane))
 	}

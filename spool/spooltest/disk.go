@@ -330,6 +330,33 @@ func (d *disk) Write(name string, data []byte) error {
 	return nil
 }
 
+func (d *disk) OpenMark(name string) (spool.MarkFile, error) {
+	err := d.enter("openmark", name)
+	defer d.m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	n := d.m.look(name)
+	if n == nil || n.dir {
+		return nil, notExist("open", name)
+	}
+	return &file{d: d, n: n, name: name}, nil
+}
+
+// WriteAt overwrites bytes of the file in place.
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	err := f.d.enter("mark", f.name)
+	defer f.d.m.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	if off+int64(len(p)) > int64(len(f.n.data)) {
+		return 0, io.ErrShortWrite
+	}
+	f.n.data = slices.Clone(f.n.data)
+	return copy(f.n.data[off:], p), nil
+}
+
 func (d *disk) Truncate(name string, size int64) error {
 	err := d.enter("truncate", name)
 	defer d.m.mu.Unlock()

@@ -1,0 +1,98 @@
+package spool
+
+import (
+	"fmt"
+	"iter"
+	"path/filepath"
+)
+
+// peekWorkers is how many chunks are read at once at a start: a cold card answers
+// eight questions almost as fast as one.
+const peekWorkers = 8
+
+// peeked is what one chunk's directory and file hold. Nothing was changed.
+type peeked struct {
+	foreign []string // names that are no segment file
+	size    int64
+	scan    scanned
+	err     error
+}
+
+// peekAll reads chunks, several at a time, and yields them in order. The last one
+// is read whole.
+func (s *Spool) peekAll(cs []*chunk) iter.Seq2[*chunk, peeked] {
+	return func(yield func(*chunk, peeked) bool) {
+		results := make([]chan peeked, len(cs))
+		next := 0
+		launch := func() {
+			if next == len(cs) {
+				return
+			}
+			i := next
+			next++
+			results[i] = make(chan peeked, 1)
+			go func() { results[i] <- s.peek(cs[i], i == len(cs)-1) }() // ends by itself, received below
+		}
+		for range min(peekWorkers, len(cs)) {
+			launch()
+		}
+		for i, c := range cs {
+			p := <-results[i]
+			results[i] = nil
+			launch()
+			if !yield(c, p) { // recovery always goes to the end
+				for ; i+1 < next; i++ {
+					<-results[i+1]
+				}
+				return
+			}
+		}
+	}
+}
+
+// peek reads what a chunk holds; with deep its payloads are checked too.
+func (s *Spool) peek(c *chunk, deep bool) (p peeked) {
+	es, err := s.disk.ReadDir(c.path)
+	if err != nil {
+		p.err = err
+		return p
+	}
+	for _, e := range es {
+		if e.Name == SegmentName && !e.IsDir {
+			p.size = e.Size
+			continue
+		}
+		p.foreign = append(p.foreign, e.Name)
+	}
+	if p.size == 0 {
+		return p
+	}
+	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
+	if err != nil {
+		p.err = err
+		return p
+	}
+	defer f.Close()
+	p.scan = scan(f, p.size, deep)
+	if !p.scan.middle && p.scan.tail() > 0 && !deep { // say exactly what the tail was
+		p.scan = scan(f, p.size, true)
+	}
+	return p
+}
+
+// take judges what peek found. ok is false when nothing of the chunk can be used;
+// then it is gone or in quarantine.
+func (s *Spool) take(c *chunk, p peeked) (sc scanned, ok bool) {
+	for _, name := range p.foreign {
+		_ = s.quarantine(filepath.Join(c.path, name), fmt.Sprintf("%s-%s-%s", c.lane, chunkName(c.no), name)) // logged there
+	}
+	if p.err != nil {
+		s.log.Warn("chunk not readable", "chunk", c.path, "err", p.err)
+		return sc, false
+	}
+	if p.size == 0 { // opened and never written
+		s.remove(c.path)
+		return sc, false
+	}
+	return p.scan, true
+}
