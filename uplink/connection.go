@@ -41,6 +41,7 @@ type sent struct {
 	f           *flight // nil: a catalogue part or an answer, proven only by what follows
 	bytes       int64
 	sentNS      int64
+	before      int64 // that probably still waited in front of it
 	delivered   int64 // of the connection, when this was sent
 	deliveredAt int64
 	limited     bool
@@ -59,12 +60,37 @@ func (c *connection) push(f *flight, n, sentNS, now int64) {
 	if c.inFlight == 0 {
 		c.deliveredAtNS = now
 	}
-	c.fifo = append(c.fifo, sent{f: f, bytes: n, sentNS: sentNS, delivered: c.deliveredBytes, deliveredAt: c.deliveredAtNS, limited: c.limitedBytes != 0})
+	c.fifo = append(c.fifo, sent{f: f, bytes: n, sentNS: sentNS, before: c.queued(now), delivered: c.deliveredBytes, deliveredAt: c.deliveredAtNS, limited: c.limitedBytes != 0})
 	c.inFlight += n
 	c.lastSentNS = sentNS
 	if f != nil {
 		c.sentMessages++
 	}
+}
+
+// ahead returns for how long c has probably delivered beyond the last proof:
+// proofs come every 50 ms, and the link goes on between two of them. No more than
+// maxAheadNS is presumed, so a link that stops is soon full.
+func (c *connection) ahead(now int64) int64 {
+	if len(c.fifo) == 0 || c.est.srttNS == 0 {
+		return 0
+	}
+	return min(max(0, now-max(c.deliveredAtNS, c.fifo[0].sentNS+c.est.minRTT())), maxAheadNS)
+}
+
+// expected returns how much of c's bytes is probably still on its way, at least 1
+// while a proof is missing.
+func (c *connection) expected(now int64) int64 {
+	if c.inFlight == 0 {
+		return 0
+	}
+	return max(1, c.inFlight-c.est.known()*(c.ahead(now)/1000)/1_000_000)
+}
+
+// queued returns how much of what is expected is more than fits on the way: it
+// waits in front of the link.
+func (c *connection) queued(now int64) int64 {
+	return max(0, c.expected(now)-c.est.known()*(c.est.minRTT()/1000)/1_000_000)
 }
 
 // oldest returns the send stamp of the oldest batch without proof.
@@ -83,12 +109,19 @@ func (c *connection) waitStart() (int64, bool) {
 	return max(o, c.proofNS, c.heldUntilNS, c.upNS), ok
 }
 
-// suspectAt and deadAt return when c becomes suspect or dead unless a proof comes.
+// suspectAt returns when c becomes suspect unless a proof comes: the oldest batch
+// without one is overdue, and none has come of any other for a while.
 func (c *connection) suspectAt() (int64, bool) {
-	t, ok := c.waitStart()
-	return t + c.est.suspectAfter(c.inFlight), ok
+	for i := range c.fifo {
+		if x := &c.fifo[i]; x.f != nil {
+			due := max(x.sentNS, c.heldUntilNS, c.upNS) + c.est.suspectAfter(x.before+x.bytes)
+			return max(due, max(c.proofNS, c.heldUntilNS)+silenceNS+c.est.drain(x.bytes)), true
+		}
+	}
+	return 0, false
 }
 
+// deadAt returns when c becomes dead unless a proof comes.
 func (c *connection) deadAt() (int64, bool) {
 	t, ok := c.waitStart()
 	return t + max(deadAfterNS+c.est.drain(c.inFlight), c.est.suspectAfter(c.inFlight)), ok

@@ -87,7 +87,8 @@ type Engine struct {
 	fullOwedB   int64 // bytes that the full lane may take before higher lanes
 	review      bool
 	nextReview  int64
-	again       bool // the step stopped early: step again at once
+	roomNS      int64 // when the paths of the last step have room; 0 = not known
+	again       bool  // the step stopped early: step again at once
 	pathsBuf    []PathState
 	paths       []*connection // of pathsBuf
 	free        [][]byte
@@ -220,6 +221,8 @@ func (e *Engine) wake() int64 {
 			w = t
 		}
 	}
+	sooner(e.roomNS)
+	sooner(e.nextLate())
 	if len(e.flight) > 0 {
 		sooner(e.nextReview)
 	}

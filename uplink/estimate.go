@@ -4,8 +4,12 @@ package uplink
 const (
 	ms = int64(1_000_000)
 
-	suspectFloorNS   = 200 * ms // shortest wait for a delivery proof
+	suspectFloorNS   = 120 * ms // shortest wait for a batch's delivery proof
+	firstSuspectNS   = 200 * ms // the same while no round trip is known
+	silenceNS        = 75 * ms  // without any proof, before a link is suspect: one ack and a half
+	ackPeriodNS      = 50 * ms
 	maxDrainNS       = 3000 * ms
+	maxAheadNS       = 70 * ms  // deliveries presumed beyond the last proof: an ack's period and its jitter
 	unknownRate      = 64 << 10 // bytes/s assumed for waits while nothing was measured
 	firstRTTFloorNS  = 10 * ms
 	firstRTTCeilNS   = 1000 * ms
@@ -117,14 +121,15 @@ func (s *estimate) drain(n int64) int64 {
 	return min(n*1000/r*ms, maxDrainNS)
 }
 
-// suspectAfter is how long a connection with inFlight unproven bytes may go
-// without any delivery proof.
-func (s *estimate) suspectAfter(inFlight int64) int64 {
-	wait := 2*s.rtt() + 4*s.rttvarNS
+// suspectAfter is how long a batch may go without a delivery proof when it and
+// what was sent before it are n bytes: the way there and back with its jitter, up
+// to an ack's period, and the time that the bytes take.
+func (s *estimate) suspectAfter(n int64) int64 {
+	wait := s.rtt() + ackPeriodNS + 4*s.rttvarNS
 	if s.srttNS == 0 {
-		wait = 4 * s.rtt()
+		wait = max(4*s.rtt(), firstSuspectNS)
 	}
-	return max(suspectFloorNS, wait) + s.drain(inFlight)
+	return max(suspectFloorNS, wait) + s.drain(n)
 }
 
 func abs(v int64) int64 {

@@ -169,8 +169,8 @@ func TestSilencedLinkIsNotFedAndComesBack(t *testing.T) {
 		}
 		return false
 	})
-	if suspectAt < 200*ms || suspectAt > 500*ms {
-		t.Errorf("suspect after %d ms, want 200 to 500", suspectAt/ms)
+	if suspectAt < 75*ms || suspectAt > 400*ms {
+		t.Errorf("suspect after %d ms, want 75 to 400", suspectAt/ms)
 	}
 	if deadAt < 2800*ms || deadAt > 4000*ms {
 		t.Errorf("dead after %d ms, want about 3000", deadAt/ms)

@@ -20,6 +20,7 @@ type flight struct {
 	winNS  int64 // when it arrived there, about; 0 = not known
 	ended  bool  // settled, refused or gone
 	queued bool  // in its lane's back heap
+	lateNS int64 // a preview without proof is late from here on; 0 = it never is
 	retry  int64 // not before: its last read failed
 
 	prev, next *flight

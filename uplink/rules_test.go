@@ -237,6 +237,22 @@ func TestRule19OneInstanceWithoutKafkaMustNotStopTheCar(t *testing.T) {
 	}
 }
 
+// TestRule19LoansAtAStalledInstanceAreSentAgain: one link reaches the stalled
+// instance only, so that it goes on being heard; what it holds goes elsewhere.
+func TestRule19LoansAtAStalledInstanceAreSentAgain(t *testing.T) {
+	s := newSim(t, 3, threeLinks(), "tcp://a:1", "tcp://b:1")
+	first := s.e.links[0].addrs[0]
+	s.e.links[0].addrs = s.e.links[0].addrs[:1]
+	warm(s, 20*ms)
+	s.drained(2000 * ms)
+	s.insts[first].noKafka = s.now + 60_000*ms
+	id := s.make(wire.LaneFull, 1000)
+	s.run(s.now+8000*ms, nil)
+	if !s.st.settled[id] || len(s.sends[id]) != 2 {
+		t.Errorf("settled: %v, sent %d times, want once to each instance: %+v", s.st.settled[id], len(s.sends[id]), s.e.Snapshot())
+	}
+}
+
 // TestRule19HoldOnlyWhileEveryReachableInstanceIsStalled: at zero credit nothing
 // is sent, nothing is suspected, and everything goes on when credit comes back or
 // the word of it is 2 s old.

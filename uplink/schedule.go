@@ -7,9 +7,10 @@ package uplink
 // make on a link. Live may go a little further than full, so that a link full of
 // backlog still takes a preview.
 const (
-	fullTargetNS = 80 * ms
-	liveTargetNS = 120 * ms
+	fullTargetNS = 60 * ms
+	liveTargetNS = 100 * ms
 	minCapBytes  = 18 << 10 // one batch of the full lane with its headers
+	leadNS       = 15 * ms  // a path whose queue is shorter takes a batch of any size
 )
 
 // exploreRate is what the full lane assumes of a link that nothing is known of,
@@ -21,7 +22,7 @@ type PathState struct {
 	Usable   bool  // up, not suspected, not held by its instance
 	Shun     bool  // leads to the instance whose loan ran out: only if nothing else is usable
 	Busy     bool  // its writer still has bytes: it couldn't send now
-	InFlight int64 // bytes bound to it without delivery proof
+	InFlight int64 // bytes bound to it and probably not yet delivered; 0 = all are proven to be
 	Rate     int64 // delivery rate, bytes/s; 0 = unknown
 	RTT      int64 // smoothed, ns
 	MinRTT   int64 // ns
@@ -42,6 +43,18 @@ func (p *PathState) capBytes(targetNS int64) int64 {
 	return max(c, minCapBytes)
 }
 
+// over is how many bytes p has too many to take size more; 0 or less = it may.
+// Where one batch is more than the target allows, the next may follow shortly
+// before the first has left the queue: so a slow link is kept busy, and a rate
+// estimated too low grows.
+func (p *PathState) over(size, targetNS int64) int64 {
+	o := p.InFlight + size - p.capBytes(targetNS)
+	if p.Rate > 0 {
+		o = min(o, p.InFlight-int64(float64(p.Rate)*float64(p.MinRTT+leadNS)/1e9))
+	}
+	return o
+}
+
 // open reports whether p may take size bytes now. An empty path always may.
 func (p *PathState) open(size, targetNS int64) bool {
 	if !p.Usable || p.Busy {
@@ -50,7 +63,7 @@ func (p *PathState) open(size, targetNS int64) bool {
 	if p.InFlight == 0 {
 		return p.Credit > 0
 	}
-	return p.InFlight+size <= p.capBytes(targetNS) && size <= p.Credit
+	return p.over(size, targetNS) <= 0 && size <= p.Credit
 }
 
 // completion is when size bytes given to p now would be at the receiver, in ns

@@ -26,10 +26,38 @@ func (e *Engine) schedule() {
 	for range maxSendsPerStep {
 		if !e.sendOne() {
 			e.markLimited()
+			e.roomNS = e.nextRoom()
 			return
 		}
 	}
 	e.again = true
+}
+
+// nextRoom returns when a path that is full now has room for what waits, presuming
+// that it goes on delivering; 0 = only an event can say.
+func (e *Engine) nextRoom() (at int64) {
+	for _, l := range [...]wire.Lane{wire.LaneLive, wire.LaneFull} {
+		cand, ok := e.next(l)
+		if !ok {
+			continue
+		}
+		target := fullTargetNS
+		if l == wire.LaneLive {
+			target = liveTargetNS
+		}
+		for i, c := range e.paths {
+			p := &e.pathsBuf[i]
+			if !p.Usable || p.Busy || p.Rate == 0 {
+				continue
+			}
+			over := p.over(int64(cand.item.Size)+sendOverhead, target)
+			wait := max(over*1000/p.Rate*ms, ms)
+			if wait <= maxAheadNS-c.ahead(e.now) && (at == 0 || e.now+wait < at) {
+				at = e.now + wait
+			}
+		}
+	}
+	return at
 }
 
 // sendOne sends one message in the order of the lanes, and reports whether
@@ -47,6 +75,7 @@ func (e *Engine) sendOne() bool {
 	}
 	return e.sendControl() ||
 		e.sendBulk(wire.LaneLive, PickFirst) ||
+		e.sendLate() ||
 		e.sendBulk(wire.LaneFull, PickStriped) ||
 		e.probe()
 }
@@ -68,7 +97,7 @@ func (e *Engine) pathState(c *connection) PathState {
 	p := PathState{
 		Usable:   c.trusted() && !e.heldOn(c) && !e.quiet(c),
 		Busy:     c.pending > 0,
-		InFlight: c.inFlight, Rate: c.est.known(),
+		InFlight: c.expected(e.now), Rate: c.est.known(),
 		RTT: c.est.rtt(), MinRTT: c.est.minRTT(), Starting: c.est.starting(),
 	}
 	if p.Usable {
@@ -212,6 +241,9 @@ func (e *Engine) send(c *connection, cand candidate) int64 {
 		e.totals.PulledBatches++
 	}
 	f.sends++
+	if id.Stream.Lane == wire.LaneLive {
+		e.expect(f, c, n)
+	}
 	f.copies = append(f.copies, copyOf{c: c})
 	c.push(f, n, hdr.SentNS, e.now)
 	e.hand(c, topicLane(e.cfg.Car, id.Stream.Lane), b)

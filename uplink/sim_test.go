@@ -9,6 +9,7 @@ import (
 	"sort"
 	"testing"
 
+	lablink "telemetry/lab/link"
 	"telemetry/wire"
 )
 
@@ -46,8 +47,12 @@ const firstGen = 0x23456789 + 1
 
 // simLink is one modem's path.
 type simLink struct {
-	delay     int64 // one way, ns
-	rate      int64 // bytes/s
+	delay     int64              // one way, ns
+	rate      int64              // bytes/s
+	model     *lablink.Direction // in place of rate; nil = none
+	arrivals  []func()           // of the packets in model, by flow
+	pumpAt    int64              // when the model is looked at next
+	ahead     int64              // bytes that the path takes ahead of the air; 0 = 16 KiB
 	freeAt    int64
 	silent    int64 // nothing passes before this moment; held packets follow
 	rtoFactor int64 // how much longer than the outage an old connection stays stuck, in per cent
@@ -273,6 +278,10 @@ func (s *sim) send(a Send) {
 		s.t.Fatalf("send on a connection that is gone: link %d gen %d", a.Link, a.Gen)
 	}
 	n := int64(len(a.Payload))
+	if l.model != nil {
+		s.sendModel(l, c, a, n)
+		return
+	}
 	start := max(s.now, l.freeAt, l.silent)
 	l.freeAt = start + n*1e9/l.rate
 	start = max(start, c.stuck)
@@ -293,12 +302,48 @@ func (s *sim) send(a Send) {
 	} else {
 		s.other = append(s.other, Send{a.Link, a.Gen, a.Topic, payload})
 	}
-	// The socket takes 16 KiB ahead of the air.
-	s.at(max(0, start-s.now-16<<10*1e9/l.rate), func() {
+	ahead := l.ahead
+	if ahead == 0 {
+		ahead = 16 << 10
+	}
+	s.at(max(0, start-s.now-ahead*1e9/l.rate), func() {
 		s.e.Sent(s.now, a.Link, a.Gen)
 		s.step()
 	})
 	s.at(arrive-s.now, func() { s.arrive(l, c, n, lane, payload) })
+}
+
+// sendModel gives one message to the link's model, which takes it at once.
+func (s *sim) sendModel(l *simLink, c *simConn, a Send, n int64) {
+	payload := slices.Clone(a.Payload)
+	lane := a.Topic != topicCatalogue(simCar) && a.Topic != topicAnswer(simCar)
+	wire := n + n/28 + 40 // with the headers of packets
+	kept := l.model.Offer(s.now, lablink.Packet{Data: make([]byte, wire), Flow: uint64(len(l.arrivals))})
+	l.arrivals = append(l.arrivals, func() { s.arrive(l, c, n, lane, payload) })
+	if kept != lablink.Kept {
+		s.t.Fatalf("the link's queue is full: %v", kept)
+	}
+	s.at(0, func() {
+		if l.conns[a.Gen] == c {
+			s.e.Sent(s.now, a.Link, a.Gen)
+			s.step()
+		}
+	})
+	s.pump(l)
+}
+
+// pump delivers what has come out of a model.
+func (s *sim) pump(l *simLink) {
+	for p, _, ok := l.model.Pop(s.now); ok; p, _, ok = l.model.Pop(s.now) {
+		l.arrivals[p.Flow]()
+		l.arrivals[p.Flow] = nil
+	}
+	at, ok := l.model.Wake()
+	if !ok || (l.pumpAt > s.now && l.pumpAt <= at) {
+		return
+	}
+	l.pumpAt = max(at, s.now+1)
+	s.at(l.pumpAt-s.now, func() { l.pumpAt = 0; s.pump(l) })
 }
 
 // arrive delivers one message unless the link went silent meanwhile.

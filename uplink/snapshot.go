@@ -26,6 +26,7 @@ type Totals struct {
 	Resent         uint64 // copies of live and full batches beyond the first
 	ResentBytes    uint64
 	CriticalCopies uint64 // copies of critical batches beyond the first: by design
+	Late           uint64 // copies of previews that were late elsewhere (also in Resent)
 	Probes         uint64 // copies sent to hear of a quiet link (also in Resent)
 	Durable        uint64 // flights that ended durable
 	RefusedBatches uint64 // flights that an instance can never take

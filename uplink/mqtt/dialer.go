@@ -46,6 +46,10 @@ type Dialer struct {
 	// WriteTimeout limits one packet's writing; 0 means 15 s. A connection is
 	// closed after it: half a packet may be out.
 	WriteTimeout time.Duration
+	// Congestion names the TCP congestion control of the link, as "bbr". Empty
+	// means Cubic, or Reno where there is none, and BBR once the link has lost
+	// 1 % of its packets for a while.
+	Congestion string
 }
 
 const (
@@ -117,8 +121,7 @@ func (d *Dialer) open(ctx context.Context, addr string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("uplink/mqtt: dial %s: %w", addr, err)
 	}
-	tune(raw)
-	s := &socket{Conn: raw, raw: raw, timeout: orDefault(d.WriteTimeout, defaultWriteTimeout)}
+	s := &socket{Conn: raw, raw: raw, tuner: tune(raw, d.Congestion), timeout: orDefault(d.WriteTimeout, defaultWriteTimeout)}
 	if secure {
 		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 		if d.TLS != nil {

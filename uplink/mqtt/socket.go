@@ -16,6 +16,7 @@ type socket struct {
 	net.Conn // raw, or TLS over it
 	raw      net.Conn
 	timeout  time.Duration // of one packet's write
+	tuner    *tuner        // guarded by packet; may be nil
 
 	packet sync.Mutex // between Lock and Unlock
 	buf    []byte     // guarded by packet
@@ -46,6 +47,7 @@ func (s *socket) Unlock() {
 		if _, err := s.Conn.Write(s.buf); err != nil {
 			s.fail(err)
 		}
+		s.tuner.look()
 	}
 	s.buf = s.buf[:0]
 	if cap(s.buf) > 4*maxPacketBytes {

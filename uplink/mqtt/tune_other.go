@@ -4,9 +4,10 @@ package mqtt
 
 import "net"
 
-// tune turns Nagle's delay off; the rest exists only on Linux.
-func tune(c net.Conn) {
-	if t, ok := c.(interface{ SetNoDelay(bool) error }); ok {
-		_ = t.SetNoDelay(true)
-	}
-}
+// tuner watches one connection; there is nothing to watch here.
+type tuner struct{}
+
+func (*tuner) look() {}
+
+// tune does what the system's defaults don't: Go sets TCP_NODELAY by itself.
+func tune(net.Conn, string) *tuner { return nil }

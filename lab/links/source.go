@@ -1,0 +1,94 @@
+package links
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"telemetry/sensors"
+	"telemetry/wire"
+)
+
+// source makes the load as samples: random values that nothing compresses.
+type source struct {
+	load    load
+	pending func() int64 // bytes of the full lane that wait in the spool
+	rng     *rand.Rand
+}
+
+// fullColumns is how wide a row of the full and the live group is.
+const fullColumns = 64
+
+// Bounds of the backlog that saturation keeps: enough for half a second of the
+// fastest links, little enough to drain at the end.
+const (
+	backlogBytes = 3 << 20
+	pendingEvery = 20 * time.Millisecond
+)
+
+// Groups implements sensors.Source.
+func (s *source) Groups() []wire.Group {
+	group := func(name string, lane wire.Lane, n int) wire.Group {
+		g := wire.Group{Name: name, Lane: lane}
+		for i := range n {
+			g.Channels = append(g.Channels, wire.Channel{Name: fmt.Sprintf("%s_%d", name, i), Type: wire.TypeInt, Bits: 64})
+		}
+		return g
+	}
+	return []wire.Group{
+		group("load_critical", wire.LaneCritical, criticalBytes/8),
+		group("load_live", wire.LaneLive, fullColumns),
+		group("load_full", wire.LaneFull, fullColumns),
+	}
+}
+
+// Run implements sensors.Source.
+func (s *source) Run(ctx context.Context, out sensors.Sink) error {
+	s.rng = rand.New(rand.NewPCG(uint64(s.load.StartNS), 7))
+	critical, live, full := s.load.StartNS, s.load.StartNS+int64(liveEvery)/2, s.load.StartNS
+	for {
+		next := min(critical, live, full)
+		if next >= s.load.EndNS {
+			return nil
+		}
+		if err := sleepUntil(ctx, next); err != nil {
+			return nil // told to stop
+		}
+		var err error
+		switch next {
+		case critical:
+			critical += int64(criticalEvery)
+			err = s.emit(out, 0, 1, criticalBytes/8)
+		case live:
+			live += int64(liveEvery)
+			err = s.emit(out, 1, liveBytes/8/fullColumns, fullColumns)
+		default:
+			if every := s.load.fullEvery(); every > 0 {
+				full += int64(every)
+				err = s.emit(out, 2, fullBytes/8/fullColumns, fullColumns)
+				break
+			}
+			full = bootNS() + int64(pendingEvery)
+			for n := s.pending(); n < backlogBytes && err == nil; n += fullBytes {
+				err = s.emit(out, 2, fullBytes/8/fullColumns, fullColumns)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// emit hands over one message's rows, with the present moment as their time.
+func (s *source) emit(out sensors.Sink, group, rows, columns int) error {
+	r := sensors.Rows{Group: group, Ticks: make([]int64, rows), Values: make([]int64, rows*columns)}
+	now := bootNS()
+	for i := range r.Ticks {
+		r.Ticks[i] = now
+	}
+	for i := range r.Values {
+		r.Values[i] = int64(s.rng.Uint64())
+	}
+	return out.Append(r)
+}

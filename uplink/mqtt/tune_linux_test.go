@@ -1,0 +1,73 @@
+package mqtt
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestLossyConnectionsChangeOver(t *testing.T) {
+	type look struct{ segs, retrans uint32 }
+	tests := []struct {
+		name  string
+		looks []look
+		want  bool
+	}{
+		{"clean", []look{{300, 0}, {600, 0}, {900, 0}}, false},
+		{"one bad window", []look{{300, 10}, {600, 10}, {900, 10}}, false},
+		{"two bad windows in a row", []look{{300, 10}, {600, 20}}, true},
+		{"too few segments to tell", []look{{50, 40}, {100, 80}, {150, 120}}, false},
+		{"below one per cent", []look{{1000, 9}, {2000, 18}, {3000, 27}}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var w tuner
+			got := false
+			for _, l := range tt.looks {
+				got = got || w.window(l.segs, l.retrans)
+			}
+			if got != tt.want {
+				t.Errorf("changes over: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestCongestionControlOfALink(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for _, tt := range []struct {
+		name, asked string
+		want        []string
+	}{
+		{"by itself", "", []string{"cubic", "reno"}},
+		{"asked for", "reno", []string{"reno"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			tune(c, tt.asked).look()
+			raw, err := c.(syscall.Conn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			if err := raw.Control(func(fd uintptr) {
+				got, err = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err != nil || (got != tt.want[0] && got != tt.want[len(tt.want)-1]) {
+				t.Errorf("congestion control %q, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
