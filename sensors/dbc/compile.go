@@ -2,6 +2,7 @@ package dbc
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -125,13 +126,17 @@ func compileMessage(def *MessageDef, warn *warnings) *Message {
 		case !ok:
 			warn.add(s.Line, "SG_ %s: %d bits at %d cannot be decoded; left out", clip(s.Name), s.Length, s.Start)
 			continue
-		case seen[s.Name]:
-			warn.add(s.Line, "SG_ %s: the name is used twice in %s; left out", clip(s.Name), clip(m.Name))
-			continue
 		case int(p.need) > def.Size:
 			warn.add(s.Line, "SG_ %s: reaches byte %d of a message of %d bytes", clip(s.Name), p.need, def.Size)
 		}
-		seen[s.Name] = true
+		name := s.Name
+		for n := 2; seen[name]; n++ {
+			name = fmt.Sprintf("%s#%d", s.Name, n)
+		}
+		if name != s.Name {
+			warn.add(s.Line, "SG_ %s: the name is used twice in %s; called %s", clip(s.Name), clip(m.Name), clip(name))
+		}
+		seen[name] = true
 		if s.Float && p.kind != kindF16 && p.kind != kindF32 && p.kind != kindF64 {
 			warn.add(s.Line, "SG_ %s: a float of %d bits; taken as an integer", clip(s.Name), s.Length)
 		}
@@ -142,6 +147,7 @@ func compileMessage(def *MessageDef, warn *warnings) *Message {
 		kept = append(kept, s)
 		m.plans = append(m.plans, p)
 		m.Signals = append(m.Signals, describe(s, p))
+		m.Signals[p.signal].Name = name
 	}
 	linkMux(m, kept, warn)
 	return m
