@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
+.PHONY: test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-ca
 	go test -tags foreign -count=1 ./receiver/ingest/external
 	lab/slcan/check_python.sh
 	scripts/kafka-test.sh
+
+test-vm: ## tests that want a kernel with CAN, in an emulated machine (VM_SECONDS=n for the long one, default 60)
+	scripts/vm-test.sh
 
 race: ## unit tests under the race detector
 	go test -race ./...
@@ -41,6 +44,9 @@ demo: build ## one car, three bad links, Kafka, a tally; FOR=30s ends by itself,
 
 bench: ## benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchtime 200ms ./wire ./reorder ./spool ./receiver/sequence/... ./sensors/...
+
+bench-arm: ## instructions per sample on armv7 and arm64 against a baseline (ARGS=--update sets it)
+	scripts/bench-arm.sh $(ARGS)
 
 lint: ## gofumpt, vet, staticcheck, errorlint, sloglint, shellcheck
 	scripts/lint.sh

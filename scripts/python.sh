@@ -3,11 +3,11 @@
 # CAN logs) and confluent-kafka (reads topics). Prints the interpreter's path;
 # the first call installs it into .cache/.
 #
-#   scripts/python.sh
+#   scripts/python.sh [REQUIREMENTS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-wanted=scripts/python-requirements.txt
+wanted=${1:-scripts/python-requirements.txt}
 venv=$PWD/.cache/python/$(sha256sum "$wanted" | cut -c1-12)
 
 if [ ! -e "$venv/complete" ]; then

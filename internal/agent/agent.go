@@ -22,6 +22,7 @@ import (
 	"telemetry/internal/clock"
 	"telemetry/internal/config"
 	"telemetry/modem"
+	"telemetry/sensors"
 	"telemetry/uplink"
 	"telemetry/uplink/mqtt"
 )
@@ -87,6 +88,20 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 		return nil, config.Faults{cfg.Fault("sources", "%v", err)}
 	}
 	return a, nil
+}
+
+// PrepareWith is [Prepare] with one more source, and with wrap around each link's
+// dialer: for laboratories that make load and watch what is sent.
+func PrepareWith(cfg *config.Agent, root fs.FS, log *slog.Logger, name string, s sensors.Source, wrap func(uplink.Dialer) uplink.Dialer) (*Agent, error) {
+	a, err := Prepare(cfg, root, log)
+	if err != nil {
+		return nil, err
+	}
+	dialer := a.dialer
+	a.dialer = func(m modem.Modem) uplink.Dialer { return wrap(dialer(m)) }
+	a.sources = append(a.sources, namedSource{name, s})
+	a.plan, err = newPlan(cfg.Car, a.sources, cfg.Live)
+	return a, err
 }
 
 // Faults returns what is wrong with single sources: the agent can run without

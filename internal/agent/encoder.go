@@ -43,6 +43,7 @@ type Taken struct {
 type encoder struct {
 	plan  *plan
 	spool appender
+	boot  func() int64 // boot clock, ns; nil: rows are as old as their arrival here
 	seal  [wire.LaneFull + 1]time.Duration
 	taken *Taken
 	log   *slog.Logger
@@ -186,11 +187,21 @@ func (e *encoder) add(l *laneBuffer, g uint32, tick int64, values []int64, prese
 	b.last = tick
 	l.cells += len(values)
 	if l.deadline.IsZero() {
-		l.deadline = time.Now().Add(e.seal[l.lane])
+		l.deadline = time.Now().Add(e.seal[l.lane] - e.age(tick, e.seal[l.lane]/2))
 	}
 	if l.cells >= maxCells {
 		e.flush(l)
 	}
+}
+
+// age returns how long ago a row was taken, at most limit: its source may have
+// held it, and a kill costs what is not sealed and durable yet. The limit keeps
+// batches whole while a backlog is read.
+func (e *encoder) age(tick int64, limit time.Duration) time.Duration {
+	if e.boot == nil {
+		return 0
+	}
+	return min(max(0, time.Duration(e.boot()-tick)), limit)
 }
 
 func (e *encoder) nextDeadline() (time.Time, bool) {

@@ -137,6 +137,36 @@ func TestEveryAppendedRowIsInOneBatchOnce(t *testing.T) {
 	}
 }
 
+// What is not yet sealed is lost with the process: rows that their source has held
+// wait the less here, but a backlog is not cut into small batches.
+func TestRowsThatTheirSourceHeldAreSealedSooner(t *testing.T) {
+	p, err := newPlan("car-7", []namedSource{{"a", &script{groups: []wire.Group{group("g", 1)}}}}, noLive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := seals().Full.D()
+	for _, c := range []struct {
+		name      string
+		age, want time.Duration
+	}{
+		{"fresh", 0, seal},
+		{"from the future", -time.Second, seal},
+		{"held for a while", seal / 4, seal - seal/4},
+		{"a backlog", time.Hour, seal / 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEncoder(p, &memSpool{}, seals(), &Taken{}, silent())
+				e.boot = func() int64 { return int64(24 * time.Hour) }
+				e.add(e.lanes[wire.LaneFull], 0, e.boot()-int64(c.age), []int64{1}, nil, 0)
+				if d, ok := e.nextDeadline(); !ok || time.Until(d) != c.want {
+					t.Errorf("sealed after %v, want %v", time.Until(d), c.want)
+				}
+			})
+		})
+	}
+}
+
 // §4 of the design: nothing waits more than 1 s to be sealed, however slow its
 // group; that includes the preview of a group whose next row is far away.
 func TestSlowGroupIsSealedWithinASecond(t *testing.T) {

@@ -90,6 +90,7 @@ func (a *Agent) open() (*running, error) {
 	}
 	r := &running{spool: sp, started: time.Now(), sourcesDone: make(chan struct{}), ended: make(chan struct{})}
 	r.encoder = newEncoder(a.plan, sp, a.cfg.Seal, &a.taken, a.log.With("component", "encoder"))
+	r.encoder.boot = a.clock.BootNS
 	if err := a.openUplink(r); err != nil {
 		return nil, errors.Join(err, sp.Close())
 	}

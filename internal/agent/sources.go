@@ -62,6 +62,8 @@ func (b *builder) source(at string, c config.Source) (sensors.Source, error) {
 		return b.candump(at+".candump", c.Candump, log)
 	case c.Slcan != nil:
 		return b.slcan(at+".slcan", c.Slcan, log)
+	case c.Socketcan != nil:
+		return b.socketcan(at+".socketcan", c.Socketcan, log)
 	case c.Sim != nil:
 		s, err := sim.New(sim.Config{
 			Channels: c.Sim.Channels, RateMilliHz: uint64(c.Sim.Rate), Seed: c.Sim.Seed, Laps: c.Sim.Laps, Clock: b.clock,

@@ -23,30 +23,44 @@ const maxReply = 16 << 20
 // maxPath is what every kernel takes as the path of a unix socket, in bytes.
 const maxPath = 103
 
-// Serve answers on the unix socket at path until ctx ends. A socket file that
-// nobody listens on is replaced; one that is in use is an error.
+// Serve listens and serves: see [Listen] and [ServeOn].
 func Serve(ctx context.Context, path string, h http.Handler) error {
+	ln, err := Listen(path)
+	if err != nil {
+		return err
+	}
+	return ServeOn(ctx, ln, h)
+}
+
+// Listen takes the unix socket at path, before anything is touched that another
+// process may be using. A socket file that nobody listens on is replaced; one that
+// is in use is an error.
+func Listen(path string) (net.Listener, error) {
 	if len(path) > maxPath {
-		return fmt.Errorf("status: the path of the socket has %d bytes (limit %d): %s", len(path), maxPath, path)
+		return nil, fmt.Errorf("status: the path of the socket has %d bytes (limit %d): %s", len(path), maxPath, path)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("status: %w", err)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = c.Close()
-		return fmt.Errorf("status: %s is in use: is another one running? (set another `socket` in the configuration)", path)
+		return nil, fmt.Errorf("status: %s is in use: is another one running? (set another `socket` in the configuration)", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("status: %w", err)
 	}
 	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("status: %w", err)
 	}
 	if err := os.Chmod(path, 0o660); err != nil {
-		_ = ln.Close()
-		return fmt.Errorf("status: %w", err)
+		return nil, errors.Join(fmt.Errorf("status: %w", err), ln.Close())
 	}
+	return ln, nil
+}
+
+// ServeOn answers on a listener, which it closes, until ctx ends.
+func ServeOn(ctx context.Context, ln net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -35,7 +35,7 @@ type job struct {
 	Prefix   string   `json:"prefix"`
 	Group    string   `json:"group"`
 	Origin   *int64   `json:"origin"`
-	Clock    []sample `json:"clock"`
+	Clock    []Sample `json:"clock"`
 	LimitS   float64  `json:"limit_s"`
 	Others   []string `json:"others"` // groups that do not come from the log
 }
@@ -124,9 +124,19 @@ func (r *run) others(ctx context.Context) ([]string, error) {
 
 // cacheFile names the decoded log after all that decides it.
 func (r *run) cacheFile() (string, error) {
+	dir := r.Cache
+	if dir == "" {
+		dir = r.dir
+	}
+	return CacheFile(dir, r.Speed, r.Log, r.OracleDBC, filepath.Join(r.Scripts, "oracle.py"))
+}
+
+// CacheFile names a file in dir, which it makes, after the contents of others
+// and the speed of the replay.
+func CacheFile(dir string, speed float64, from ...string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%g", r.Speed)
-	for _, p := range []string{r.Log, r.OracleDBC, filepath.Join(r.Scripts, "oracle.py")} {
+	fmt.Fprintf(h, "%g", speed)
+	for _, p := range from {
 		f, err := os.Open(p)
 		if err != nil {
 			return "", fmt.Errorf("e2e: %w", err)
@@ -135,10 +145,6 @@ func (r *run) cacheFile() (string, error) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("e2e: read %s: %w", p, err)
 		}
-	}
-	dir := r.Cache
-	if dir == "" {
-		dir = r.dir
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("e2e: cache: %w", err)

@@ -7,7 +7,7 @@ import sys
 
 import oracle
 
-MATCH_NS = 1000  # a row belongs to a frame whose time is that near
+MATCH_NS = 1000  # a row belongs to a frame whose time is that near, unless told otherwise
 PAIR_NS = 50_000_000  # what is left over is paired up to here, as an error of time
 TOLD = 5  # differences of a kind that are described
 EXACT = 2**53
@@ -55,8 +55,8 @@ class Track:
 
 
 class Comparison:
-    def __init__(self, expected, origin, clock, others=()):
-        self.expected, self.origin, self.clock = expected, origin, clock
+    def __init__(self, expected, origin, clock, others=(), match_ns=MATCH_NS):
+        self.expected, self.origin, self.clock, self.match_ns = expected, origin, clock, match_ns
         self.tracks = {name: Track(g) for name, g in expected.groups.items()}
         self.delivered = self.missing = self.duplicates = self.value_errors = 0
         self.order_errors = self.time_errors = self.clock_errors = self.strangers = 0
@@ -125,12 +125,13 @@ class Comparison:
         t, times = boot - self.origin, track.group.times
         while track.i < len(times):
             dt = t - times[track.i]
-            if dt < -MATCH_NS:
+            if dt < -self.match_ns:
                 break
-            if dt <= MATCH_NS and (track.left is None or values.keys() <= track.left):
+            if dt <= self.match_ns and (track.left is None or values.keys() <= track.left) and not self.rather(track, t, values):
                 self.max_time_ns = max(self.max_time_ns, abs(dt))
                 wanted = track.wanted(track.i) if track.left is None else track.left
                 self.equal(track, track.i, values)
+                self.matched(track, track.i)
                 track.left = wanted - values.keys()
                 if track.left:
                     return  # the rest may come in a record of its own
@@ -138,6 +139,26 @@ class Comparison:
                 return
             self.skip(track)
         track.astray.append((t, values))
+
+    def rather(self, track, t, values):
+        """Reports whether a row is a later frame as near in time: it has that
+        one's values and not those of the frame in turn."""
+        times, i = track.group.times, track.i
+        if track.left is not None or self.fits(track, i, values):
+            return False
+        while (i := i + 1) < len(times) and times[i] <= t + self.match_ns:
+            if self.fits(track, i, values):
+                return True
+        return False
+
+    @staticmethod
+    def fits(track, i, values):
+        row = track.group.rows[i]
+        wants = ((track.fields.get(k), got) for k, got in values.items())
+        return all(n is not None and row[n] is not None and same(got, row[n]) for n, got in wants)
+
+    def matched(self, track, i):
+        """Is told each frame that a row was found for."""
 
     def skip(self, track):
         lacks = track.wanted(track.i) if track.left is None else track.left
@@ -177,6 +198,7 @@ class Comparison:
                 self.order_errors += 1
                 self.tell("order", f"{track.group.name}: frame {i} came after a later one of its message")
                 self.equal(track, i, values)
+                self.matched(track, i)
                 self.lost(track, i, lacks - values.keys())
             else:
                 rest.append((t, values))
@@ -192,6 +214,7 @@ class Comparison:
             self.max_time_ns = max(self.max_time_ns, abs(t - times[i]))
             self.tell("time", f"{track.group.name}: frame {i} is {t - times[i]} ns off")
             self.equal(track, i, values)
+            self.matched(track, i)
             self.lost(track, i, lacks - values.keys())
         for i, lacks in missing:
             self.lost(track, i, lacks)
@@ -202,8 +225,8 @@ class Comparison:
             self.tell("missing", f"{track.group.name}: frame {i} of the message, {track.group.times[i] / 1e9:.6f} s after the first: {sorted(lacks)}")
 
     def stranger(self, track, t, values):
-        at = bisect.bisect_left(track.group.times, t - MATCH_NS)
-        if at < len(track.group.times) and track.group.times[at] <= t + MATCH_NS:
+        at = bisect.bisect_left(track.group.times, t - self.match_ns)
+        if at < len(track.group.times) and track.group.times[at] <= t + self.match_ns:
             self.duplicates += len(values)
             self.tell("duplicate", f"{track.group.name}: a second row {t / 1e9:.6f} s after the first frame, under an identity of its own")
         else:

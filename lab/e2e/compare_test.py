@@ -108,6 +108,9 @@ class CompareTest(unittest.TestCase):
         self.check(shift(-2000), time_errors=1)
         self.check(shift(2_000_000), time_errors=1)
 
+    def test_of_two_frames_at_one_time_the_first_is_missing(self):
+        self.check(lambda r: r.pop(1), missing=1, strangers=1)  # and its batch has a hole
+
     def test_order(self):
         def change(r):
             r[0], r[3] = r[3], r[0]

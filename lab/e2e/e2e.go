@@ -76,7 +76,7 @@ type run struct {
 	dir    string
 	begun  time.Time
 	stack  *stack.Stack
-	clock  []sample
+	clock  []Sample
 	memory memory
 	length time.Duration // that the log plays
 	sent   [links]uint64 // by link: bytes sent when last told

@@ -17,8 +17,7 @@ import (
 )
 
 // prepareLog makes paths absolute, finds how long the log plays, and cuts it
-// when it is to be played in part. A .zst log is unpacked: cantools' side reads
-// plain and .gz.
+// when it is to be played in part.
 func (r *run) prepareLog() error {
 	for _, p := range []*string{&r.Log, &r.DBC, &r.OracleDBC, &r.Scripts, &r.dir} {
 		abs, err := filepath.Abs(*p)
@@ -27,31 +26,35 @@ func (r *run) prepareLog() error {
 		}
 		*p = abs
 	}
-	in, err := openLog(r.Log)
+	path, length, err := CutLog(r.Log, r.dir, time.Duration(float64(r.Play)*r.Speed))
+	r.Log, r.length = path, time.Duration(float64(length)/r.Speed)
+	return err
+}
+
+// CutLog returns a candump log that lasts no longer than limit, 0 for all of it,
+// that programs can read which know only plain and .gz files, and how long it
+// lasts. That is the log itself or a copy in dir.
+func CutLog(log, dir string, limit time.Duration) (path string, length time.Duration, err error) {
+	in, err := openLog(log)
 	if err != nil {
-		return err
+		return "", 0, err
 	}
 	defer in.Close()
 	out := io.Discard
-	path := filepath.Join(r.dir, "cut.log")
-	if r.Play > 0 || in.zstd {
+	path = log
+	if limit > 0 || in.zstd {
+		path = filepath.Join(dir, "cut.log")
 		f, err := os.Create(path)
 		if err != nil {
-			return fmt.Errorf("e2e: cut log: %w", err)
+			return "", 0, fmt.Errorf("e2e: cut log: %w", err)
 		}
 		defer f.Close()
 		out = f
 	}
-	limit := time.Duration(float64(r.Play) * r.Speed)
-	length, err := copyLog(out, in, limit)
-	if err != nil {
-		return fmt.Errorf("e2e: log %s: %w", r.Log, err)
+	if length, err = copyLog(out, in, limit); err != nil {
+		return "", 0, fmt.Errorf("e2e: log %s: %w", log, err)
 	}
-	if out != io.Discard {
-		r.Log = path
-	}
-	r.length = time.Duration(float64(length) / r.Speed)
-	return nil
+	return path, length, nil
 }
 
 // logFile is a log, unpacked while it is read.

@@ -52,6 +52,7 @@ class Group:
         self.keys = keys  # signal name -> field of the output row
         self.times = []  # ns after the log's first frame, at the speed of the replay
         self.rows = []  # tuple of values in the order of keys; None: absent
+        self.frames = []  # which frame of the log each row is, from 0
 
 
 class Expected:
@@ -246,6 +247,7 @@ def build(log, dbc, milli, source="bus"):
             exp.count["stamps raised"] += 1
         group.times.append(at)
         group.rows.append(row)
+        group.frames.append(exp.count["frames"] - 1)
         if exp.count["frames"] % 4096 == 0 and time.monotonic() > told + 5:
             told = time.monotonic()
             print(f"oracle: {exp.count['frames']} frames decoded", file=sys.stderr, flush=True)

@@ -92,7 +92,7 @@ func (r *run) play(ctx context.Context) error {
 			return r.finish(ctx, begun, events)
 		case <-t.C:
 		}
-		r.clock = append(r.clock, now())
+		r.clock = append(r.clock, Now())
 		if drained == nil { // until the log's end: that is what the target is for
 			r.memory.look(r.stack.AgentPID())
 		}
@@ -141,7 +141,7 @@ func (r *run) finish(ctx context.Context, begun time.Time, events []event) error
 	defer t.Stop()
 	var over time.Time // when the last outage ended
 	for {
-		r.clock = append(r.clock, now())
+		r.clock = append(r.clock, Now())
 		st, err := r.stack.AgentStatus(ctx)
 		if err != nil {
 			return err
@@ -204,24 +204,24 @@ func atEnd(st agent.Status) bool {
 	return err == nil && s.State == "done"
 }
 
-// sample pairs the machine's clocks.
-type sample struct{ Boot, UTC, Width int64 }
+// Sample pairs the machine's clocks.
+type Sample struct{ Boot, UTC, Width int64 }
 
 // MarshalJSON writes a sample as a list.
-func (s sample) MarshalJSON() ([]byte, error) {
+func (s Sample) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "[%d,%d,%d]", s.Boot, s.UTC, s.Width), nil
 }
 
-// now reads the clocks as close together as it can: this is the truth about UTC
+// Now reads the clocks as close together as it can: this is the truth about UTC
 // that rows are held against.
-func now() sample {
-	best := sample{Width: 1 << 62}
+func Now() Sample {
+	best := Sample{Width: 1 << 62}
 	for range 5 {
 		before := read(unix.CLOCK_BOOTTIME)
 		utc := read(unix.CLOCK_REALTIME)
 		after := read(unix.CLOCK_BOOTTIME)
 		if after-before < best.Width {
-			best = sample{Boot: before + (after-before)/2, UTC: utc, Width: after - before}
+			best = Sample{Boot: before + (after-before)/2, UTC: utc, Width: after - before}
 		}
 	}
 	return best

@@ -194,6 +194,15 @@ func (p *Path) Counters() (Counters, error) {
 	return c, nil
 }
 
+// Model returns what the model of the direction from the car did until now, and
+// when that was: cheap enough to be asked a hundred times a second.
+func (p *Path) Model() (at time.Duration, up link.Counters) {
+	p.bed.mu.Lock()
+	defer p.bed.mu.Unlock()
+	now := p.bed.now()
+	return time.Duration(now), p.up.dir.Counters(now)
+}
+
 func (p *Path) unreadNear() (int64, error) {
 	if p.near == nil {
 		return 0, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type Adapter struct {
 	plug     *plug  // nil: not plugged in
 	powered  int64  // boot time at which the device got power
 	reading  bool   // a host has the port open
+	settling bool   // it is gone, and what it has read is being found out
 	fifo     []byte // to the host
 	appended int64  // bytes that the fifo took in this host's time
 	written  int64  // of them, written to the pty
@@ -116,8 +118,17 @@ func (a *Adapter) Path() string {
 
 // Run plays the feed on the bus until ctx ends. Then it unplugs the adapter.
 func (a *Adapter) Run(ctx context.Context) error {
-	err := a.bus(ctx)
-	return errors.Join(err, a.Unplug())
+	done := make(chan error, 1)
+	go func() { done <- a.bus(ctx) }() // ends with ctx
+	return errors.Join(<-done, a.Unplug())
+}
+
+// prioritize prefers the calling thread, unless the bus is as fast as its host:
+// then it would leave the host nothing.
+func (a *Adapter) prioritize() {
+	if a.cfg.Speed > 0 {
+		prioritize()
+	}
 }
 
 // Plug gives the adapter power and a port. It does nothing if it has them.
@@ -228,7 +239,7 @@ func (a *Adapter) stopPump(p *plug) {
 // endHost settles what the host has read and what not. The last bytes written,
 // as many as extra says, were of no frame. Called with mu held.
 func (a *Adapter) endHost(p *plug, extra int) {
-	a.reading = false
+	a.reading, a.settling = false, true // mu is free while the pump stops
 	a.stopPump(p)
 	mine := a.truth[a.hostFrom:]
 	markRead(mine, a.written-max(0, int64(p.takeBack()-extra)))
@@ -245,6 +256,7 @@ func (a *Adapter) endHost(p *plug, extra int) {
 	a.queue = append(again, a.queue...)
 	a.blocked = a.blocked || len(again) > 0
 	a.fifo, a.appended, a.written, a.hostFrom = a.fifo[:0], 0, 0, len(a.truth)
+	a.settling = false
 }
 
 // listen reads commands and answers them.
@@ -282,8 +294,11 @@ func (a *Adapter) append(b []byte) {
 	a.appended += int64(len(b))
 }
 
-// pump writes the buffer to the pty while a host has it open.
+// pump writes the buffer to the pty while a host has it open, on a thread of its
+// own as bus.
 func (a *Adapter) pump(p *plug) {
+	runtime.LockOSThread()
+	a.prioritize()
 	var chunk []byte
 	for {
 		a.mu.Lock()

@@ -27,7 +27,7 @@ type Sent struct {
 // Stats counts what the adapter did.
 type Stats struct {
 	Hosts         int   // programs that have opened the port, by their last close or present
-	Reading       bool  // a program has the port open
+	Reading       bool  // a program has the port open, or had and the fate of its frames is not settled yet
 	Open          bool  // the channel is open
 	Plugged       bool  //
 	Frames        int   // put on the bus
@@ -56,7 +56,7 @@ func (a *Adapter) Stats() Stats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.stats
-	s.Reading, s.Open, s.Plugged, s.Frames = a.reading, a.dev.open, a.plug != nil, len(a.truth)
+	s.Reading, s.Open, s.Plugged, s.Frames = a.reading || a.settling, a.dev.open, a.plug != nil, len(a.truth)
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"time"
 
 	"telemetry/sensors/can"
@@ -19,8 +20,11 @@ const timerSlack = 2 * time.Millisecond
 // fullBuffer is how much of the buffer frames leave free for answers.
 const fullBuffer = 200
 
-// bus plays the feed until ctx ends.
+// bus plays the feed until ctx ends. Its thread is not unlocked, so it ends with
+// the goroutine and takes the priority with it.
 func (a *Adapter) bus(ctx context.Context) error {
+	runtime.LockOSThread()
+	a.prioritize()
 	for {
 		if err := a.fill(ctx); err != nil {
 			if ctx.Err() != nil {

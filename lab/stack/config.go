@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"telemetry/lab/link"
 	"telemetry/wire"
@@ -26,6 +28,13 @@ type Config struct {
 	Partitions int               // of telemetry.batches; 0 is the receiver's default
 	Windows    map[string]string // reorder window by lane, as "none" or "1m"; what is not named has the default
 	LiveListen string            // of the live page; "": a free loopback port, "off": none
+	MQTTHost   string            // address of this machine that the embedded broker listens on; "": loopback
+	MQTT       string            // YAML: the keys below the receiver's mqtt; "": the embedded broker without TLS
+
+	// StartAgent starts the agent's process elsewhere than beside ours, as in a
+	// network namespace; nil: beside ours. It keeps the command's SysProcAttr.
+	StartAgent func(*exec.Cmd) error
+	ReadyLimit time.Duration // from a start to the first answer; 0 is 30 s
 
 	Agent    string // more top-level YAML of the agent
 	Receiver string // more top-level YAML of the receiver
@@ -33,10 +42,11 @@ type Config struct {
 
 // Link is one bad link between the car and the receiver.
 type Link struct {
-	Name     string
-	Up, Down link.Spec // up is from the car
-	Seed     uint64    // of the jitter
-	Address  string    // host:port where the car dials instead of the relay; "": the relay
+	Name      string
+	Up, Down  link.Spec // of the relay; up is from the car
+	Seed      uint64    // of the jitter
+	Address   string    // where the car dials instead of the relay, as host:port or with its scheme; "": the relay
+	Interface string    // network device of the car that the link is bound to, in place of a relay; "": none
 }
 
 // Names of what lies in Config.Dir.
@@ -88,9 +98,9 @@ type ports struct {
 	kafka      int    // of the embedded Kafka
 }
 
-// agentYAML returns the agent's configuration; relays are the near ends of the
-// links, in their order.
-func (c *Config) agentYAML(relays []string) []byte {
+// agentYAML returns the agent's configuration; near is where the car dials on
+// each link, in their order.
+func (c *Config) agentYAML(near []string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 1\ncar: %s\nsocket: %s\n", quote(c.Car), quote(c.path(agentName+".sock")))
 	fmt.Fprintf(&b, "spool:\n  dir: %s\n", quote(c.path(spoolDir)))
@@ -99,7 +109,14 @@ func (c *Config) agentYAML(relays []string) []byte {
 		b.WriteString("links:\n")
 	}
 	for i, l := range c.Links {
-		fmt.Fprintf(&b, "  - name: %s\n    addresses: [%s]\n", quote(l.Name), quote("tcp://"+relays[i]))
+		at := near[i]
+		if !strings.Contains(at, "://") {
+			at = "tcp://" + at
+		}
+		fmt.Fprintf(&b, "  - name: %s\n    addresses: [%s]\n", quote(l.Name), quote(at))
+		if l.Interface != "" {
+			fmt.Fprintf(&b, "    interface: %s\n", quote(l.Interface))
+		}
 	}
 	b.WriteString(outdent(c.Agent))
 	return []byte(b.String())
@@ -109,7 +126,11 @@ func (c *Config) agentYAML(relays []string) []byte {
 func (c *Config) receiverYAML(p ports) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 1\nname: lab\nsocket: %s\n", quote(c.path(receiverName+".sock")))
-	fmt.Fprintf(&b, "mqtt:\n  listen: %s\n  insecure: true\n", quote(p.mqtt))
+	if c.MQTT == "" {
+		fmt.Fprintf(&b, "mqtt:\n  listen: %s\n  insecure: true\n", quote(p.mqtt))
+	} else {
+		b.WriteString("mqtt:\n" + indent(c.MQTT))
+	}
 	fmt.Fprintf(&b, "live:\n  listen: %s\n", quote(p.live))
 	b.WriteString("kafka:\n")
 	if c.Prefix != "" {

@@ -26,9 +26,9 @@ type process struct {
 	code     int           // exit code, or 128 + signal; valid after done
 }
 
-// launch starts a binary. ended is called when it ends without having been asked
-// to, after done was closed.
-func launch(name, bin, log string, args []string, ended func(*process)) (*process, error) {
+// launch starts a binary, by start if that is not nil. ended is called when it
+// ends without having been asked to, after done was closed.
+func launch(name, bin, log string, args []string, start func(*exec.Cmd) error, ended func(*process)) (*process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("stack: log of %s: %w", name, err)
@@ -38,7 +38,10 @@ func launch(name, bin, log string, args []string, ended func(*process)) (*proces
 	cmd.SysProcAttr = childAttr()
 	p := &process{name: name, log: log, done: make(chan struct{})}
 	started := make(chan error, 1)
-	go p.run(cmd, out, started, ended) // ends with the child
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	go p.run(cmd, start, out, started, ended) // ends with the child
 	if err := <-started; err != nil {
 		return nil, err
 	}
@@ -47,10 +50,10 @@ func launch(name, bin, log string, args []string, ended func(*process)) (*proces
 
 // run starts the child and waits for it on one thread: the death signal is bound
 // to the thread that started it, which must not end before the child.
-func (p *process) run(cmd *exec.Cmd, out io.Closer, started chan<- error, ended func(*process)) {
+func (p *process) run(cmd *exec.Cmd, start func(*exec.Cmd) error, out io.Closer, started chan<- error, ended func(*process)) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := cmd.Start()
+	err := start(cmd)
 	// The child has its own copy of the descriptor.
 	_ = out.Close()
 	if err != nil {
@@ -81,9 +84,14 @@ func (p *process) ended() bool {
 	}
 }
 
-// signal sends a signal and marks the end as asked for.
+// signal sends a signal that ends the child, and marks the end as asked for.
 func (p *process) signal(s syscall.Signal) error {
 	p.expected.Store(true)
+	return p.send(s)
+}
+
+// send sends a signal.
+func (p *process) send(s syscall.Signal) error {
 	if p.ended() {
 		return nil
 	}

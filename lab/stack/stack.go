@@ -16,10 +16,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"telemetry/internal/agent"
@@ -30,7 +32,7 @@ import (
 
 // Limits of waiting.
 const (
-	readyLimit = 30 * time.Second // from a start to the first answer
+	readyLimit = 30 * time.Second // from a start to the first answer, unless configured
 	pollEvery  = 20 * time.Millisecond
 	closeLimit = 10 * time.Second // for one child, before it is killed
 )
@@ -75,6 +77,9 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 
 func (s *Stack) start(ctx, run context.Context) error {
 	s.ports = ports{mqtt: anyPort, live: s.cfg.LiveListen}
+	if s.cfg.MQTTHost != "" {
+		s.ports.mqtt = net.JoinHostPort(s.cfg.MQTTHost, "0")
+	}
 	if s.ports.live == "" {
 		s.ports.live = anyPort
 	}
@@ -84,6 +89,10 @@ func (s *Stack) start(ctx, run context.Context) error {
 	mqtt := s.bound().mqtt
 	var near []string
 	for _, l := range s.cfg.Links {
+		if l.Interface != "" {
+			s.relays, near = append(s.relays, nil), append(near, cmp.Or(l.Address, mqtt))
+			continue
+		}
 		r, err := link.NewRelay(mqtt, l.Up, l.Down, l.Seed)
 		if err != nil {
 			return fmt.Errorf("stack: link %s: %w", l.Name, err)
@@ -174,7 +183,7 @@ func (s *Stack) launch(ctx context.Context, name string, slot **process, ready f
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.cfg.ReadyLimit, readyLimit))
 	defer cancel()
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
@@ -211,7 +220,11 @@ func (s *Stack) place(name string, slot **process) (*process, error) {
 	if *slot != nil && !(*slot).ended() {
 		return nil, fmt.Errorf("stack: %s is running already", name)
 	}
-	p, err := launch(name, bin, s.LogPath(name), []string{"run", "--config", s.cfg.path(name + ".yaml")}, func(p *process) {
+	var start func(*exec.Cmd) error
+	if name == agentName {
+		start = s.cfg.StartAgent
+	}
+	p, err := launch(name, bin, s.LogPath(name), []string{"run", "--config", s.cfg.path(name + ".yaml")}, start, func(p *process) {
 		if p.ready.Load() {
 			s.fail(p.died())
 		}
@@ -242,7 +255,8 @@ func (s *Stack) Err() error {
 	return s.err
 }
 
-// Relay returns link i in the order of the configuration.
+// Relay returns link i in the order of the configuration, nil if it is bound to a
+// device.
 func (s *Stack) Relay(i int) *link.Relay { return s.relays[i] }
 
 // LogPath returns the file with what edgeagent or receiver said.
@@ -310,6 +324,13 @@ func (s *Stack) KillAgent() error { return kill(s.process(&s.agent)) }
 // KillReceiver sends SIGKILL and waits for the end.
 func (s *Stack) KillReceiver() error { return kill(s.process(&s.receiver)) }
 
+// SignalAgent sends the agent a signal that does not end it, as SIGSTOP and
+// SIGCONT. Nothing happens if it does not run.
+func (s *Stack) SignalAgent(sig syscall.Signal) error { return send(s.process(&s.agent), sig) }
+
+// SignalReceiver does the same to the receiver.
+func (s *Stack) SignalReceiver(sig syscall.Signal) error { return send(s.process(&s.receiver), sig) }
+
 // AgentPID and ReceiverPID return the process numbers of the latest lives, or 0.
 func (s *Stack) AgentPID() int { return pid(s.process(&s.agent)) }
 
@@ -328,6 +349,13 @@ func kill(p *process) error {
 		return nil
 	}
 	return p.kill()
+}
+
+func send(p *process, sig syscall.Signal) error {
+	if p == nil {
+		return nil
+	}
+	return p.send(sig)
 }
 
 func pid(p *process) int {

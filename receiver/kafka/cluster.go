@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,10 +22,12 @@ type Cluster struct {
 	adm        *kadm.Client
 	partitions int32 // of batches and state
 	catalogues *Catalogues
+	keeping    func() // ends the embedded cluster's housekeeping; nil: there is none
 }
 
 // Open connects, or starts the embedded cluster, and creates or checks the
-// topics. It starts no work; [Cluster.Close] ends what it has started.
+// topics. Of an embedded cluster it also starts the housekeeping;
+// [Cluster.Close] ends what it has started.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -46,7 +49,31 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := c.connect(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	if c.server != nil {
+		if err := c.startHousekeeping(ctx); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
 	return c, nil
+}
+
+// startHousekeeping does what must be done before anybody writes, and starts the
+// rest.
+func (c *Cluster) startHousekeeping(ctx context.Context) error {
+	if err := c.smallSegments(ctx); err != nil {
+		return err
+	}
+	if err := c.renewShared(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() { // ended and waited for by Close
+		defer close(done)
+		c.keepHouse(ctx)
+	}()
+	c.keeping = sync.OnceFunc(func() { cancel(); <-done })
+	return nil
 }
 
 func (c *Cluster) connect(ctx context.Context) error {
@@ -90,6 +117,9 @@ func (c *Cluster) Ping(ctx context.Context) error {
 // Close ends the connection and stops the embedded cluster. Producers and
 // backends made from it must have ended before.
 func (c *Cluster) Close() error {
+	if c.keeping != nil {
+		c.keeping()
+	}
 	if c.cl != nil {
 		c.cl.Close()
 	}

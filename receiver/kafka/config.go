@@ -49,6 +49,8 @@ type Config struct {
 	Log *slog.Logger // needed
 
 	txnTimeout time.Duration // 0 means transactionTimeout
+	renewBytes int64         // 0 means the constant of that name
+	renewed    func()        // of tests: called between the two steps of a renewal
 }
 
 // SASL names the login to a cluster. The zero value is none.
@@ -117,6 +119,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.txnTimeout == 0 {
 		c.txnTimeout = transactionTimeout
+	}
+	if c.renewBytes == 0 {
+		c.renewBytes = renewBytes
 	}
 	if c.MaxBufferedBytes == 0 {
 		c.MaxBufferedBytes = DefaultBufferedBytes

@@ -43,7 +43,7 @@ func startServer(cfg Embedded, batches string, log *slog.Logger) (*server, error
 	versions.SetMaxKeyVersion(int16(kmsg.Produce), maxProduceVersion)
 	opts := []kfake.Opt{
 		kfake.Ports(cfg.Port), kfake.DataDir(filepath.Join(cfg.Dir, "data")), kfake.ClusterID("telemetry-embedded"),
-		kfake.MaxVersions(versions), kfake.WithLogger(serverLog{log}),
+		kfake.MaxVersions(versions), kfake.WithLogger(serverLog{log}), kfake.BrokerConfigs(brokerConfigs),
 	}
 	if cfg.SyncWrites {
 		opts = append(opts, kfake.SyncWrites())

@@ -365,7 +365,10 @@ func TestLocalSessionCommitsAndResumes(t *testing.T) {
 		if err != nil || len(recs) != 2 || string(recs[0].Value) != "car-1 4" {
 			return fmt.Errorf("resumed with %d records, %w", len(recs), err)
 		}
-		return s.Commit(ctx, nil, nil, 5)
+		if err := s.Commit(ctx, nil, nil, 5); !errors.Is(err, errNoState) {
+			return fmt.Errorf("commit without state: %w", err)
+		}
+		return s.Commit(ctx, nil, []topic.Record{stateRecord(c, part, 5)}, 5)
 	})
 	if n := len(readAll(t, c, c.names.Samples)); n != 2 {
 		t.Errorf("%d samples, want 2", n)

@@ -10,6 +10,12 @@ import (
 	"telemetry/receiver/topic"
 )
 
+// ErrStateGone marks an offset of the group without the state that belongs to it.
+var ErrStateGone = errors.New("kafka: the sequencer's state is gone (was its topic deleted or made anew?)")
+
+// errNoState: an offset without state is what ErrStateGone looks like later.
+var errNoState = errors.New("kafka: a commit needs the partition's state")
+
 // lost lists what Kafka says to an owner that is one no more. A fenced producer
 // gets INVALID_PRODUCER_EPOCH when it writes and OPERATION_NOT_ATTEMPTED when it
 // commits, not PRODUCER_FENCED alone.

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -106,6 +105,9 @@ func (s *local) findWritten(ctx context.Context, open intent, written map[topic.
 			from[int32(n)] = end
 		}
 		_, err := s.c.Read(ctx, name, from, func(r topic.Record) error {
+			if _, renewed := r.Get(headerRenewed); renewed {
+				return nil // written long ago
+			}
 			if id, ok := topic.OutputIdentity(&r); ok && s.mayBeOurs(id) {
 				written[id] = struct{}{}
 			}
@@ -131,20 +133,40 @@ func (s *local) Commit(ctx context.Context, out, state []topic.Record, offset in
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if len(state) == 0 {
+		return errNoState
+	}
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
 	if err := s.commit(inner, out, state, offset); err != nil {
 		return sessionError(fmt.Sprintf("commit of partition %d at %d", s.part, offset), err)
 	}
+	if s.c.worthwhile(s.grown, s.live) {
+		s.renewState(ctx)
+	}
 	return nil
+}
+
+// renewState renews the state partition, of which this is the only writer. The
+// state is complete without it: when it fails, a later commit tries again.
+func (s *local) renewState(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+	defer cancel()
+	have, err := readNewest(ctx, newReader(s.cl, s.c.names.State, s.part, 0))
+	if err == nil {
+		err = s.c.renew(ctx, s.cl, s.c.names.State, s.part, have)
+	}
+	s.grown, s.live = 0, have.bytes
+	if err != nil {
+		s.c.cfg.Log.Warn("state was not renewed, will retry", "partition", s.part, "error", err)
+		return
+	}
+	s.c.cfg.Log.Debug("state renewed", "partition", s.part, "records", len(have.live), "bytes_before", have.total, "bytes_live", have.bytes)
 }
 
 func (s *local) commit(ctx context.Context, out, state []topic.Record, offset int64) error {
 	number := s.last + 1
 	if len(out) > 0 {
-		if len(state) == 0 {
-			return errors.New("outputs without state cannot be told from a commit that was cut off")
-		}
 		if err := s.intend(ctx, number); err != nil {
 			return err
 		}
@@ -152,12 +174,10 @@ func (s *local) commit(ctx context.Context, out, state []topic.Record, offset in
 			return err
 		}
 	}
-	if len(state) > 0 {
-		if err := s.write(ctx, state, strconv.FormatUint(number, 10)); err != nil {
-			return err
-		}
-		s.last, s.dirty = number, false
+	if err := s.write(ctx, state, strconv.FormatUint(number, 10)); err != nil {
+		return err
 	}
+	s.last, s.dirty = number, false
 	return commitOffset(ctx, s.cl, ptrOffsetCommit(s.group), s.in, offset)
 }
 
@@ -191,6 +211,9 @@ func (s *local) write(ctx context.Context, recs []topic.Record, commit string) e
 	ks := make([]*kgo.Record, len(recs))
 	for i := range recs {
 		ks[i] = toKafka(&recs[i])
+		if recs[i].Topic == s.c.names.State {
+			s.grown += recordBytes(ks[i])
+		}
 	}
 	if commit == "" {
 		return s.cl.ProduceSync(ctx, ks...).FirstErr()

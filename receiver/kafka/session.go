@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,6 +30,9 @@ type session struct {
 	buf    []topic.Record // fetched, not returned yet
 	end    int64
 	ticked time.Time
+
+	grown int64 // bytes of superseded records in the state partition, about
+	live  int64 // bytes of the others when it was last read
 
 	truncated error // why nothing is fetched any more
 
@@ -158,6 +162,9 @@ func (s *session) load(ctx context.Context) (sequence.Loaded, error) {
 	if err != nil {
 		return l, err
 	}
+	if err := s.agree(group, ok, l); err != nil {
+		return l, err
+	}
 	if l.Offset, ok = pickOffset(group, ok, state); !ok {
 		l.Offset = 0
 	}
@@ -167,6 +174,26 @@ func (s *session) load(ctx context.Context) (sequence.Loaded, error) {
 	}
 	s.in.pos = max(l.Offset, l.LogStart)
 	return l, nil
+}
+
+// agree refuses a group's offset whose state is gone: what the state waited for
+// would be reported missing, and what it had written before would be written
+// again. Every commit writes the partition's own record, so an offset above 0
+// always has one. When all records before the offset have been deleted by
+// retention, the state had nothing more to say about them.
+func (s *session) agree(group int64, ok bool, l sequence.Loaded) error {
+	if !ok || group <= 0 || slices.ContainsFunc(l.State, func(r topic.Record) bool { return string(r.Key) == sequence.PartitionKey }) {
+		return nil
+	}
+	if l.LogStart >= group {
+		s.c.cfg.Log.Error("the state is gone, and all records that it was about have been deleted by retention: starting anew",
+			"partition", s.part, "group_offset", group, "log_start", l.LogStart, "topic", s.c.names.State)
+		return nil
+	}
+	return fmt.Errorf("%w: %s/%d has no record %s, but group %s is at %d of %s/%d, where records exist from %d on. Bring the state topic back; "+
+		"or, to start anew on purpose, stop all receivers and delete both topic %s and group %s: all that %s still holds is then put in order and written again",
+		ErrStateGone, s.c.names.State, s.part, sequence.PartitionKey, s.c.cfg.Group, group, s.c.names.Batches, s.part, l.LogStart,
+		s.c.names.State, s.c.cfg.Group, s.c.names.Batches)
 }
 
 // pickOffset takes the lower of the group's offset and the state's: a group
@@ -184,34 +211,16 @@ func pickOffset(group int64, ok bool, state []topic.Record) (int64, bool) {
 
 // readState returns the newest record per key of the state partition.
 func (s *session) readState(ctx context.Context) ([]topic.Record, error) {
-	r := newReader(s.cl, s.c.names.State, s.part, 0)
-	end, err := r.list(ctx, listEnd)
+	have, err := readNewest(ctx, newReader(s.cl, s.c.names.State, s.part, 0))
 	if err != nil {
 		return nil, err
 	}
-	newest := map[string]int{}
-	var out []topic.Record
-	err = r.readTo(ctx, end, func(k *kgo.Record) error {
-		rec := fromKafka(k)
-		i, ok := newest[string(k.Key)]
-		if !ok {
-			newest[string(k.Key)] = len(out)
-			out = append(out, rec)
-			return nil
-		}
-		out[i] = rec
-		return nil
-	})
-	if err != nil {
-		return nil, err
+	s.grown, s.live = have.total-have.bytes, have.bytes
+	out := make([]topic.Record, len(have.live))
+	for i, k := range have.live {
+		out[i] = fromKafka(k)
 	}
-	live := out[:0]
-	for _, rec := range out {
-		if rec.Value != nil { // a tombstone
-			live = append(live, rec)
-		}
-	}
-	return live, nil
+	return out, nil
 }
 
 // groupOffset returns the group's offset, after transactions that are still

@@ -95,11 +95,11 @@ func (s *transactional) Commit(ctx context.Context, out, state []topic.Record, o
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if len(state) == 0 {
+		return errNoState
+	}
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
-	if len(out)+len(state) == 0 {
-		return s.commitOffsetAlone(ctx, inner, offset)
-	}
 	if err := s.cl.BeginTransaction(); err != nil {
 		return sessionError("begin transaction", err)
 	}
@@ -229,20 +229,6 @@ func (s *transactional) tryOffset(ctx context.Context, offset int64) error {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-// commitOffsetAlone commits an offset when there is nothing to write with it.
-func (s *transactional) commitOffsetAlone(ctx, inner context.Context, offset int64) error {
-	err := s.addOffset(ctx, func() error {
-		req := kmsg.NewPtrOffsetCommitRequest()
-		req.Group = s.c.cfg.Group
-		req.MemberID, req.Generation = s.member()
-		return commitOffset(inner, s.cl, req, s.in, offset)
-	})
-	if err != nil {
-		return sessionError(fmt.Sprintf("commit offset %d of partition %d", offset, s.part), err)
 	}
 	return nil
 }

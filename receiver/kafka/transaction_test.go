@@ -84,7 +84,10 @@ func TestTransactionalSessionCommitsAndResumes(t *testing.T) {
 		if _, ok, err := s.(*transactional).fetchGroupOffset(ctx); err != nil || !ok {
 			return fmt.Errorf("the group has no offset: %w", err)
 		}
-		return s.Commit(ctx, nil, nil, 5)
+		if err := s.Commit(ctx, nil, nil, 5); !errors.Is(err, errNoState) {
+			return fmt.Errorf("commit without state: %w", err)
+		}
+		return s.Commit(ctx, nil, []topic.Record{stateRecord(c, part, 5)}, 5)
 	})
 	if n := len(readAll(t, c, c.names.Samples)); n != 3 {
 		t.Errorf("%d samples, want 3", n)

@@ -78,7 +78,7 @@ var ErrTruncated = errors.New("sequence: telemetry.batches is shorter than the s
 // ErrOffset says that the group's offset lies beyond what the state needs to read
 // again: batches that wait would be skipped in silence.
 var ErrOffset = errors.New("sequence: the group's offset is beyond the state's (was it reset by hand? " +
-	"set it back to the state's, or delete the state topic as well)")
+	"set it back to the state's; or, to start anew, delete the state topic and the consumer group together)")
 
 // maxCatalogues bounds the parsed catalogues that a partition keeps.
 const maxCatalogues = 64

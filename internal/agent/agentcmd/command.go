@@ -61,17 +61,20 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The socket outlives a reload: whoever asks is answered by the agent that
-	// runs now.
+	// Before the spool, where a new epoch would be opened for nothing. The socket
+	// outlives a reload: whoever asks is answered by the agent that runs now.
+	listener, err := status.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
 	var now atomic.Pointer[agent.Agent]
 	now.Store(first)
 	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { now.Load().Handler().ServeHTTP(w, r) })
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
-	socket := cfg.Socket
 	go func() { // ends with ctx
-		err := status.Serve(ctx, socket, front)
+		err := status.ServeOn(ctx, listener, front)
 		if err != nil {
 			cancel()
 		}
