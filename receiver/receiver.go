@@ -34,6 +34,7 @@ type Receiver struct {
 
 	mu      sync.Mutex
 	running *running // guarded by mu; nil while Run is not under way
+	waiting waiting  // guarded by mu
 }
 
 // Prepare reads every file that cfg names: certificates and secrets.

@@ -45,11 +45,11 @@ type running struct {
 	undo  []func() error                    // frees what start would have run
 }
 
-// Run serves until ctx ends; then it finishes what it has and returns. It can
-// run once.
+// Run serves until ctx ends; then it finishes what it has and returns. A cluster
+// that does not answer is waited for. It can run once.
 func (r *Receiver) Run(ctx context.Context) (err error) {
-	cluster, err := kafka.Open(ctx, r.kafka)
-	if err != nil {
+	cluster, err := r.reach(ctx)
+	if err != nil || cluster == nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Close()) }()

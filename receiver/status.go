@@ -46,6 +46,7 @@ type KafkaStatus struct {
 	Brokers    []string `json:"brokers"`
 	Prefix     string   `json:"prefix"`
 	Partitions int32    `json:"partitions"` // of the batches topic
+	Tries      uint64   `json:"tries"`      // to reach it at the start, that failed
 }
 
 // IngestStatus is the role ingest.
@@ -157,10 +158,12 @@ func (r *Receiver) Status(ctx context.Context) Status {
 		s.Kafka.Mode = "embedded"
 	}
 	r.mu.Lock()
-	run := r.running
+	run, waiting := r.running, r.waiting
 	r.mu.Unlock()
+	s.Kafka.Tries = waiting.tries
 	if run == nil {
-		s.Waits = []string{"starting: Kafka has not answered yet"}
+		s.Waits = []string{waiting.reason()}
+		s.Listen.Live = waiting.addr
 		return s
 	}
 	s.UptimeS = time.Since(run.started).Seconds()

@@ -85,7 +85,9 @@ func (c *Cluster) connect(ctx context.Context) error {
 		return fmt.Errorf("kafka: client: %w", err)
 	}
 	c.adm = kadm.NewClient(c.cl)
-	if err := c.cl.Ping(ctx); err != nil {
+	ping, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	if err := c.cl.Ping(ping); err != nil {
 		return fmt.Errorf("kafka: no broker of %v answers (check address, TLS and SASL): %w", c.cfg.Brokers, err)
 	}
 	return c.ensureTopics(ctx)

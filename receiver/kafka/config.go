@@ -48,9 +48,10 @@ type Config struct {
 
 	Log *slog.Logger // needed
 
-	txnTimeout time.Duration // 0 means transactionTimeout
-	renewBytes int64         // 0 means the constant of that name
-	renewed    func()        // of tests: called between the two steps of a renewal
+	txnTimeout     time.Duration // 0 means transactionTimeout
+	renewBytes     int64         // 0 means the constant of that name
+	closedPatience time.Duration // 0 means the constant of that name
+	renewed        func()        // of tests: called between the two steps of a renewal
 }
 
 // SASL names the login to a cluster. The zero value is none.

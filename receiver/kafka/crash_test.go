@@ -25,6 +25,9 @@ type childJob struct {
 	Dir     string
 	Prefix  string
 	Freeze  bool // halt in the middle of a transaction until a line comes in
+
+	RenewBytes   int64 // renew the state after so many bytes, in small files; 0: as always
+	StopRenewing bool  // halt between the steps of a renewal
 }
 
 const childEnv = "TELEMETRY_KAFKA_CHILD"
@@ -73,9 +76,22 @@ func runChild(text string) error {
 		defer mu.Unlock()
 		_, _ = fmt.Printf("#"+format+"\n", args...) // a test binary prints other lines, too
 	}
-	c, err := Open(ctx, job.config())
+	cfg := job.config()
+	cfg.renewBytes = job.RenewBytes
+	cfg.renewed = func() {
+		told("renewing")
+		if job.StopRenewing {
+			<-ctx.Done()
+		}
+	}
+	c, err := Open(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if job.RenewBytes > 0 {
+		if err := segmentsOf(ctx, c, c.names.State, "1024"); err != nil {
+			return err
+		}
 	}
 	r, f := newRelay(c), newFeeder(c)
 	r.told, f.told = told, told
