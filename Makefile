@@ -45,6 +45,11 @@ demo: build ## one car, three bad links, Kafka, a tally; FOR=30s ends by itself,
 bench: ## benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchtime 200ms ./wire ./reorder ./spool ./receiver/sequence/... ./sensors/...
 
+test-arm: ## the codec's tests on armv7 and arm64 under qemu's user mode
+	scripts/need.sh qemu-arm=qemu-user qemu-aarch64=qemu-user
+	GOARCH=arm GOARM=7 go test -exec qemu-arm ./wire
+	GOARCH=arm64 go test -exec qemu-aarch64 ./wire
+
 bench-arm: ## instructions per sample on armv7 and arm64 against a baseline (ARGS=--update sets it)
 	scripts/bench-arm.sh $(ARGS)
 

@@ -77,7 +77,7 @@ func belowEscape(res *[riceGroup]uint64, k uint, or uint64) bool {
 // groupAny is group for any parameter and residuals.
 func (w *bitWriter) groupAny(res *[riceGroup]uint64, n int, k uint) {
 	for _, v := range res[:n] {
-		q := min(uint(v>>k), riceEscape)
+		q := uint(min(v>>k, riceEscape))
 		w.put(1<<q, q+1)
 	}
 	w.low(res, n, k)

@@ -7,9 +7,9 @@ const predictPacked = predictCodes
 type columnPlan struct {
 	predict int
 	base    int64
-	width   uint // of packed values
-	bits    uint // of what follows the constant flag
-	n       int  // residuals
+	width   uint   // of packed values
+	bits    uint   // of what follows the constant flag
+	n       int    // residuals
 	or      uint64 // of all residuals
 	groups  [][riceGroup]uint64
 	params  []uint8 // of each group
@@ -107,7 +107,7 @@ func guess(x []int64) guessed {
 	total := uint(len(x) - 3)
 	if n < total {
 		for i := range costs {
-			costs[i] = costs[i] * total / n
+			costs[i] = uint(uint64(costs[i]) * uint64(total) / uint64(n))
 		}
 	}
 	// What stands before: the first residuals of low orders, or numbers.
