@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"telemetry/wire"
 )
@@ -27,6 +28,18 @@ type Config struct {
 type LinkConfig struct {
 	Name  string
 	Addrs []string // "tcp://host:port" or "tls://host:port"; at least one
+	// Meter is what a link that costs money may carry.
+	Meter Meter
+}
+
+// Meter limits what one link carries. The zero value limits nothing.
+type Meter struct {
+	// Lanes that the link may carry; empty means all.
+	Lanes []wire.Lane
+	// DayBytes is how much it may carry in 24 h, as MQTT payload; 0 means that
+	// there is no limit. What is above goes over the other links, or waits; the
+	// critical lane may use the link also then. The 24 h begin with the engine.
+	DayBytes uint64
 }
 
 // Limits of memory and of what one peer may make the engine do.
@@ -67,6 +80,11 @@ func (c Config) Validate() error {
 	for i, l := range c.Links {
 		if n := len(l.Addrs); n == 0 || n > MaxAddrs {
 			errs = append(errs, fmt.Errorf("uplink: link %d (%s) has %d receiver addresses (want 1 to %d)", i, l.Name, n, MaxAddrs))
+		}
+	}
+	for _, l := range c.Links {
+		if slices.ContainsFunc(l.Meter.Lanes, func(l wire.Lane) bool { return !l.Valid() }) {
+			errs = append(errs, fmt.Errorf("uplink: link %s may carry the lanes %v (want critical, live and full)", l.Name, l.Meter.Lanes))
 		}
 	}
 	if c.PartBytes < 0 || c.PartBytes > maxPartBytes {

@@ -54,4 +54,5 @@ type Link struct {
 	Name   string
 	Addrs  []string
 	Dialer Dialer
+	Meter  Meter
 }

@@ -117,7 +117,8 @@ func NewEngine(cfg Config, st Store) *Engine {
 		e.links = append(e.links, &link{
 			index: i, name: lc.Name, addrs: rendezvous(cfg.Car, lc.Addrs),
 			// Another start of the agent must not meet echoes of this one.
-			gen: uint32(cfg.Epoch.Nonce) | 1,
+			gen:   uint32(cfg.Epoch.Nonce) | 1,
+			meter: metered{Meter: lc.Meter},
 		})
 	}
 	return e

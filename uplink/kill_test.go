@@ -11,7 +11,7 @@ import (
 // half the load of what is left; its old connections stay stuck for as long again,
 // as TCP's do.
 func TestKilledLink(t *testing.T) {
-	var stuck, before, after []int64
+	var stuck, before, after, live []int64
 	var full, again uint64
 	for seed := range uint64(5) {
 		var links []*simLink
@@ -50,6 +50,9 @@ func TestKilledLink(t *testing.T) {
 		s.run(end, nil)
 		s.drained(30_000 * ms)
 		for id, at := range s.madeAt {
+			if id.Stream.Lane == wire.LaneLive {
+				live = append(live, (s.gotAt[id]-at)/ms)
+			}
 			if id.Stream.Lane != wire.LaneCritical {
 				continue
 			}
@@ -62,13 +65,17 @@ func TestKilledLink(t *testing.T) {
 		sn := s.e.Snapshot().Totals
 		full, again = full+sn.BatchBytes, again+sn.ResentBytes
 	}
+	slices.Sort(live)
 	slices.Sort(stuck)
 	slices.Sort(before)
 	slices.Sort(after)
 	p99 := func(v []int64) int64 { return v[len(v)*99/100] }
-	t.Logf("stuck p50 %d p99 %d max %d ms of %d; critical p99 %d before, %d after; re-sent %.4f", stuck[len(stuck)/2], p99(stuck), stuck[len(stuck)-1], len(stuck), p99(before), p99(after), float64(again)/float64(full))
+	t.Logf("stuck p50 %d p99 %d max %d ms of %d; live p99 %d max %d; critical p99 %d before, %d after; re-sent %.4f", stuck[len(stuck)/2], p99(stuck), stuck[len(stuck)-1], len(stuck), p99(live), live[len(live)-1], p99(before), p99(after), float64(again)/float64(full))
 	if p99(stuck) > 300 || stuck[len(stuck)-1] > 500 {
 		t.Errorf("stuck batches took %d ms p99, %d at most, want <= 300 and 500", p99(stuck), stuck[len(stuck)-1])
+	}
+	if l := p99(live); l > 250 {
+		t.Errorf("previews took %d ms p99, want <= 250", l)
 	}
 	if rise := p99(after) - p99(before); rise > 20 {
 		t.Errorf("critical p99 rises by %d ms, want <= 20", rise)

@@ -9,7 +9,8 @@ type link struct {
 	cur, next *connection
 	gen       uint32 // of the last dial
 	dialAtNS  int64  // no dial before
-	fails     int    // dials since the last connection that proved itself
+	meter     metered
+	fails     int // dials since the last connection that proved itself
 
 	messages, bytes, resentBytes, wins      uint64
 	suspicions, deaths, dials, dialFailures uint64

@@ -59,7 +59,7 @@ type event func(u *Uplink, now int64)
 func New(cfg Config, st Store, links []Link, clk Clock, log *slog.Logger) (*Uplink, error) {
 	cfg.Links = nil
 	for _, l := range links {
-		cfg.Links = append(cfg.Links, LinkConfig{Name: l.Name, Addrs: l.Addrs})
+		cfg.Links = append(cfg.Links, LinkConfig{Name: l.Name, Addrs: l.Addrs, Meter: l.Meter})
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ const exploreRate = 1 << 20
 type PathState struct {
 	Usable   bool  // up, not suspected, not held by its instance
 	Shun     bool  // leads to the instance whose loan ran out: only if nothing else is usable
+	Barred   bool  // its budget or its lanes don't allow this batch
 	Busy     bool  // its writer still has bytes: it couldn't send now
 	InFlight int64 // bytes bound to it and probably not yet delivered; 0 = all are proven to be
 	Rate     int64 // delivery rate, bytes/s; 0 = unknown
@@ -84,7 +85,7 @@ func (p *PathState) completion(size int64, explore bool) int64 {
 func best(paths []PathState, size int64, explore bool, ok func(p *PathState) bool) int {
 	shun := false
 	for i := range paths {
-		if paths[i].Usable && !paths[i].Shun {
+		if paths[i].Usable && !paths[i].Shun && !paths[i].Barred {
 			shun = true
 			break
 		}
@@ -92,7 +93,7 @@ func best(paths []PathState, size int64, explore bool, ok func(p *PathState) boo
 	at, least := -1, int64(0)
 	for i := range paths {
 		p := &paths[i]
-		if (shun && p.Shun) || !ok(p) {
+		if p.Barred || (shun && p.Shun) || !ok(p) {
 			continue
 		}
 		if t := p.completion(size, explore); at < 0 || t < least {

@@ -11,6 +11,7 @@ const (
 	maxSendsPerStep = 256
 	sendOverhead    = 64 // bytes of a send header, for the choice only
 	maxProbeSearch  = 64
+	roomStepNS      = 3 * ms // how often the room that presumed deliveries make is looked for
 )
 
 // candidate is the batch that a lane would send next.
@@ -41,17 +42,19 @@ func (e *Engine) nextRoom() (at int64) {
 		if !ok {
 			continue
 		}
+		size := int64(cand.item.Size) + sendOverhead
+		e.bar(l, size)
 		target := fullTargetNS
 		if l == wire.LaneLive {
 			target = liveTargetNS
 		}
 		for i, c := range e.paths {
 			p := &e.pathsBuf[i]
-			if !p.Usable || p.Busy || p.Rate == 0 {
+			if !p.Usable || p.Barred || p.Busy || p.Rate == 0 {
 				continue
 			}
-			over := p.over(int64(cand.item.Size)+sendOverhead, target)
-			wait := max(over*1000/p.Rate*ms, ms)
+			over := p.over(size, target)
+			wait := max(over*1000/p.Rate*ms, roomStepNS)
 			if wait <= maxAheadNS-c.ahead(e.now) && (at == 0 || e.now+wait < at) {
 				at = e.now + wait
 			}
@@ -115,7 +118,9 @@ func (e *Engine) sendBulk(l wire.Lane, pick func([]PathState, int64) int) bool {
 	for i, c := range e.paths {
 		e.pathsBuf[i].Shun = cand.f != nil && cand.f.avoid != nil && slices.ContainsFunc(c.heard, func(h heardView) bool { return h.v == cand.f.avoid })
 	}
-	i := pick(e.pathsBuf, int64(cand.item.Size)+sendOverhead)
+	size := int64(cand.item.Size) + sendOverhead
+	e.bar(l, size)
+	i := pick(e.pathsBuf, size)
 	if i < 0 {
 		return false
 	}
@@ -255,6 +260,7 @@ func (e *Engine) hand(c *connection, topic string, b []byte) {
 	l := e.links[c.link]
 	l.messages++
 	l.bytes += uint64(len(b))
+	l.meter.count(e.now, len(b))
 	c.pending++
 	c.handed = append(c.handed, b)
 	c.echoable += uint64(len(b))
@@ -288,7 +294,7 @@ func (e *Engine) sendCritical() {
 	var ready []*connection
 	for _, l := range e.links {
 		for _, c := range [...]*connection{l.cur, l.next} {
-			if c != nil && c.up && !c.dead && !e.closedOn(c) {
+			if c != nil && c.up && !c.dead && !e.closedOn(c) && l.meter.allows(e.now, wire.LaneCritical, 0) {
 				ready = append(ready, c)
 			}
 		}
@@ -341,6 +347,9 @@ func (e *Engine) probe() bool {
 		}
 		for _, l := range [...]wire.Lane{wire.LaneLive, wire.LaneFull} {
 			f := e.lanes[l].list.first
+			if f != nil && !e.links[c.link].meter.allows(e.now, l, wire.MaxFullBytes) {
+				continue
+			}
 			for i := 0; f != nil && i < maxProbeSearch; f, i = f.next, i+1 {
 				if len(f.loans) == 0 && !f.queued && f.retry <= e.now && !f.on(c) {
 					e.totals.Probes++

@@ -56,6 +56,7 @@ type LinkSnapshot struct {
 
 	Messages      uint64 // sent over all connections of the link
 	Bytes         uint64
+	DayBytes      uint64 // in the present 24 h, which begin with the engine
 	ResentBytes   uint64 // of them, copies of live and full beyond the first
 	Wins          uint64 // critical batches that this link delivered first
 	Suspicions    uint64
@@ -132,7 +133,7 @@ func (e *Engine) linkSnapshot(l *link) LinkSnapshot {
 		Name: l.name, State: "down", Beside: l.cur != nil && l.next != nil,
 		Messages: l.messages, Bytes: l.bytes, ResentBytes: l.resentBytes, Wins: l.wins,
 		Suspicions: l.suspicions, Deaths: l.deaths, Dials: l.dials, DialFailures: l.dialFailures, Refused: l.refused,
-		LastChange: l.why, LastChangeNS: l.whyNS,
+		DayBytes: l.meter.bytes, LastChange: l.why, LastChangeNS: l.whyNS,
 	}
 	c := l.cur
 	if c == nil {

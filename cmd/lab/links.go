@@ -45,7 +45,7 @@ func linksCommand() *cobra.Command {
 	f.Float64Var(&cfg.LoadMbit, "load", 0, "Mbit/s in all (default: as the case says)")
 	f.StringSliceVar(&cfg.Peers, "peers", nil, "mptcp, tcp, srtla")
 	f.StringVar(&cfg.Congestion, "congestion", "", "TCP congestion control of the car (default the kernel's)")
-	f.StringVar(&cfg.Plot, "plot", "", "folder for an SVG of each of our runs")
+	f.StringVar(&cfg.Plot, "plot", os.TempDir(), "folder for an SVG of each of our runs; empty: none")
 	f.BoolVar(&asJSON, "json", false, "print JSON objects")
 	c.AddCommand(&cobra.Command{
 		Use: "car", Hidden: true, Args: cobra.ExactArgs(1), Short: "The car's process of a measurement",

@@ -52,10 +52,11 @@ func (r *run) ours(ctx context.Context, t *trial) (Result, error) {
 		r.say("%s: not drained: %s", subjectOurs, rep.Drained)
 	}
 	if r.Plot != "" {
-		name := filepath.Join(r.Plot, fmt.Sprintf("%s-%g.svg", r.Case, t.offset))
+		name := filepath.Join(r.Plot, fmt.Sprintf("links-%s-%g.svg", r.Case, t.offset))
 		if err := os.WriteFile(name, t.plot(), 0o644); err != nil {
 			return Result{}, fmt.Errorf("links: plot: %w", err)
 		}
+		r.say("%s at %g s: plot in %s", subjectOurs, t.offset, name)
 	}
 	return res, nil
 }

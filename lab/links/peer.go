@@ -81,10 +81,17 @@ func (r *run) peer(ctx context.Context, t *trial, who string) (Result, error) {
 	return res, nil
 }
 
+// peerRMem is what both ends may buffer: with the kernel's own start value MPTCP
+// may stop for good.
+const peerRMem = "4096 4194304 6291456"
+
 // setUp tells the car's kernel about buffers and, for MPTCP, about its links.
 func (p *peerRun) setUp() error {
 	bed := p.t.bed
-	if err := bed.Car.Sysctl("ipv4.tcp_wmem", "4096 262144 6291456"); err != nil {
+	if err := errors.Join(
+		bed.Car.Sysctl("ipv4.tcp_wmem", "4096 262144 6291456"),
+		bed.Car.Sysctl("ipv4.tcp_rmem", peerRMem), bed.Far.Sysctl("ipv4.tcp_rmem", peerRMem),
+	); err != nil {
 		return err
 	}
 	if !p.mptcp {
@@ -139,11 +146,13 @@ func (p *peerRun) carry(ctx context.Context) error {
 }
 
 func (p *peerRun) listen(ctx context.Context) (net.Listener, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 6<<20) })
-	}}
+	var lc net.ListenConfig
 	lc.SetMultipathTCP(p.mptcp)
-	ln, err := lc.Listen(ctx, "tcp4", netip.AddrPortFrom(p.t.bed.FarAddr(), 0).String())
+	var ln net.Listener
+	err := p.t.bed.Far.Do(func() (err error) {
+		ln, err = lc.Listen(ctx, "tcp4", netip.AddrPortFrom(p.t.bed.FarAddr(), 0).String())
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("links: peer: %w", err)
 	}

@@ -124,7 +124,7 @@ func (r *run) try(ctx context.Context, who string, offset float64, n uint64) (re
 	if t.specs, err = r.specs(offset); err != nil {
 		return res, 0, false, err
 	}
-	cfg := netns.Config{Seed: r.Seed + 100*n, FarSpace: false}
+	cfg := netns.Config{Seed: r.Seed + 100*n, FarSpace: who != subjectOurs} // peers want buffers of their own kind
 	for i, s := range t.specs {
 		cfg.Links = append(cfg.Links, netns.Link{Device: fmt.Sprintf("wwan%d", i), Up: s, Down: link.Spec{Delay: s.Delay}})
 	}

@@ -23,6 +23,7 @@ const (
 	lossyPerMille   = 10 // segments sent again
 	lossyWindows    = 2  // one after the other
 	lossySegments   = 200
+	lookEvery       = 16 // MQTT packets
 )
 
 // steadyCongestion lists what a connection begins with, the best first.
@@ -64,12 +65,16 @@ type tuner struct {
 	raw           syscall.RawConn
 	segs, retrans uint32 // at the last look that counted
 	lossy         int    // windows in a row
+	calls         uint32
 	done          bool
 }
 
-// look reads the socket's counters; it may be called at any rate.
+// look reads the socket's counters now and then; it is called for every packet.
 func (t *tuner) look() {
 	if t == nil || t.done {
+		return
+	}
+	if t.calls++; t.calls%lookEvery != 0 {
 		return
 	}
 	_ = t.raw.Control(func(fd uintptr) {
