@@ -18,7 +18,7 @@ version=$(scripts/version.sh)
 
 # build ARCH GOARM COMMAND OUT
 build() {
-	CGO_ENABLED=0 GOOS=linux GOARCH=$1 GOARM=$2 GOAMD64=v1 GOFLAGS= go build -trimpath -buildvcs=false \
+	CGO_ENABLED=0 GOOS=linux GOARCH=$1 GOARM=$2 GOAMD64=v1 GOFLAGS='' go build -trimpath -buildvcs=false \
 		-ldflags "-s -w -buildid= -X telemetry/internal/version.stamp=$version" -o "$4" "./cmd/$3"
 }
 

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first and only program of the guest: it loads the modules, mounts the
 # host's folder and runs /command, whose output and exit status go to the host
 # through ports of their own.
@@ -21,6 +22,7 @@ port() {
 		[ "$(cat "$p/name")" = "$1" ] && echo "/dev/${p##*/}"
 	done
 }
+# shellcheck source=/dev/null
 . /settings # SHARE: the folder that the host shares, at the same path
 mkdir -p "$SHARE"
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro share "$SHARE" || echo "vm: no shared folder"

@@ -14,9 +14,8 @@ CGO_ENABLED=0 go build -o "$out/lab" ./cmd/lab
 echo "vm: the runner itself" >&2
 VM_IMAGE=$image go test -count=1 ./lab/vm
 
-for package in sensors/can/socketcan; do
-	binary=$PWD/$out/$(basename "$package").test
-	CGO_ENABLED=0 go test -c -tags vm -o "$binary" "./$package"
-	"$out/lab" vm --image "$image" --share . --dir "$package" --timeout 10m --env "VM_SECONDS=${VM_SECONDS:-60}" \
-		-- "$binary" -test.v -test.run '^Test' "$@" | { grep --line-buffered -vE "^=== " || true; }
-done
+package=sensors/can/socketcan
+binary=$PWD/$out/$(basename "$package").test
+CGO_ENABLED=0 go test -c -tags vm -o "$binary" "./$package"
+"$out/lab" vm --image "$image" --share . --dir "$package" --timeout 10m --env "VM_SECONDS=${VM_SECONDS:-60}" \
+	-- "$binary" -test.v -test.run '^Test' "$@" | { grep --line-buffered -vE "^=== " || true; }

@@ -29,6 +29,7 @@ type plan struct {
 	hash      wire.CatalogueHash
 	groups    [][]uint32       // per source and its group: the catalogue's group
 	views     map[uint32]*view // by full-rate group: its preview
+	watches   []*watch         // by group: its latest row
 }
 
 // namedSource is a source with the name that the configuration gives it.
@@ -73,6 +74,7 @@ func newPlan(car string, sources []namedSource, live config.Preview) (*plan, err
 		return nil, fmt.Errorf("agent: catalogue of %d bytes (limit %d): too many channels", len(p.canonical), wire.MaxCatalogueBytes)
 	}
 	p.hash = wire.HashCatalogue(p.canonical)
+	p.watches = newWatches(p)
 	return p, nil
 }
 

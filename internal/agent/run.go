@@ -153,7 +153,7 @@ func (r *running) snapshot() uplink.Snapshot {
 func (a *Agent) supervisor(r *running) (*sensors.Supervisor, error) {
 	s := sensors.NewSupervisor(sensors.SupervisorConfig{Log: a.log.With("component", "sensors")})
 	for i, src := range a.sources {
-		out := &sink{enc: r.encoder, stop: r.sinkCtx.Done(), groups: a.plan.groups[i]}
+		out := &sink{enc: r.encoder, stop: r.sinkCtx.Done(), groups: a.plan.groups[i], latest: a.plan.watches}
 		if err := s.Add(src.name, src.source, out); err != nil {
 			return nil, fmt.Errorf("agent: %w", err)
 		}

@@ -69,6 +69,7 @@ type sink struct {
 	enc    *encoder
 	stop   <-chan struct{} // ends the waiting of a source that goes on after it was told to stop
 	groups []uint32        // by the source's group: the catalogue's
+	latest []*watch        // by the catalogue's group; nil: nobody looks
 }
 
 var _ sensors.Sink = (*sink)(nil)
@@ -76,6 +77,9 @@ var _ sensors.Sink = (*sink)(nil)
 // Append copies r and waits while the encoder's queue is full.
 func (s *sink) Append(r sensors.Rows) error {
 	g := s.groups[r.Group]
+	if s.latest != nil {
+		s.latest[g].take(r)
+	}
 	width := len(s.enc.typs[g])
 	for first := 0; first < len(r.Ticks); {
 		n := min(len(r.Ticks)-first, max(1, chunkCells/width))

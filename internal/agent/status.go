@@ -156,7 +156,7 @@ func (a *Agent) sourceStatus(r *running) []SourceStatus {
 // drainLimit bounds one request to drain.
 const drainLimit = 10 * time.Minute
 
-// Handler answers GET /v1/status, GET /v1/catalogue and POST /v1/drain.
+// Handler answers GET /v1/status, GET /v1/catalogue, GET /v1/channels and POST /v1/drain.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
@@ -164,6 +164,9 @@ func (a *Agent) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/catalogue", func(w http.ResponseWriter, _ *http.Request) {
 		status.Reply(w, a.plan.catalogue, nil)
+	})
+	mux.HandleFunc("GET /v1/channels", func(w http.ResponseWriter, _ *http.Request) {
+		status.Reply(w, a.Channels(), nil)
 	})
 	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, req *http.Request) {
 		limit := drainLimit

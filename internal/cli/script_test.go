@@ -110,10 +110,10 @@ func poll(ts *testscript.TestScript, ok func() bool, last *string) {
 
 // signal NAME sends a signal to the command that was started last.
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
-	sig := map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "INT": os.Interrupt}
+	sig := map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "INT": os.Interrupt, "PWR": syscall.SIGPWR}
 	cmds := ts.BackgroundCmds()
 	if neg || len(args) != 1 || sig[args[0]] == nil || len(cmds) == 0 {
-		ts.Fatalf("usage: signal HUP|TERM|INT, with a command in the background")
+		ts.Fatalf("usage: signal HUP|TERM|INT|PWR, with a command in the background")
 	}
 	ts.Check(cmds[len(cmds)-1].Process.Signal(sig[args[0]]))
 }

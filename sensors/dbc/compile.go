@@ -92,8 +92,10 @@ func (d *Database) Lookup(id uint32, extended bool) *Message {
 
 // Compile builds the decode plans. Signals that cannot be decoded are left out
 // with a warning: no bits or more than 64, or beyond MaxPayload.
-func Compile(f *File) (*Database, []Warning) {
-	var warn warnings
+func Compile(f *File) (*Database, []Warning) { return compileFile(f, false) }
+
+func compileFile(f *File, all bool) (*Database, []Warning) {
+	warn := warnings{all: all}
 	d := &Database{standard: map[uint32]*Message{}, extended: map[uint32]*Message{}, pgn: map[uint32]*Message{}}
 	for _, def := range f.Messages {
 		m := compileMessage(def, &warn)

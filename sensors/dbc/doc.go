@@ -34,14 +34,15 @@ func (w Warning) String() string {
 	return fmt.Sprintf("line %d: %s", w.Line, w.Text)
 }
 
-// warnings collects at most MaxWarnings.
+// warnings collects at most MaxWarnings, or all of them.
 type warnings struct {
 	list []Warning
 	more int
+	all  bool
 }
 
 func (w *warnings) add(line int, format string, args ...any) {
-	if len(w.list) >= MaxWarnings-1 {
+	if len(w.list) >= MaxWarnings-1 && !w.all {
 		w.more++
 		return
 	}

@@ -1,10 +1,12 @@
 package dbc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,7 +21,22 @@ var ErrTooLarge = errors.New("dbc: file too large")
 
 // Parse reads a whole database. It fails only when r fails or holds more than
 // MaxFileBytes: every fault in the text is a warning.
-func Parse(r io.Reader) (*File, []Warning, error) {
+func Parse(r io.Reader) (*File, []Warning, error) { return parse(r, false) }
+
+// Lint reads a file and compiles it, for the sake of all its warnings, which
+// are not bounded by MaxWarnings. They are in the order of their lines.
+func Lint(r io.Reader) (*Database, []Warning, error) {
+	file, list, err := parse(r, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, more := compileFile(file, true)
+	list = append(list, more...)
+	slices.SortStableFunc(list, func(a, b Warning) int { return cmp.Compare(a.Line, b.Line) })
+	return db, list, nil
+}
+
+func parse(r io.Reader, all bool) (*File, []Warning, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, MaxFileBytes+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("dbc: read: %w", err)
@@ -28,7 +45,7 @@ func Parse(r io.Reader) (*File, []Warning, error) {
 		return nil, nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, MaxFileBytes)
 	}
 	text, legacy := toUTF8(raw)
-	p := &parser{scanner: newScanner(text), file: &File{}, refs: newRefs()}
+	p := &parser{scanner: newScanner(text), file: &File{}, refs: newRefs(), warn: warnings{all: all}}
 	if legacy {
 		p.warn.add(0, "not UTF-8: read as Windows-1252")
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"telemetry/internal/agent"
+	"telemetry/internal/agent/spoolcmd"
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
 	"telemetry/internal/status"
@@ -33,7 +34,7 @@ func New() *cobra.Command {
 		Use:   "edgeagent",
 		Short: "Telemetry of a race car: sensors to spool to three modems",
 	}
-	root.AddCommand(runCommand(), validateCommand(), statusCommand(), cli.VersionCommand("edgeagent"))
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), configCommand(), dbcCommand(), canCommand(), channelsCommand(), tailCommand(), spoolcmd.New(defaultConfig), cli.VersionCommand("edgeagent"))
 	return cli.Command(root)
 }
 
@@ -70,6 +71,11 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	var now atomic.Pointer[agent.Agent]
 	now.Store(first)
 	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { now.Load().Handler().ServeHTTP(w, r) })
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	power, releasePower := powerSignals()
+	defer releasePower()
+	go awaitPower(ctx, power, now.Load, log, end) // ends with ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
@@ -91,7 +97,11 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 		return next, nil
 	})
 	cancel()
-	return errors.Join(err, <-served)
+	err = errors.Join(err, <-served)
+	if cause := context.Cause(ctx); errors.Is(cause, errPower) {
+		err = errors.Join(cause, err)
+	}
+	return err
 }
 
 // reload prepares the agent of the changed file. A change that a running

@@ -58,10 +58,10 @@ func (r *run) open(ctx context.Context, nl *netlink) (*socket, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &socket{}
-		s.options(fd, r.cfg.ReceiveBuffer)
+		s := &socket{fd: fd}
+		s.options(r.cfg.ReceiveBuffer)
 		r.begin(s)
-		return s, s.adopt(fd)
+		return s, nil
 	}
 	l, err := r.await(ctx, nl)
 	if err != nil {
@@ -157,10 +157,8 @@ func (r *run) setUp(nl *netlink, l link) (link, error) {
 
 // loop reads until ctx ends or the socket fails.
 func (r *run) loop(ctx context.Context, s *socket, nl *netlink, memory *batch) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
 	for ctx.Err() == nil {
-		frames, err := s.read(memory, time.Now().Add(idleWait))
+		frames, err := s.read(memory, idleWait)
 		switch {
 		case errors.Is(err, unix.ENETDOWN):
 			r.count.downs.Add(1)
@@ -208,7 +206,7 @@ func pace(frames int) time.Duration {
 // comes before the frames.
 func (r *run) drain(s *socket, memory *batch) error {
 	for {
-		frames, err := s.read(memory, time.Now().Add(time.Millisecond))
+		frames, err := s.read(memory, 0)
 		if len(frames) == 0 {
 			return err
 		}

@@ -4,18 +4,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// socket is an open raw socket, or what stands for one in a test.
+// socket is an open raw socket, or what stands for one in a test. It is kept
+// from the runtime's poller, which would wake up for each frame: its reader
+// sleeps while frames gather.
 type socket struct {
-	file    *os.File
-	raw     syscall.RawConn
+	fd      int
 	single  bool // the kernel has no recvmmsg
 	buffer  int  // bytes of the receive buffer as the kernel counts them
 	classic bool // the kernel knows no CAN FD
@@ -42,28 +41,20 @@ func openSocket(index int, filters []filter, buffer int) (*socket, error) {
 		}
 		return nil, fmt.Errorf("socketcan: open socket: %w", err)
 	}
-	s := &socket{}
-	if err := s.tune(fd, filters, buffer); err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
+	s := &socket{fd: fd}
+	if err := s.tune(filters, buffer); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	if err := unix.Bind(fd, &unix.SockaddrCAN{Ifindex: index}); err != nil {
-		return nil, errors.Join(fmt.Errorf("socketcan: bind socket: %w", err), unix.Close(fd))
+		return nil, errors.Join(fmt.Errorf("socketcan: bind socket: %w", err), s.close())
 	}
-	return s, s.adopt(fd)
-}
-
-// adopt hands a descriptor to the runtime's poller.
-func (s *socket) adopt(fd int) (err error) {
-	s.file = os.NewFile(uintptr(fd), "can")
-	if s.raw, err = s.file.SyscallConn(); err != nil {
-		return errors.Join(fmt.Errorf("socketcan: socket: %w", err), s.file.Close())
-	}
-	return nil
+	return s, nil
 }
 
 // tune sets the options before the socket is bound, so that no frame comes in
 // without them.
-func (s *socket) tune(fd int, filters []filter, buffer int) error {
+func (s *socket) tune(filters []filter, buffer int) error {
+	fd := s.fd
 	s.classic = unix.SetsockoptInt(fd, unix.SOL_CAN_RAW, unix.CAN_RAW_FD_FRAMES, 1) != nil
 	const allErrors = idMask
 	if err := unix.SetsockoptInt(fd, unix.SOL_CAN_RAW, unix.CAN_RAW_ERR_FILTER, allErrors); err != nil {
@@ -78,13 +69,14 @@ func (s *socket) tune(fd int, filters []filter, buffer int) error {
 			return fmt.Errorf("socketcan: set %d filters: %w", len(filters), err)
 		}
 	}
-	s.options(fd, buffer)
+	s.options(buffer)
 	return nil
 }
 
 // options sets what any kind of socket may have. None of it is necessary: what
 // the kernel refuses is seen in the counters.
-func (s *socket) options(fd, buffer int) {
+func (s *socket) options(buffer int) {
+	fd := s.fd
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer) // as far as net.core.rmem_max lets
 	}
@@ -96,7 +88,7 @@ func (s *socket) options(fd, buffer int) {
 	s.drops = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) == nil
 }
 
-func (s *socket) close() error { return s.file.Close() }
+func (s *socket) close() error { return unix.Close(s.fd) }
 
 // dropped asks for the count of dropped frames, which frames carry only once
 // another one has been queued.
@@ -104,12 +96,9 @@ func (s *socket) dropped() (n uint32, ok bool) {
 	const dropsAt, words = 8, 9 // SK_MEMINFO_DROPS of SK_MEMINFO_VARS
 	var info [words]uint32
 	size := uint32(unsafe.Sizeof(info))
-	err := s.raw.Control(func(fd uintptr) {
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-		ok = errno == 0 && int(size) >= 4*words
-	})
-	return info[dropsAt], ok && err == nil
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	return info[dropsAt], errno == 0 && int(size) >= 4*words
 }
 
 // batchFrames is how many frames one read takes at most.
@@ -146,22 +135,20 @@ func newBatch() *batch {
 	return b
 }
 
-// read waits for frames until the deadline and returns those that are there,
-// valid until the next read. No frames and no error means that none came.
-func (s *socket) read(b *batch, deadline time.Time) ([]received, error) {
-	if err := s.file.SetReadDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("socketcan: read: %w", err)
+// read waits for frames for at most d and returns those that are there, valid
+// until the next read. No frames and no error means that none came.
+func (s *socket) read(b *batch, d time.Duration) ([]received, error) {
+	n, err := s.receive(s.fd, b)
+	if errors.Is(err, unix.EAGAIN) {
+		ready := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
+		if n, err = unix.Poll(ready, int(d.Milliseconds())); n > 0 {
+			n, err = s.receive(s.fd, b)
+		}
 	}
-	var n int
-	var errno error
-	err := s.raw.Read(func(fd uintptr) bool {
-		n, errno = s.receive(int(fd), b)
-		return !errors.Is(errno, unix.EAGAIN)
-	})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return nil, nil
-	}
-	if err = errors.Join(err, errno); err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("socketcan: read: %w", err)
 	}
 	for i := range n {

@@ -23,7 +23,7 @@ const (
 	flushEvery  = 5 * time.Millisecond   // between two reads while frames come, so that they come in runs
 	busyEvery   = 2 * flushEvery         // the same on a loaded bus
 	busyFrames  = 32                     // in one read: a loaded bus
-	idleWait    = 250 * time.Millisecond // for frames; bounds how late a stop is seen
+	idleWait    = 100 * time.Millisecond // for frames; bounds how late a stop is seen
 	watchEvery  = time.Second            // between two looks at the interface
 	maxPending  = 4096                   // rows before a flush
 	eventEvery  = time.Second            // between two events of one kind

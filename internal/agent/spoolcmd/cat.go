@@ -1,0 +1,87 @@
+package spoolcmd
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"telemetry/spool"
+	"telemetry/wire"
+)
+
+// batchLine is one line of cat.
+type batchLine struct {
+	Lane     string         `json:"lane"`
+	Epoch    string         `json:"epoch"`
+	Seq      uint64         `json:"seq"`
+	Bytes    int            `json:"bytes"`
+	FirstNS  int64          `json:"first_ns"`
+	LastNS   int64          `json:"last_ns"`
+	Samples  uint32         `json:"samples"`
+	Pending  bool           `json:"pending"`
+	Blocks   int            `json:"blocks,omitempty"`
+	Controls []wire.Control `json:"controls,omitempty"`
+}
+
+func catCommand(def string) *cobra.Command {
+	var lane string
+	c := onSpool(&cobra.Command{Use: "cat", Short: "Print one line of JSON for every batch"}, def, func(c *cobra.Command, dir string) error {
+		v, err := spool.OpenView(dir, nil)
+		if err != nil {
+			return err
+		}
+		var o wire.Opener
+		enc := json.NewEncoder(c.OutOrStdout())
+		return eachLane(v, lane, func(b wire.Batch) error {
+			payload, err := o.Payload(b)
+			if err != nil {
+				return fmt.Errorf("spool: batch %s: %w", b.Header.ID(), err)
+			}
+			return enc.Encode(lineOf(v, b, payload))
+		})
+	})
+	c.Flags().StringVar(&lane, "lane", "", "critical or full (default both)")
+	return c
+}
+
+// eachLane walks one lane, or all with "".
+func eachLane(v *spool.View, lane string, fn func(wire.Batch) error) error {
+	for _, l := range lanes {
+		if lane != "" {
+			want, err := wire.ParseLane(lane)
+			if err != nil {
+				return err
+			}
+			if want != l {
+				continue
+			}
+		}
+		if err := v.Each(l, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lineOf(v *spool.View, b wire.Batch, payload []byte) batchLine {
+	h := b.Header
+	line := batchLine{
+		Lane: h.Stream.Lane.String(), Epoch: h.Stream.Epoch.String(), Seq: h.Seq, Bytes: h.Size(),
+		FirstNS: h.FirstNS, LastNS: h.LastNS, Samples: h.Samples, Pending: !v.Settled(h.ID()),
+	}
+	if cs, err := wire.Controls(payload); err == nil { // what a newer version wrote is left out
+		line.Controls = cs
+	}
+	for len(payload) > 0 {
+		s, n, err := wire.NextSection(payload)
+		if err != nil {
+			break
+		}
+		if s.Type == wire.SectionBlock {
+			line.Blocks++
+		}
+		payload = payload[n:]
+	}
+	return line
+}
