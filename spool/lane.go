@@ -56,6 +56,7 @@ type lane struct {
 	bytes    int         // in queue and taken
 	failing  bool        // the disk takes nothing: drop the oldest instead of blocking
 	closed   bool        // nothing more is taken
+	merge    int         // bytes up to which waiting groups become one; 0 = they do not
 	dropped  wire.Ranges // dropped from memory, not yet in a loss record
 	dropTime [2]int64    // their event time
 	drops    uint64      // batches ever dropped from memory
@@ -175,6 +176,9 @@ func (l *lane) take() *group {
 		g := l.queue[0]
 		l.queue = append(l.queue[:0], l.queue[1:]...)
 		if len(g.items) > 0 {
+			if g != l.early {
+				l.mergeInto(g)
+			}
 			l.taken = g
 		}
 	}

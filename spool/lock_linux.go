@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -26,4 +27,28 @@ func (osDisk) Lock(name, hint string) (io.Closer, error) {
 		_, _ = f.WriteAt([]byte(hint+"\n"), 0) // for people only: the lock is the flock
 	}
 	return f, nil
+}
+
+// InUse reports whether an agent holds the spool in dir. It asks the kernel's list
+// of locks: to try the lock could turn an agent away that starts at that moment.
+func InUse(dir string) bool {
+	st, err := os.Stat(filepath.Join(dir, lockName))
+	if err != nil {
+		return false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	b, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return false
+	}
+	for line := range strings.SplitSeq(string(b), "\n") {
+		f := strings.Fields(line)
+		if len(f) > 5 && f[1] == "FLOCK" && f[3] == "WRITE" && strings.HasSuffix(f[5], fmt.Sprintf(":%d", sys.Ino)) {
+			return true
+		}
+	}
+	return false
 }

@@ -33,16 +33,7 @@ func Open(cfg Config) (*Spool, Report, error) {
 	}
 	start := time.Now()
 	cfg = cfg.withDefaults()
-	s := &Spool{
-		cfg: cfg, disk: cfg.Disk, log: cfg.Log,
-		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), owner: make(chan struct{}, 1),
-		stop: make(chan struct{}), changed: make(chan struct{}),
-		streams: map[wire.Stream]*stream{}, order: map[wire.Lane][]*stream{}, chunks: map[wire.Lane][]*chunk{},
-		losses: map[wire.ID]*lossRecord{}, opens: map[wire.ID]*openRecord{}, bad: map[wire.ID]failing{},
-		putCats: map[wire.CatalogueHash]bool{}, nextChunk: map[wire.Lane]uint64{},
-		idSlots:  slots{disk: cfg.Disk, dir: cfg.Dir, name: "epoch", magic: "TSPE"},
-		curSlots: slots{disk: cfg.Disk, dir: cfg.Dir, name: "cursor", magic: "TSPC"},
-	}
+	s := newSpool(cfg)
 	if err := s.disk.MkdirAll(cfg.Dir); err != nil {
 		return nil, Report{}, fmt.Errorf("spool: make %s: %w", cfg.Dir, err)
 	}
@@ -63,6 +54,20 @@ func Open(cfg Config) (*Spool, Report, error) {
 	s.report.Took = time.Since(start)
 	signal(s.wake)
 	return s, s.report, nil
+}
+
+// newSpool returns the books of a spool of which nothing is known yet.
+func newSpool(cfg Config) *Spool {
+	return &Spool{
+		cfg: cfg, disk: cfg.Disk, log: cfg.Log,
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), owner: make(chan struct{}, 1),
+		stop: make(chan struct{}), changed: make(chan struct{}),
+		streams: map[wire.Stream]*stream{}, order: map[wire.Lane][]*stream{}, chunks: map[wire.Lane][]*chunk{},
+		losses: map[wire.ID]*lossRecord{}, opens: map[wire.ID]*openRecord{}, bad: map[wire.ID]failing{},
+		putCats: map[wire.CatalogueHash]bool{}, nextChunk: map[wire.Lane]uint64{},
+		idSlots:  slots{disk: cfg.Disk, dir: cfg.Dir, name: "epoch", magic: "TSPE"},
+		curSlots: slots{disk: cfg.Disk, dir: cfg.Dir, name: "cursor", magic: "TSPC"},
+	}
 }
 
 // open is Open behind the lock.

@@ -40,7 +40,7 @@ func (s *Spool) makeChunk(lane wire.Lane, no uint64) ready {
 
 // prepare has the lane's next chunk made. Owner only.
 func (s *Spool) prepare(l *lane) {
-	if !s.running || l.ready != nil || l.chunk == nil || l.chunk.bytes < s.cfg.ChunkBytes/2 {
+	if !s.running || s.darkness() || l.ready != nil || l.chunk == nil || l.chunk.bytes < s.cfg.ChunkBytes/2 {
 		return
 	}
 	no := s.nextChunk[l.id.Lane]

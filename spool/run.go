@@ -69,14 +69,16 @@ func (s *Spool) step(now time.Time) time.Duration {
 			wait = min(wait, l.due.Sub(now))
 			continue
 		}
-		s.makeRoom(int64(queued), now)
+		if !s.darkness() {
+			s.makeRoom(int64(queued), now)
+		}
 		if err := s.commit(l); err != nil {
 			s.failed(err, now)
 			return min(wait, max(0, s.trouble.retry.Sub(now)))
 		}
 		s.recovered(now)
 	}
-	if now.Sub(s.tidyTime) >= tidyEvery {
+	if now.Sub(s.tidyTime) >= tidyEvery && !s.darkness() {
 		s.tidyTime = now
 		s.tidy(now)
 	}
@@ -136,9 +138,12 @@ func (s *Spool) flush() error {
 	now := time.Now()
 	s.sayLost()
 	var errs []error
+	dark := s.darkness()
 	for _, l := range s.lanes() {
 		queued, _ := l.load()
-		s.makeRoom(int64(queued), now)
+		if !dark {
+			s.makeRoom(int64(queued), now)
+		}
 		err := s.commit(l)
 		for err != nil && s.failed(err, now) {
 			err = s.commit(l)
@@ -149,7 +154,7 @@ func (s *Spool) flush() error {
 			continue
 		}
 	}
-	if len(errs) == 0 {
+	if len(errs) == 0 && !dark {
 		s.recovered(now)
 		errs = append(errs, s.storeCursor(now))
 	}
@@ -162,13 +167,7 @@ func (s *Spool) flush() error {
 // nothing.
 func (s *Spool) Close() error {
 	s.refuse()
-	s.mu.Lock()
-	select {
-	case <-s.stop:
-	default:
-		close(s.stop)
-	}
-	s.mu.Unlock()
+	s.halt()
 	s.owner <- struct{}{} // Run has ended
 	defer func() { <-s.owner }()
 	if s.closed {

@@ -51,6 +51,7 @@ type Spool struct {
 	urgent     bool          // somebody waits in Sync
 	waiting    int           // callers that wait in Sync
 	stopping   bool
+	dark       bool                // power goes: write only what was appended
 	warmRuns   []*run              // of sealed chunks, with entries; oldest use first
 	warmCount  int                 // entries in them when they were put here
 	bad        map[wire.ID]failing // batches that could not be read, with tries

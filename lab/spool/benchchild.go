@@ -120,9 +120,6 @@ func benchSpool(ctx context.Context, c ChildSpec) (m measure, err error) {
 	m.Seconds = time.Since(begin).Seconds()
 	st := s.sp.Stats()
 	m.Bytes, m.Batches = int64(st.CommittedBytes), n
-	if os.Getenv("DBG") != "" {
-		fmt.Fprintf(os.Stderr, "commits %d sync %v of %.3f s; max %v\n", st.Commits, st.SyncTime, m.Seconds, st.SyncMax)
-	}
 	if m.RSS, err = s.grown(); err != nil {
 		return m, err
 	}
@@ -250,12 +247,6 @@ func benchPaced(ctx context.Context, c ChildSpec) (m measure, err error) {
 	m.Seconds, m.Batches = time.Since(begin).Seconds(), len(took)
 	if m.RSS, err = s.grown(); err != nil {
 		return m, err
-	}
-	if os.Getenv("DBG") != "" {
-		var ms runtime.MemStats
-		runtime.ReadMemStats(&ms)
-		b, _ := os.ReadFile("/proc/self/status")
-		fmt.Fprintf(os.Stderr, "heapsys %d inuse %d idle %d released %d stack %d sys %d numgc %d before %d\n%s", ms.HeapSys>>10, ms.HeapInuse>>10, ms.HeapIdle>>10, ms.HeapReleased>>10, ms.StackSys>>10, ms.Sys>>10, ms.NumGC, s.before>>10, b)
 	}
 	slices.Sort(took)
 	m.P999 = float64(took[len(took)*999/1000]) / 1e6
