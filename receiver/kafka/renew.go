@@ -241,15 +241,18 @@ func (c *Cluster) retain(ctx context.Context, now time.Time) error {
 // retainTopic deletes what precedes the first record that is not older than a
 // time, in ms since 1970.
 func (c *Cluster) retainTopic(ctx context.Context, name string, oldest int64) error {
+	// The ends come first. Where no record is young enough, the client answers
+	// with an end that it asks for afterwards: what was written in between would
+	// count as old.
+	ends, err := c.adm.ListEndOffsets(ctx, name)
+	if err != nil {
+		return fmt.Errorf("kafka: list offsets of %s: %w", name, err)
+	}
 	from, err := c.adm.ListOffsetsAfterMilli(ctx, oldest, name)
 	if err != nil {
 		return fmt.Errorf("kafka: list offsets of %s: %w", name, err)
 	}
 	starts, err := c.adm.ListStartOffsets(ctx, name)
-	if err != nil {
-		return fmt.Errorf("kafka: list offsets of %s: %w", name, err)
-	}
-	ends, err := c.adm.ListEndOffsets(ctx, name)
 	if err != nil {
 		return fmt.Errorf("kafka: list offsets of %s: %w", name, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -242,6 +243,32 @@ func TestRetentionKeepsTheLastRecord(t *testing.T) {
 	r := newReader(c.cl, c.names.Batches, part, 0)
 	if at, err := r.list(t.Context(), listStart); err != nil || at != 4 {
 		t.Errorf("the log starts at %d, %v", at, err)
+	}
+}
+
+// TestRetentionTakesNothingThatComesMeanwhile: the first records of an empty
+// partition were once taken for old ones.
+func TestRetentionTakesNothingThatComesMeanwhile(t *testing.T) {
+	for range 5 {
+		c := openEmbedded(t, t.TempDir())
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for ctx.Err() == nil {
+				if err := c.retain(ctx, time.Now()); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		}()
+		for seq := range uint64(40) {
+			produce(t, c, batchRecord(c, "car-"+strconv.Itoa(int(seq%4)), seq/4+1))
+		}
+		cancel()
+		<-ended
+		if n := len(readAll(t, c, c.names.Batches)); n != 40 {
+			t.Errorf("%d of 40 records are left", n)
+		}
 	}
 }
 
