@@ -45,12 +45,12 @@ type Config struct {
 	LiveMaxBytes int64
 	// QueueBytes bounds what waits for a group commit, per lane: Append blocks
 	// beyond it. While the disk fails it is the ring that keeps the newest
-	// batches. 0 means 4 MiB; at least 2 × CommitBytes.
+	// batches. 0 means 2.5 MiB; at least 2 × CommitBytes.
 	QueueBytes int
 
 	// WarmEntries bounds what memory holds of the single batches in sealed chunks:
 	// 64 bytes each. The others are read again from the chunks when they are wanted.
-	// 0 means 16,384.
+	// 0 means 8,192.
 	WarmEntries int
 
 	Clock Clock
@@ -63,9 +63,9 @@ const (
 	defaultQuotaBytes   = 1 << 30
 	defaultChunkBytes   = 1 << 20
 	defaultCommitBytes  = 128 << 10
-	defaultQueueBytes   = 4 << 20
+	defaultQueueBytes   = 5 << 19
 	defaultLiveMaxBytes = 1 << 20
-	defaultWarmEntries  = 16 << 10
+	defaultWarmEntries  = 8 << 10
 
 	// maxChunkBytes keeps offsets and one commit inside what a scan may hold in
 	// memory.

@@ -44,7 +44,10 @@ type run struct {
 	cold    *cold // not nil: entries is empty
 }
 
-func newRun(c *chunk) *run { return &run{chunk: c, minNS: math.MaxInt64, maxNS: math.MinInt64} }
+// newRun expects a chunk of 1 MiB in batches of 16 KiB.
+func newRun(c *chunk) *run {
+	return &run{chunk: c, minNS: math.MaxInt64, maxNS: math.MinInt64, entries: make([]entry, 0, 72), alive: make([]uint64, 0, 2)}
+}
 
 func (r *run) add(e entry) {
 	i := len(r.entries)
