@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -20,14 +17,7 @@ func e2eCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg.Progress = c.ErrOrStderr()
 			res, err := e2e.Run(c.Context(), cfg)
-			if res != nil {
-				line, jsonErr := json.Marshal(res)
-				if jsonErr == nil {
-					_, jsonErr = fmt.Fprintf(c.OutOrStdout(), "%s\n", line)
-				}
-				err = errors.Join(err, jsonErr)
-			}
-			return err
+			return printFound(c, res, err)
 		},
 	}
 	f := c.Flags()

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -15,4 +18,17 @@ func main() {
 	root.AddCommand(e2eCommand(), fireCommand(), linkCommand(), linksCommand(), spoolCommand(), codecCommand(), headlineCommand())
 	root.AddCommand(vmCommand(), dbcCommand())
 	os.Exit(cli.Main(cli.Command(root), os.Args[1:], os.Stderr))
+}
+
+// printFound prints what a run found as one line of JSON, if it found anything,
+// and returns the run's error with its own.
+func printFound[T any](c *cobra.Command, res *T, err error) error {
+	if res == nil {
+		return err
+	}
+	line, jsonErr := json.Marshal(res)
+	if jsonErr == nil {
+		_, jsonErr = fmt.Fprintf(c.OutOrStdout(), "%s\n", line)
+	}
+	return errors.Join(err, jsonErr)
 }

@@ -68,6 +68,12 @@ type Secret struct {
 	Env  string `yaml:"env"`
 }
 
+func (s *Secret) check(path string, report func(path, format string, args ...any)) {
+	if (s.File == "") == (s.Env == "") {
+		report(path, "want exactly one of file and env")
+	}
+}
+
 // Embedded is the persistent in-process Kafka.
 type Embedded struct {
 	Dir  string `yaml:"dir"`
@@ -205,8 +211,8 @@ func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {
 		switch p := c.MQTT.Password; {
 		case p != nil && c.MQTT.User == "":
 			report("mqtt.user", "is missing beside password")
-		case p != nil && (p.File == "") == (p.Env == ""):
-			report("mqtt.password", "want exactly one of file and env")
+		case p != nil:
+			p.check("mqtt.password", report)
 		}
 		return
 	}
@@ -250,9 +256,7 @@ func (c *Receiver) validateKafka(report func(path, format string, args ...any)) 
 		default:
 			report("kafka.sasl.mechanism", "%q is no mechanism (want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512)", s.Mechanism)
 		}
-		if (s.Password.File == "") == (s.Password.Env == "") {
-			report("kafka.sasl.password", "want exactly one of file and env")
-		}
+		s.Password.check("kafka.sasl.password", report)
 	}
 }
 

@@ -2,18 +2,15 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -49,34 +46,16 @@ func (r *run) newJob() (job, error) {
 	}, err
 }
 
-// check runs check.py and returns its standard output.
-func (r *run) check(ctx context.Context, j job, args ...string) ([]byte, error) {
-	b, err := json.Marshal(j)
-	if err != nil {
-		return nil, fmt.Errorf("e2e: job: %w", err)
-	}
-	path := filepath.Join(r.dir, "job.json")
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		return nil, fmt.Errorf("e2e: job: %w", err)
-	}
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, r.Python, append([]string{"-B", filepath.Join(r.Scripts, "check.py"), "--job", path}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, r.Progress
-	err = cmd.Run()
-	return out.Bytes(), err
+func (r *run) checker() *Checker {
+	return &Checker{Name: "e2e", Python: r.Python, Script: filepath.Join(r.Scripts, "check.py"), Dir: r.dir, Progress: r.Progress}
 }
 
-// decode has cantools decode the log, so that a DBC that it cannot read is told
-// before anything is played.
 func (r *run) decode(ctx context.Context) error {
 	j, err := r.newJob()
 	if err != nil {
 		return err
 	}
-	if _, err = r.check(ctx, j, "--decode-only"); err != nil {
-		return fmt.Errorf("e2e: decode the log with cantools: %w", err)
-	}
-	return nil
+	return r.checker().Decode(ctx, j)
 }
 
 // compare has check.py read the outputs and returns what it found.
@@ -93,17 +72,13 @@ func (r *run) compare(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	j.Brokers, j.Clock = strings.Join(r.stack.Brokers(), ","), r.clock
-	out, runErr := r.check(ctx, j)
 	res := &Result{Kafka: r.Kafka}
-	if err := json.Unmarshal(out, res); err != nil {
-		return nil, errors.Join(fmt.Errorf("e2e: check.py gave no result: %w", err), runErr)
+	parsed, err := r.checker().Compare(ctx, j, res, ErrDiffers)
+	if !parsed {
+		return nil, err
 	}
 	res.Seconds = math.Round(time.Since(r.begun).Seconds()*10) / 10
-	var exit *exec.ExitError
-	if errors.As(runErr, &exit) && exit.ExitCode() == 1 {
-		return res, fmt.Errorf("%w: %s", ErrDiffers, bytes.TrimSpace(out))
-	}
-	return res, runErr
+	return res, err
 }
 
 // others asks the agent for the groups of its other sources: their rows are no

@@ -1,15 +1,10 @@
 package fire
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -51,34 +46,16 @@ func (r *run) newJob() (job, error) {
 	}, err
 }
 
-// check runs check_fire.py and returns its standard output.
-func (r *run) check(ctx context.Context, j job, args ...string) ([]byte, error) {
-	b, err := json.Marshal(j)
-	if err != nil {
-		return nil, fmt.Errorf("fire: job: %w", err)
-	}
-	path := filepath.Join(r.dir, "job.json")
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		return nil, fmt.Errorf("fire: job: %w", err)
-	}
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, r.Python, append([]string{"-B", filepath.Join(r.Scripts, "check_fire.py"), "--job", path}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, r.Progress
-	err = cmd.Run()
-	return out.Bytes(), err
+func (r *run) checker() *e2e.Checker {
+	return &e2e.Checker{Name: "fire", Python: r.Python, Script: filepath.Join(r.Scripts, "check_fire.py"), Dir: r.dir, Progress: r.Progress}
 }
 
-// decode has cantools decode the log, so that a DBC that it cannot read is told
-// before anything is played.
 func (r *run) decode(ctx context.Context) error {
 	j, err := r.newJob()
 	if err != nil {
 		return err
 	}
-	if _, err = r.check(ctx, j, "--decode-only"); err != nil {
-		return fmt.Errorf("fire: decode the log with cantools: %w", err)
-	}
-	return nil
+	return r.checker().Decode(ctx, j)
 }
 
 // compare has check_fire.py read the outputs and returns what it found.
@@ -95,17 +72,13 @@ func (r *run) compare(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	j.Brokers, j.Clock, j.Kills = strings.Join(r.stack.Brokers(), ","), r.clock, append(j.Kills, r.deaths...)
-	out, runErr := r.check(ctx, j)
 	res := &Result{Kafka: r.Kafka, Broker: r.brokerName(), Kills: r.kills}
-	if err := json.Unmarshal(out, res); err != nil {
-		return nil, errors.Join(fmt.Errorf("fire: check_fire.py gave no result: %w", err), runErr)
+	parsed, err := r.checker().Compare(ctx, j, res, ErrDiffers)
+	if !parsed {
+		return nil, err
 	}
 	res.Seconds = math.Round(time.Since(r.begun).Seconds()*10) / 10
-	var exit *exec.ExitError
-	if errors.As(runErr, &exit) && exit.ExitCode() == 1 {
-		return res, fmt.Errorf("%w: %s", ErrDiffers, bytes.TrimSpace(out))
-	}
-	return res, runErr
+	return res, err
 }
 
 // others asks the agent for the groups of its other sources: their rows are no
