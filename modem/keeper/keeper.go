@@ -1,0 +1,194 @@
+// Package keeper keeps modems carrying data: it talks to a modem's control
+// port, watches for proof of delivery on its link, and climbs the recovery
+// ladder when there is none.
+//
+// The entry point is [NewGroup]: the modems of one car know of each other, so
+// that never more than one is reset while another carries data. The package
+// opens no port, pin or socket itself, and never judges a modem by its
+// registration alone.
+package keeper
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"telemetry/modem/at"
+	"telemetry/modem/ladder"
+)
+
+// Parts are what a keeper works with; all functions may be called from its
+// goroutine only. Those that are nil are things the modem or board cannot do.
+type Parts struct {
+	Name    string
+	Open    func(ctx context.Context) (io.ReadWriteCloser, error) // the control port; nil: the modem has none
+	Present func() bool                                           // on its bus; nil: always
+	Proof   func() time.Duration                                  // boot clock of the newest proof of delivery on its link; 0 = never
+	USB     func(ctx context.Context) error                       // takes the device off its bus and back
+	Reset   func(ctx context.Context, hold time.Duration) error   // holds the reset line
+	Power   func(ctx context.Context, hold time.Duration) error   // holds the power key
+	Save    func(b []byte) error                                  // keeps the spent budgets; nil: they die with the process
+	Load    func() ([]byte, error)
+	Config  Config
+	Log     *slog.Logger
+}
+
+// Config of one modem.
+type Config struct {
+	Profile string // of at.Profiles; empty: by what the module says of itself
+	CID     int    // PDP context; 0 means 1
+	APN     string // empty: what the module or network has
+	PDPType string // "IP", "IPV6" or "IPV4V6" (default)
+	User    string
+	Pass    string
+	PIN     string        // tried once for each card
+	Poll    time.Duration // between two readings; 0 means 1 s
+	Ladder  ladder.Config
+	Off     bool // watch only: no recovery
+}
+
+// Around is what a group's owner knows of the world; all zero is fine.
+type Around struct {
+	NoReceiver bool // links work, but no receiver answers on any of them
+	Stalled    bool // the receiver says that it can take nothing
+	Moving     bool // the car is at speed
+}
+
+// Status of one modem at one moment.
+type Status struct {
+	Name      string        `json:"name"`
+	State     ladder.State  `json:"state"`
+	Rung      ladder.Rung   `json:"rung"`
+	Acting    bool          `json:"acting"`
+	Resting   bool          `json:"resting"`
+	Reason    string        `json:"reason"`
+	Since     time.Duration `json:"since_ns"` // boot clock at which state and reason last changed
+	Info      at.Info       `json:"info"`
+	Port      at.Counters   `json:"port"`
+	PortError string        `json:"port_error,omitempty"`
+	Stats     ladder.Stats  `json:"stats"`
+	Last      []string      `json:"-"` // newest lines of the control port
+	obs       ladder.Observation
+}
+
+// Group is the modems of one car.
+type Group struct {
+	now func() time.Duration
+
+	mu      sync.Mutex
+	keepers []*Keeper
+	around  Around  // guarded by mu
+	cycling *Keeper // guarded by mu: the one that may reset its modem
+}
+
+// NewGroup returns a group without modems. now is the boot clock.
+func NewGroup(now func() time.Duration) *Group { return &Group{now: now} }
+
+// SetAround tells the group what its owner knows. It is safe for concurrent use.
+func (g *Group) SetAround(a Around) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.around = a
+}
+
+// Add returns the keeper of one more modem; its Run does the work.
+func (g *Group) Add(p Parts) *Keeper {
+	if p.Config.CID == 0 {
+		p.Config.CID = 1
+	}
+	if p.Config.Poll <= 0 {
+		p.Config.Poll = time.Second
+	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	k := &Keeper{group: g, parts: p, log: p.Log.With("modem", p.Name)}
+	k.status.Name = p.Name
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keepers = append(g.keepers, k)
+	return k
+}
+
+// Statuses returns the status of each modem, in the order of Add.
+func (g *Group) Statuses() []Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []Status
+	for _, k := range g.keepers {
+		out = append(out, k.Status())
+	}
+	return out
+}
+
+// claim asks for the right to take a modem off its bus. It is held until
+// release: until data flows again, or the next gentle step.
+func (g *Group) claim(k *Keeper) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cycling != nil && g.cycling != k {
+		return false
+	}
+	g.cycling = k
+	return true
+}
+
+func (g *Group) release(k *Keeper) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cycling == k {
+		g.cycling = nil
+	}
+}
+
+// see completes k's observation with what is known of the others.
+func (g *Group) see(k *Keeper, o *ladder.Observation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	o.NoReceiver, o.Stalled, o.Moving = g.around.NoReceiver, g.around.Stalled, g.around.Moving
+	o.OtherCycling = g.cycling != nil && g.cycling != k
+	weak, others := o.RSRPdBm != 0 && o.RSRPdBm < tunnelDBm, 0
+	for _, other := range g.keepers {
+		if other == k {
+			continue
+		}
+		st := other.Status()
+		if st.State == ladder.Verified {
+			o.OtherCarries = true
+		}
+		if st.State == ladder.Absent || st.State == ladder.SIMFault {
+			continue // says nothing about the coverage here
+		}
+		others++
+		weak = weak && st.obs.RSRPdBm != 0 && st.obs.RSRPdBm < tunnelDBm
+	}
+	o.AllWeak = weak && others > 0
+}
+
+// tunnelDBm is the RSRP below which a signal counts as gone when all lose it.
+const tunnelDBm = -115
+
+// Keeper keeps one modem.
+type Keeper struct {
+	group *Group
+	parts Parts
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	status Status // guarded by mu
+}
+
+// Status returns the present state. It is safe for concurrent use.
+func (k *Keeper) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.status
+}
+
+func (k *Keeper) update(f func(*Status)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(&k.status)
+}
