@@ -1,8 +1,6 @@
 package modem
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -10,12 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
-
-// dialTimeout bounds one connection attempt: a link is redialled with back-off
-// by its owner, so a long wait only hides a dead path.
-const dialTimeout = 5 * time.Second
 
 // Interface is a modem that is only a named network interface: something else
 // brings it up. The empty interface name means the system's own routing.
@@ -24,8 +17,10 @@ type Interface struct {
 	iface string
 	sys   fs.FS // /sys
 
-	mu    sync.Mutex
-	cache map[string][]string // guarded by mu: host → addresses of the last good look-up
+	mu      sync.Mutex
+	cache   map[string][]netip.Addr // guarded by mu: host → addresses of the last good look-up
+	servers []string                // guarded by mu: name servers of this link, host:port; empty = the system's
+	nat64   netip.Prefix            // guarded by mu: of the last good discovery (RFC 7050)
 }
 
 var _ Modem = (*Interface)(nil)
@@ -33,7 +28,7 @@ var _ Modem = (*Interface)(nil)
 // NewInterface returns the modem called name on network interface iface. sys is
 // the /sys file system, for byte counters.
 func NewInterface(name, iface string, sys fs.FS) *Interface {
-	return &Interface{name: name, iface: iface, sys: sys, cache: map[string][]string{}}
+	return &Interface{name: name, iface: iface, sys: sys, cache: map[string][]netip.Addr{}}
 }
 
 // Name returns the configured name.
@@ -81,58 +76,10 @@ func (m *Interface) counter(name string) (uint64, error) {
 	return v, nil
 }
 
-// Dial connects over this interface: the socket is bound to the device, and
-// names are resolved over it too. When a look-up fails, the addresses of the
-// last good one are used: a name server may be unreachable while the receiver
-// is not.
-func (m *Interface) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("modem: dial %s over %s: %w", address, m, err)
-	}
-	d := &net.Dialer{Timeout: dialTimeout, Control: bindControl(m.iface), KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3,
-	}}
-	addrs, err := m.resolve(ctx, d, host)
-	if err != nil {
-		return nil, fmt.Errorf("modem: resolve %s over %s: %w", host, m, err)
-	}
-	var errs []error
-	for _, a := range addrs {
-		c, err := d.DialContext(ctx, network, net.JoinHostPort(a, port))
-		if err == nil {
-			return c, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, fmt.Errorf("modem: dial %s over %s: %w", address, m, errors.Join(errs...))
-}
-
 // String returns the interface's name, or "the system's routing".
 func (m *Interface) String() string {
 	if m.iface == "" {
 		return "the system's routing"
 	}
 	return m.iface
-}
-
-func (m *Interface) resolve(ctx context.Context, d *net.Dialer, host string) ([]string, error) {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return []string{host}, nil
-	}
-	r := &net.Resolver{PreferGo: true, Dial: d.DialContext}
-	if m.iface == "" {
-		r = net.DefaultResolver
-	}
-	addrs, err := r.LookupHost(ctx, host)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		if last := m.cache[host]; len(last) > 0 {
-			return last, nil
-		}
-		return nil, err
-	}
-	m.cache[host] = addrs
-	return addrs, nil
 }

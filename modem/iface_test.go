@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -81,7 +82,7 @@ func TestStatusReadsTheKernel(t *testing.T) {
 
 func TestLastGoodAddressesServeWhenTheNameServerFails(t *testing.T) {
 	m := NewInterface("a", "", os.DirFS("/sys"))
-	m.cache["receiver.invalid"] = []string{"127.0.0.1"}
+	m.cache["receiver.invalid"] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	_, port, _ := net.SplitHostPort(listen(t).Addr().String())
 	c, err := m.Dial(t.Context(), "tcp", "receiver.invalid:"+port)
 	if err != nil {

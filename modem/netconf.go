@@ -1,0 +1,14 @@
+package modem
+
+import "net/netip"
+
+// NetConfig is what a network gave a modem and the kernel must know. It needs
+// CAP_NET_ADMIN; the system's own routes, addresses and name servers are never
+// touched: everything stands in a table of the link's own.
+type NetConfig struct {
+	Interface string
+	Addresses []netip.Prefix
+	Gateway   netip.Addr // invalid: the interface is point to point
+	MTU       int        // 0 = leave
+	Table     int        // routing table of this link, 1 to 252 or above 255
+}
