@@ -3,7 +3,6 @@ package modemsim_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"telemetry/lab/modemsim"
+	"telemetry/modem/at"
 	"telemetry/modem/keeper"
 	"telemetry/modem/ladder"
 )
@@ -64,8 +64,14 @@ func newCar(ctx context.Context, c faultCase, done chan<- error) *car {
 		m := modemsim.New(cfg)
 		proof := new(atomic.Int64)
 		p := keeper.Parts{
-			Name:    fmt.Sprintf("m%d", i),
-			Open:    func(context.Context) (io.ReadWriteCloser, error) { return m.Open() },
+			Name: fmt.Sprintf("m%d", i),
+			Open: func(context.Context) (keeper.Control, error) {
+				port, err := m.Open()
+				if err != nil {
+					return nil, err
+				}
+				return at.NewControl(port, at.Settings{APN: "internet"})
+			},
 			Present: m.Present,
 			Proof:   func() time.Duration { return time.Duration(proof.Load()) },
 			USB:     func(context.Context) error { m.BusReset(); return nil },

@@ -7,24 +7,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
-)
 
-// Info is what a module says of itself and of its network. Numbers are NaN and
-// texts empty while unknown.
-type Info struct {
-	Manufacturer string             `json:"manufacturer,omitempty"`
-	Profile      string             `json:"profile"`
-	Texts        map[string]string  `json:"texts,omitempty"`   // operator, tech, model, revision, imei, iccid
-	Numbers      map[string]float64 `json:"numbers,omitempty"` // by the profile's names, "rsrp_dbm"
-	SIM          string             `json:"sim"`               // "READY", "SIM PIN", "absent", "failed"; empty = unknown
-	Registration int                `json:"registration"`      // 3GPP TS 27.007; the best of all domains
-	Access       int                `json:"access"`            // access technology of +CREG; -1 = unknown
-	Cell         uint64             `json:"cell,omitempty"`
-	Area         uint64             `json:"area,omitempty"`
-	Addresses    []string           `json:"addresses,omitempty"` // of the context
-	Name         []string           `json:"name_servers,omitempty"`
-	MTU          int                `json:"mtu,omitempty"`
-}
+	"telemetry/modem"
+)
 
 // Driver keeps one module going: identity, setup, polls and the rungs that
 // commands can do. It is used by one goroutine.
@@ -32,14 +17,14 @@ type Driver struct {
 	eng  *Engine
 	cid  int
 	prof Profile
-	info Info
+	info modem.Info
 	poll int
 }
 
 // NewDriver returns a driver on eng for PDP context cid. A profile with an
 // empty name is replaced at Identify by the one that matches.
 func NewDriver(eng *Engine, cid int, p Profile) *Driver {
-	return &Driver{eng: eng, cid: cid, prof: p, info: Info{Numbers: map[string]float64{}, Texts: map[string]string{}, Access: -1}}
+	return &Driver{eng: eng, cid: cid, prof: p, info: modem.Info{Numbers: map[string]float64{}, Texts: map[string]string{}, Access: -1}}
 }
 
 // Profile returns the profile in use.
@@ -86,7 +71,7 @@ func isResult(err error) bool {
 
 // Poll reads SIM, registration, context and signal. The Info is valid as far as
 // it was read when an error says that the port stopped answering.
-func (d *Driver) Poll(ctx context.Context) (Info, error) {
+func (d *Driver) Poll(ctx context.Context) (modem.Info, error) {
 	d.poll++
 	for _, step := range []func(context.Context) error{d.sim, d.registration, d.context, d.reads} {
 		if err := step(ctx); err != nil {
@@ -96,7 +81,7 @@ func (d *Driver) Poll(ctx context.Context) (Info, error) {
 	return d.copyInfo(), nil
 }
 
-func (d *Driver) copyInfo() Info {
+func (d *Driver) copyInfo() modem.Info {
 	c := d.info
 	c.Numbers, c.Texts = map[string]float64{}, map[string]string{}
 	for k, v := range d.info.Numbers {
@@ -189,7 +174,7 @@ func (d *Driver) cell(l Line) {
 }
 
 func (d *Driver) context(ctx context.Context) error {
-	d.info.Addresses, d.info.Name = nil, nil
+	d.info.Addresses, d.info.NameServers = nil, nil
 	r, err := d.eng.Command(ctx, Command{Text: "AT+CGPADDR=" + strconv.Itoa(d.cid), Prefix: "+CGPADDR"})
 	if err != nil && !isResult(err) {
 		return err
@@ -211,7 +196,7 @@ func (d *Driver) context(ctx context.Context) error {
 	for _, l := range r.Lines { // cid, bearer, apn, address and mask, gateway, DNS, DNS, …, MTU in field 11
 		for _, i := range []int{5, 6} {
 			if l.String(i) != "" {
-				d.info.Name = append(d.info.Name, l.String(i))
+				d.info.NameServers = append(d.info.NameServers, l.String(i))
 			}
 		}
 		if mtu, ok := l.Int(11); ok && mtu > 0 {

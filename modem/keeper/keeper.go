@@ -1,5 +1,5 @@
-// Package keeper keeps modems carrying data: it talks to a modem's control
-// port, watches for proof of delivery on its link, and climbs the recovery
+// Package keeper keeps modems carrying data: it talks to a modem's
+// control, watches for proof of delivery on its link, and climbs the recovery
 // ladder when there is none.
 //
 // The entry point is [NewGroup]: the modems of one car know of each other, so
@@ -10,12 +10,12 @@ package keeper
 
 import (
 	"context"
-	"io"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
-	"telemetry/modem/at"
+	"telemetry/modem"
 	"telemetry/modem/ladder"
 )
 
@@ -23,30 +23,56 @@ import (
 // goroutine only. Those that are nil are things the modem or board cannot do.
 type Parts struct {
 	Name    string
-	Open    func(ctx context.Context) (io.ReadWriteCloser, error) // the control port; nil: the modem has none
-	Present func() bool                                           // on its bus; nil: always
-	Proof   func() time.Duration                                  // boot clock of the newest proof of delivery on its link; 0 = never
-	USB     func(ctx context.Context) error                       // takes the device off its bus and back
-	Reset   func(ctx context.Context, hold time.Duration) error   // holds the reset line
-	Power   func(ctx context.Context, hold time.Duration) error   // holds the power key
-	Save    func(b []byte) error                                  // keeps the spent budgets; nil: they die with the process
+	Open    func(ctx context.Context) (Control, error)          // its control; nil: the modem has none
+	Present func() bool                                         // on its bus; nil: always
+	Proof   func() time.Duration                                // boot clock of the newest proof of delivery on its link; 0 = never
+	USB     func(ctx context.Context) error                     // takes the device off its bus and back
+	Reset   func(ctx context.Context, hold time.Duration) error // holds the reset line
+	Power   func(ctx context.Context, hold time.Duration) error // holds the power key
+	Save    func(b []byte) error                                // keeps the spent budgets; nil: they die with the process
 	Load    func() ([]byte, error)
 	Config  Config
 	Log     *slog.Logger
 }
 
+// Control is how a modem is spoken to: its AT port, or the service that owns
+// it. Run serves it until ctx ends or it breaks; the other methods are called
+// while Run is under way, one at a time. ErrGone, wrapped or not, says that it
+// is of no use any more; any other error that the modem did not answer.
+type Control interface {
+	Run(ctx context.Context) error
+	// BringUp identifies the modem and gives it access point and radio.
+	BringUp(ctx context.Context) error
+	// Poll reads its state.
+	Poll(ctx context.Context) (modem.Info, error)
+	// Unlock gives the card its PIN.
+	Unlock(ctx context.Context, pin string) error
+	// Dial attaches and activates the data context.
+	Dial(ctx context.Context) error
+	// Do does the rung called name, one of "redial", "reattach", "radio", "reset".
+	Do(ctx context.Context, rung string) error
+	// Timings of the module's lines; zero where unknown.
+	Timings() Timings
+	// Changed receives a value when something happened that is worth a Poll.
+	Changed() <-chan struct{}
+	// Transcript returns the newest exchanges, for diagnosis.
+	Transcript() []string
+	// Counters of the connection.
+	Counters() map[string]uint64
+}
+
+// Timings of a module's lines.
+type Timings struct{ PowerKey, Reset time.Duration }
+
+// ErrGone says that a control cannot be used any more.
+var ErrGone = errors.New("keeper: control is gone")
+
 // Config of one modem.
 type Config struct {
-	Profile string // of at.Profiles; empty: by what the module says of itself
-	CID     int    // PDP context; 0 means 1
-	APN     string // empty: what the module or network has
-	PDPType string // "IP", "IPV6" or "IPV4V6" (default)
-	User    string
-	Pass    string
-	PIN     string        // tried once for each card
-	Poll    time.Duration // between two readings; 0 means 1 s
-	Ladder  ladder.Config
-	Off     bool // watch only: no recovery
+	PIN    string        // tried once for each card
+	Poll   time.Duration // between two readings; 0 means 1 s
+	Ladder ladder.Config
+	Off    bool // watch only: no recovery
 }
 
 // Around is what a group's owner knows of the world; all zero is fine.
@@ -58,18 +84,18 @@ type Around struct {
 
 // Status of one modem at one moment.
 type Status struct {
-	Name      string        `json:"name"`
-	State     ladder.State  `json:"state"`
-	Rung      ladder.Rung   `json:"rung"`
-	Acting    bool          `json:"acting"`
-	Resting   bool          `json:"resting"`
-	Reason    string        `json:"reason"`
-	Since     time.Duration `json:"since_ns"` // boot clock at which state and reason last changed
-	Info      at.Info       `json:"info"`
-	Port      at.Counters   `json:"port"`
-	PortError string        `json:"port_error,omitempty"`
-	Stats     ladder.Stats  `json:"stats"`
-	Last      []string      `json:"-"` // newest lines of the control port
+	Name      string            `json:"name"`
+	State     ladder.State      `json:"state"`
+	Rung      ladder.Rung       `json:"rung"`
+	Acting    bool              `json:"acting"`
+	Resting   bool              `json:"resting"`
+	Reason    string            `json:"reason"`
+	Since     time.Duration     `json:"since_ns"` // boot clock at which state and reason last changed
+	Info      modem.Info        `json:"info"`
+	Port      map[string]uint64 `json:"port,omitempty"`
+	PortError string            `json:"port_error,omitempty"`
+	Stats     ladder.Stats      `json:"stats"`
+	Last      []string          `json:"-"` // newest lines of the control port
 	obs       ladder.Observation
 }
 
@@ -95,9 +121,6 @@ func (g *Group) SetAround(a Around) {
 
 // Add returns the keeper of one more modem; its Run does the work.
 func (g *Group) Add(p Parts) *Keeper {
-	if p.Config.CID == 0 {
-		p.Config.CID = 1
-	}
 	if p.Config.Poll <= 0 {
 		p.Config.Poll = time.Second
 	}

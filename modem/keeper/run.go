@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"telemetry/modem/at"
+	"telemetry/modem"
 	"telemetry/modem/ladder"
 )
 
@@ -28,16 +27,15 @@ const (
 type loop struct {
 	k       *Keeper
 	lad     *ladder.Ladder
-	drv     *at.Driver    // nil while the port is not open and identified
+	ctl     Control       // nil while there is none
 	pinUsed string        // card at which the PIN was tried
 	deaf    time.Duration // when the port began not to answer; 0 = it answers
 	dialled bool          // since registration was last gained or the context last lost
-	urc     chan at.Line
 }
 
 // Run keeps the modem until ctx ends, and returns ctx's error.
 func (k *Keeper) Run(ctx context.Context) error {
-	l := &loop{k: k, lad: ladder.New(k.ladderConfig()), urc: make(chan at.Line, 64)}
+	l := &loop{k: k, lad: ladder.New(k.ladderConfig())}
 	if k.parts.Load != nil {
 		if b, err := k.parts.Load(); err != nil {
 			k.log.Warn("spent budgets of the recovery ladder not read", "error", err)
@@ -85,71 +83,54 @@ func (k *Keeper) can(r ladder.Rung) bool {
 	return k.parts.Open != nil
 }
 
-// session opens the control port, if there is one and it can be, and goes round
-// until the port ends. Without a port it goes round for a while and returns.
+// session opens the control, if there is one and it can be, and goes round
+// until it ends. Without one it goes round for a while and returns.
 func (l *loop) session(ctx context.Context) error {
-	var port io.ReadWriteCloser
+	var ctl Control
 	var err error
 	if l.k.parts.Open != nil && l.present() {
-		port, err = l.k.parts.Open(ctx)
+		ctl, err = l.k.parts.Open(ctx)
 	}
-	if port == nil {
+	if ctl == nil || err != nil {
 		return errors.Join(err, l.rounds(ctx, reopen))
 	}
-	eng := at.New(port, at.Config{URC: func(line at.Line) {
-		select {
-		case l.urc <- line:
-		default: // only hints: the next poll reads the state itself
-		}
-	}})
 	g, sctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return eng.Run(sctx) })
+	g.Go(func() error { return ctl.Run(sctx) })
 	g.Go(func() error {
-		l.drv = at.NewDriver(eng, l.k.parts.Config.CID, l.profile())
-		defer func() { l.drv = nil }()
-		if err := l.bringUp(sctx, eng); err != nil && (errors.Is(err, at.ErrClosed) || sctx.Err() != nil) {
+		l.ctl = ctl
+		defer func() { l.ctl = nil }()
+		if err := ctl.BringUp(sctx); err != nil && (errors.Is(err, ErrGone) || sctx.Err() != nil) {
 			return err
 		}
-		return l.polls(sctx, eng)
+		return l.polls(sctx)
 	})
 	return g.Wait()
-}
-
-func (l *loop) profile() at.Profile {
-	if l.k.parts.Config.Profile == "" {
-		return at.Profile{}
-	}
-	p, err := at.FindProfile(l.k.parts.Config.Profile)
-	if err != nil {
-		l.k.log.Error("modem profile not found", "error", err)
-	}
-	return p
 }
 
 func (l *loop) present() bool { return l.k.parts.Present == nil || l.k.parts.Present() }
 
 // polls reads the modem and steps the ladder until the port ends.
-func (l *loop) polls(ctx context.Context, eng *at.Engine) error {
+func (l *loop) polls(ctx context.Context) error {
 	t := time.NewTicker(l.k.parts.Config.Poll)
 	defer t.Stop()
 	for {
-		info, err := l.drv.Poll(ctx)
+		info, err := l.ctl.Poll(ctx)
 		l.k.update(func(s *Status) {
-			s.Info, s.Port, s.Last, s.PortError = info, eng.Counters(), eng.Transcript(), errText(err)
+			s.Info, s.Port, s.Last, s.PortError = info, l.ctl.Counters(), l.ctl.Transcript(), errText(err)
 		})
 		switch {
-		case errors.Is(err, at.ErrClosed) || ctx.Err() != nil:
+		case errors.Is(err, ErrGone) || ctx.Err() != nil:
 			return err
 		case err == nil:
 			if !l.answering() {
 				l.k.log.Info("control port answers again")
 			}
 			l.deaf = 0
-			l.tend(ctx, eng, info)
+			l.tend(ctx, info)
 		default:
 			l.unanswered()
 		}
-		if err := l.step(ctx, eng, info); err != nil {
+		if err := l.step(ctx, info); err != nil {
 			return err
 		}
 		if err := l.pause(ctx, t.C); err != nil {
@@ -161,21 +142,23 @@ func (l *loop) polls(ctx context.Context, eng *at.Engine) error {
 	}
 }
 
-// pause waits for the next poll, or for a code that says that the bearer is
-// gone, which is worth a poll at once.
+// pause waits for the next poll, or for what makes one worth while at once.
 func (l *loop) pause(ctx context.Context, tick <-chan time.Time) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick:
-			return nil
-		case line := <-l.urc:
-			if line.Prefix == "+CGEV" && (strings.HasPrefix(line.String(0), "NW") || strings.HasPrefix(line.String(0), "ME")) {
-				return nil
-			}
-		}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-tick:
+		return nil
+	case <-l.ctl.Changed():
 	}
+	soon := time.NewTimer(l.k.parts.Config.Poll / 4) // a storm of changes is no reason for a storm of polls
+	defer soon.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-soon.C:
+	}
+	return nil
 }
 
 // rounds steps the ladder without a control port for d.
@@ -184,7 +167,7 @@ func (l *loop) rounds(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	for end := l.k.group.now() + d; l.k.group.now() < end; {
 		l.unanswered()
-		if err := l.step(ctx, nil, at.Info{Access: -1}); err != nil {
+		if err := l.step(ctx, modem.Info{Access: -1}); err != nil {
 			return err
 		}
 		select {
@@ -206,7 +189,7 @@ func (l *loop) unanswered() {
 }
 
 // observe puts together what the ladder decides by.
-func (l *loop) observe(info at.Info) ladder.Observation {
+func (l *loop) observe(info modem.Info) ladder.Observation {
 	o := ladder.Observation{
 		Now: l.k.group.now(), Present: l.present(), AT: l.k.parts.Open == nil || l.answering(),
 		Reg: ladder.Registration(info.Registration), PDP: len(info.Addresses) > 0,
@@ -233,7 +216,7 @@ func (l *loop) observe(info at.Info) ladder.Observation {
 }
 
 // step asks the ladder and does what it says.
-func (l *loop) step(ctx context.Context, eng *at.Engine, info at.Info) error {
+func (l *loop) step(ctx context.Context, info modem.Info) error {
 	o := l.observe(info)
 	d := l.lad.Step(o)
 	if d.State == ladder.Verified {
@@ -259,7 +242,7 @@ func (l *loop) step(ctx context.Context, eng *at.Engine, info at.Info) error {
 	}
 	l.k.log.Warn("modem recovery", "rung", d.Rung.String(), "state", d.State.String(), "reason", d.Reason)
 	l.k.update(func(s *Status) { s.Acting = true })
-	err := l.act(ctx, eng, d.Rung)
+	err := l.act(ctx, d.Rung)
 	l.k.update(func(s *Status) { s.Acting = false })
 	if err != nil {
 		l.k.log.Warn("modem recovery step ended with an error", "rung", d.Rung.String(), "error", err)
@@ -296,34 +279,35 @@ func (l *loop) save() {
 	}
 }
 
+// Holds of the board's lines where the control knows none.
+const (
+	defaultReset    = 300 * time.Millisecond
+	defaultPowerKey = 600 * time.Millisecond
+)
+
 // act does one rung.
-func (l *loop) act(ctx context.Context, eng *at.Engine, r ladder.Rung) error {
-	timings := at.Profile{}.Timings
-	if l.drv != nil {
-		timings = l.drv.Profile().Timings
-	}
-	hold := func(ms, def int) time.Duration {
-		if ms == 0 {
-			ms = def
-		}
-		return time.Duration(ms) * time.Millisecond
+func (l *loop) act(ctx context.Context, r ladder.Rung) error {
+	hold := Timings{Reset: defaultReset, PowerKey: defaultPowerKey}
+	if l.ctl != nil {
+		t := l.ctl.Timings()
+		hold.Reset, hold.PowerKey = max(hold.Reset, t.Reset), max(hold.PowerKey, t.PowerKey)
 	}
 	switch r {
 	case ladder.USB:
 		return l.k.parts.USB(ctx)
 	case ladder.ResetPin:
-		return l.k.parts.Reset(ctx, hold(timings.ResetMS, 300))
+		return l.k.parts.Reset(ctx, hold.Reset)
 	case ladder.PowerKey:
-		return l.k.parts.Power(ctx, hold(timings.PowerOnMS, 600))
+		return l.k.parts.Power(ctx, hold.PowerKey)
 	}
-	if l.drv == nil || eng == nil {
-		return fmt.Errorf("keeper: %s needs the control port, which is not open", r)
+	if l.ctl == nil {
+		return fmt.Errorf("keeper: %s needs the modem's control, which is not open", r)
 	}
-	if err := l.drv.Do(ctx, r.String()); err != nil {
+	if err := l.ctl.Do(ctx, r.String()); err != nil {
 		return err
 	}
 	if !r.Disruptive() {
-		return l.dial(ctx, eng)
+		return l.ctl.Dial(ctx)
 	}
 	return nil
 }

@@ -1,0 +1,172 @@
+package at
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"telemetry/modem"
+	"telemetry/modem/keeper"
+)
+
+// Settings of a modem that a [Control] brings up.
+type Settings struct {
+	Profile string // of Profiles; empty: by what the module says of itself
+	CID     int    // PDP context; 0 means 1
+	APN     string // empty: what the module or network has
+	PDPType string // "IP", "IPV6" or "IPV4V6" (default)
+	User    string
+	Pass    string
+}
+
+// Control is a modem behind an AT port, for the keeper.
+type Control struct {
+	set     Settings
+	eng     *Engine
+	drv     *Driver
+	changed chan struct{}
+}
+
+var _ keeper.Control = (*Control)(nil)
+
+// NewControl returns the control of the modem behind port, which Run closes.
+func NewControl(port io.ReadWriteCloser, set Settings) (*Control, error) {
+	if set.CID == 0 {
+		set.CID = 1
+	}
+	var prof Profile
+	if set.Profile != "" {
+		p, err := FindProfile(set.Profile)
+		if err != nil {
+			return nil, errors.Join(err, port.Close())
+		}
+		prof = p
+	}
+	for _, s := range []string{set.APN, set.User, set.Pass, set.PDPType} {
+		if strings.ContainsAny(s, "\"\r\n") {
+			return nil, errors.Join(errors.New("at: access point, user and password must not contain quotes or line breaks"), port.Close())
+		}
+	}
+	c := &Control{set: set, changed: make(chan struct{}, 1)}
+	c.eng = New(port, Config{URC: c.urc})
+	c.drv = NewDriver(c.eng, set.CID, prof)
+	return c, nil
+}
+
+// urc takes an unsolicited code: those that say that bearer, registration or
+// card changed are worth a poll at once.
+func (c *Control) urc(l Line) {
+	switch l.Prefix {
+	case "+CGEV", "+CREG", "+CEREG", "+CGREG", "+C5GREG", "+CPIN", "+QUSIM":
+		select {
+		case c.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Run serves the port until ctx ends or it fails.
+func (c *Control) Run(ctx context.Context) error { return c.eng.Run(ctx) }
+
+// Engine returns the engine, for commands of an operator.
+func (c *Control) Engine() *Engine { return c.eng }
+
+func gone(err error) error {
+	if errors.Is(err, ErrClosed) {
+		return errors.Join(keeper.ErrGone, err)
+	}
+	return err
+}
+
+// BringUp identifies the module, defines its context and switches its radio
+// on. A command that the module refuses is no error: proof decides.
+func (c *Control) BringUp(ctx context.Context) error {
+	if err := c.drv.Identify(ctx); err != nil {
+		return gone(err)
+	}
+	if err := c.define(ctx); err != nil {
+		return gone(err)
+	}
+	r, err := c.eng.Command(ctx, Command{Text: "AT+CFUN?", Prefix: "+CFUN"})
+	if fun, ok := r.First().Int(0); err == nil && ok && fun != 1 {
+		_, err = c.eng.Command(ctx, Command{Text: "AT+CFUN=1", Timeout: Slow})
+	}
+	if err != nil && !isResult(err) {
+		return gone(err)
+	}
+	return nil
+}
+
+// define writes access point and credentials, if the configuration has them: a
+// module keeps them, but not across every kind of reset.
+func (c *Control) define(ctx context.Context) error {
+	if c.set.APN == "" {
+		return nil
+	}
+	kind := c.set.PDPType
+	if kind == "" {
+		kind = "IPV4V6"
+	}
+	cmds := []string{fmt.Sprintf(`AT+CGDCONT=%d,"%s","%s"`, c.set.CID, kind, c.set.APN)}
+	if c.set.User != "" {
+		cmds = append(cmds, fmt.Sprintf(`AT+CGAUTH=%d,1,"%s","%s"`, c.set.CID, c.set.User, c.set.Pass))
+	}
+	return c.each(ctx, Quick, cmds...)
+}
+
+// each sends commands; what the module refuses is passed over.
+func (c *Control) each(ctx context.Context, timeout time.Duration, cmds ...string) error {
+	for _, cmd := range cmds {
+		if _, err := c.eng.Command(ctx, Command{Text: cmd, Timeout: timeout}); err != nil && !isResult(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Poll reads the modem's state.
+func (c *Control) Poll(ctx context.Context) (modem.Info, error) {
+	info, err := c.drv.Poll(ctx)
+	return info, gone(err)
+}
+
+// Unlock gives the card its PIN.
+func (c *Control) Unlock(ctx context.Context, pin string) error {
+	_, err := c.eng.Command(ctx, Command{Text: "AT+CPIN=" + pin, Timeout: Slow})
+	return gone(err)
+}
+
+// Dial attaches and activates the context.
+func (c *Control) Dial(ctx context.Context) error {
+	return gone(c.each(ctx, Network, "AT+CGATT=1", fmt.Sprintf("AT+CGACT=1,%d", c.set.CID)))
+}
+
+// Do does a rung of the profile.
+func (c *Control) Do(ctx context.Context, rung string) error { return gone(c.drv.Do(ctx, rung)) }
+
+// Timings of the profile's lines.
+func (c *Control) Timings() keeper.Timings {
+	t := c.drv.Profile().Timings
+	return keeper.Timings{
+		PowerKey: time.Duration(t.PowerOnMS) * time.Millisecond,
+		Reset:    time.Duration(t.ResetMS) * time.Millisecond,
+	}
+}
+
+// Changed receives a value after codes that are worth a poll.
+func (c *Control) Changed() <-chan struct{} { return c.changed }
+
+// Transcript returns the newest lines of the port.
+func (c *Control) Transcript() []string { return c.eng.Transcript() }
+
+// Counters of the port.
+func (c *Control) Counters() map[string]uint64 {
+	n := c.eng.Counters()
+	return map[string]uint64{
+		"commands": n.Commands, "timeouts": n.Timeouts, "errors": n.Errors, "late": n.Late,
+		"urcs": n.URCs, "garbage": n.Garbage, "cut": n.Cut, "wedged": n.Wedged,
+	}
+}

@@ -1,0 +1,18 @@
+package modem
+
+// Info is what a module says of itself and of its network. Numbers are NaN and
+// texts empty while unknown.
+type Info struct {
+	Manufacturer string             `json:"manufacturer,omitempty"`
+	Profile      string             `json:"profile"`
+	Texts        map[string]string  `json:"texts,omitempty"`   // operator, tech, model, revision, imei, iccid
+	Numbers      map[string]float64 `json:"numbers,omitempty"` // by the profile's names, "rsrp_dbm"
+	SIM          string             `json:"sim"`               // "READY", "SIM PIN", "absent", "failed"; empty = unknown
+	Registration int                `json:"registration"`      // 3GPP TS 27.007; the best of all domains
+	Access       int                `json:"access"`            // access technology of +CREG; -1 = unknown
+	Cell         uint64             `json:"cell,omitempty"`
+	Area         uint64             `json:"area,omitempty"`
+	Addresses    []string           `json:"addresses,omitempty"` // of the context
+	NameServers  []string           `json:"name_servers,omitempty"`
+	MTU          int                `json:"mtu,omitempty"`
+}
