@@ -30,7 +30,10 @@ type Control struct {
 	changed chan struct{}
 }
 
-var _ keeper.Control = (*Control)(nil)
+var (
+	_ keeper.Control   = (*Control)(nil)
+	_ keeper.Commander = (*Control)(nil)
+)
 
 // NewControl returns the control of the modem behind port, which Run closes.
 func NewControl(port io.ReadWriteCloser, set Settings) (*Control, error) {
@@ -71,8 +74,22 @@ func (c *Control) urc(l Line) {
 // Run serves the port until ctx ends or it fails.
 func (c *Control) Run(ctx context.Context) error { return c.eng.Run(ctx) }
 
-// Engine returns the engine, for commands of an operator.
-func (c *Control) Engine() *Engine { return c.eng }
+// Command sends an operator's command and returns the lines of its reply.
+func (c *Control) Command(ctx context.Context, text string) ([]string, error) {
+	if !strings.HasPrefix(strings.ToUpper(text), "AT") || strings.ContainsAny(text, "\r\n") || len(text) > maxLine {
+		return nil, fmt.Errorf("at: %q is no command (want one line that begins with AT)", text)
+	}
+	prefix := text[2:]
+	if i := strings.IndexAny(prefix, "=?"); i >= 0 {
+		prefix = prefix[:i]
+	}
+	r, err := c.eng.Command(ctx, Command{Text: text, Prefix: prefix, Plain: true, Timeout: Network})
+	var out []string
+	for _, l := range r.Lines {
+		out = append(out, l.Raw)
+	}
+	return out, gone(err)
+}
 
 func gone(err error) error {
 	if errors.Is(err, ErrClosed) {

@@ -18,6 +18,7 @@ const (
 type Line struct {
 	Prefix string   // "+CREG"; empty for lines without a colon, whose text is Fields[0]
 	Fields []string // comma-separated, without quotes
+	Raw    string   // as the modem wrote it
 	quoted []bool
 }
 
@@ -25,13 +26,13 @@ type Line struct {
 func ParseLine(s string) Line {
 	if len(s) > 0 && (s[0] == '+' || s[0] == '^' || s[0] == '#' || s[0] == '$' || s[0] == '*' || s[0] == '%') {
 		if i := strings.IndexByte(s, ':'); i > 0 {
-			l := Line{Prefix: s[:i]}
+			l := Line{Prefix: s[:i], Raw: s}
 			l.Fields, l.quoted = split(s[i+1:])
 			return l
 		}
-		return Line{Prefix: s}
+		return Line{Prefix: s, Raw: s}
 	}
-	return Line{Fields: []string{s}, quoted: []bool{false}}
+	return Line{Fields: []string{s}, quoted: []bool{false}, Raw: s}
 }
 
 // split cuts at commas outside quotes and parentheses.

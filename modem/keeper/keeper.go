@@ -91,6 +91,7 @@ type Status struct {
 	Resting   bool              `json:"resting"`
 	Reason    string            `json:"reason"`
 	Since     time.Duration     `json:"since_ns"` // boot clock at which state and reason last changed
+	Read      time.Duration     `json:"read_ns"`  // boot clock of the last reading of the modem
 	Info      modem.Info        `json:"info"`
 	Port      map[string]uint64 `json:"port,omitempty"`
 	PortError string            `json:"port_error,omitempty"`
@@ -127,7 +128,7 @@ func (g *Group) Add(p Parts) *Keeper {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{group: g, parts: p, log: p.Log.With("modem", p.Name)}
+	k := &Keeper{group: g, parts: p, log: p.Log.With("modem", p.Name), asks: make(chan func(context.Context, *loop))}
 	k.status.Name = p.Name
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -198,6 +199,7 @@ type Keeper struct {
 	group *Group
 	parts Parts
 	log   *slog.Logger
+	asks  chan func(context.Context, *loop) // to the run loop
 
 	mu     sync.Mutex
 	status Status // guarded by mu

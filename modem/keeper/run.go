@@ -47,7 +47,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		err := l.session(ctx)
-		k.update(func(s *Status) { s.PortError = errText(err) })
+		k.update(func(s *Status) { s.Info, s.PortError = modem.Info{Access: -1}, errText(err) }) // what was true is not any more
 	}
 	k.group.release(k)
 	return ctx.Err()
@@ -116,7 +116,7 @@ func (l *loop) polls(ctx context.Context) error {
 	for {
 		info, err := l.ctl.Poll(ctx)
 		l.k.update(func(s *Status) {
-			s.Info, s.Port, s.Last, s.PortError = info, l.ctl.Counters(), l.ctl.Transcript(), errText(err)
+			s.Read, s.Info, s.Port, s.Last, s.PortError = l.k.group.now(), info, l.ctl.Counters(), l.ctl.Transcript(), errText(err)
 		})
 		switch {
 		case errors.Is(err, ErrGone) || ctx.Err() != nil:
@@ -149,6 +149,9 @@ func (l *loop) pause(ctx context.Context, tick <-chan time.Time) error {
 		return ctx.Err()
 	case <-tick:
 		return nil
+	case ask := <-l.k.asks:
+		ask(ctx, l)
+		return nil
 	case <-l.ctl.Changed():
 	}
 	soon := time.NewTimer(l.k.parts.Config.Poll / 4) // a storm of changes is no reason for a storm of polls
@@ -173,6 +176,8 @@ func (l *loop) rounds(ctx context.Context, d time.Duration) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case ask := <-l.k.asks:
+			ask(ctx, l)
 		case <-t.C:
 		}
 	}

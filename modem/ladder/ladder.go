@@ -9,6 +9,8 @@ package ladder
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,6 +42,21 @@ func (r Rung) String() string {
 
 // MarshalText writes the rung's name.
 func (r Rung) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads a rung's name.
+func (r *Rung) UnmarshalText(b []byte) error {
+	got, err := ParseRung(string(b))
+	*r = got
+	return err
+}
+
+// ParseRung returns the rung called name.
+func ParseRung(name string) (Rung, error) {
+	if i := slices.Index(rungNames[:], name); i >= 0 {
+		return Rung(i), nil
+	}
+	return Wait, fmt.Errorf("ladder: no rung is called %q (want one of %s)", name, strings.Join(rungNames[:], ", "))
+}
 
 // Disruptive reports whether the rung takes the module off its bus.
 func (r Rung) Disruptive() bool { return r >= Reset }
@@ -121,6 +138,16 @@ func (s State) String() string { return stateNames[s] }
 
 // MarshalText writes the state's name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a state's name.
+func (s *State) UnmarshalText(b []byte) error {
+	i := slices.Index(stateNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("ladder: no state is called %q", b)
+	}
+	*s = State(i)
+	return nil
+}
 
 // Decision is what a step came to.
 type Decision struct {

@@ -202,6 +202,14 @@ func (l *Ladder) recent(r Rung, now time.Duration) []time.Duration {
 	return slices.DeleteFunc(slices.Clone(l.used[r]), func(t time.Duration) bool { return now-t >= budgetWindow })
 }
 
+// Force notes that an operator has rung r done: it counts against the budget,
+// and its proof is awaited like any other's. Done must follow.
+func (l *Ladder) Force(r Rung, now time.Duration) {
+	l.level, l.acting = r, true
+	l.used[r] = append(l.recent(r, now), now)
+	l.Stats.Tried[r]++
+}
+
 // Done says that the action of the last Decision with Act has ended, well or
 // not: its proof is awaited from now on.
 func (l *Ladder) Done(now time.Duration) {
