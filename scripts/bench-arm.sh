@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Instructions per sample of the codec on armv7 and arm64, counted by a plugin of
+# Instructions per sample of the codec and per frame of CAN on armv7 and arm64, counted by a plugin of
 # qemu's user mode (lab/insn): no time, and the same number on any machine within
 # 0.1 %. Fails when a figure is more than 5 % above lab/insn/baseline.txt.
 #
@@ -26,8 +26,10 @@ for target in arm:7:qemu-arm arm64::qemu-aarch64; do
 	IFS=: read -r arch arm qemu <<<"$target"
 	program=$work/insn-$arch
 	CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOARM=$arm go build -trimpath -o "$program" ./lab/insn
-	samples=$("$qemu" "$program" samples)
-	for case in fast-encode fast-decode fast-rows full-encode full-decode; do
+	for case in fast-encode fast-decode fast-rows full-encode full-decode can-kernel can-text can-raw; do
+		samples=$("$qemu" "$program" samples "$case")
+		unit=sample
+		[ "${case#can-}" = "$case" ] || unit=frame
 		a=$(count "$qemu" "$program" "$case" "$few")
 		b=$(count "$qemu" "$program" "$case" "$many")
 		got=$(awk -v a="$a" -v b="$b" -v n="$samples" -v r=$((many - few)) 'BEGIN { printf "%.2f", (b - a) / r / n }')
@@ -36,7 +38,7 @@ for target in arm:7:qemu-arm arm64::qemu-aarch64; do
 		verdict=$(awk -v got="$got" -v want="${want:-0}" 'BEGIN {
 			if (want == 0) print "no baseline"
 			else printf "%+.1f %%%s\n", 100 * (got / want - 1), (got > 1.05 * want) ? "  MORE THAN 5 % ABOVE THE BASELINE" : "" }')
-		printf '%-6s %-12s %8s instructions/sample  baseline %8s  %s\n' "$arch" "$case" "$got" "${want:--}" "$verdict"
+		printf '%-6s %-12s %8s instructions/%-6s  baseline %8s  %s\n' "$arch" "$case" "$got" "$unit" "${want:--}" "$verdict"
 		case $verdict in *ABOVE* | no*) failed=1 ;; esac
 	done
 done

@@ -6,56 +6,66 @@ import (
 	"slices"
 )
 
-// bitWriter appends bits to a slice, the first in the lowest bit of a byte.
+// bitWriter appends bits to memory, the first in the lowest bit of a byte. What
+// it holds is b[:at] and the bits in acc; put writes 8 bytes from at on.
 type bitWriter struct {
 	b   []byte
-	acc uint64 // bits not yet in b, the oldest lowest
-	n   uint   // bits in acc; fewer than 8 after flush
+	at  int    // bytes written
+	acc uint64 // bits not yet written, the oldest lowest
+	n   uint   // bits in acc, fewer than 8
 }
 
 // maxPut is how many bits one put takes.
 const maxPut = 56
 
+// begin starts anew in the memory of b.
+func (w *bitWriter) begin(b []byte) { *w = bitWriter{b: b[:cap(b)]} }
+
 // reserve makes room for n bytes, so that put need not look.
 func (w *bitWriter) reserve(n int) {
-	if cap(w.b)-len(w.b) < n+8 {
-		w.b = slices.Grow(w.b, n+8)
+	if len(w.b)-w.at < n+8 {
+		b := slices.Grow(w.b[:w.at], n+8)
+		w.b = b[:cap(b)]
 	}
 }
 
 // put appends the low n bits of v, at most maxPut; the others must be 0. There
 // must be room for them, and 8 bytes beyond.
 func (w *bitWriter) put(v uint64, n uint) {
-	acc := w.acc | v<<(w.n&7)
-	n += w.n
-	at := len(w.b)
-	p := w.b[:at+8]
-	binary.LittleEndian.PutUint64(p[at:], acc)
-	w.b = p[:at+int(n>>3)]
-	w.acc = acc >> (n &^ 7 & 63)
-	w.n = n & 7
+	w.at, w.acc, w.n = putBits(w.b, w.at, w.acc, w.n, v, n)
+}
+
+// putBits is put for a writer whose fields are in registers.
+func putBits(b []byte, at int, acc uint64, n uint, v uint64, count uint) (int, uint64, uint) {
+	acc |= v << (n & 7)
+	n += count
+	binary.LittleEndian.PutUint64(b[at:], acc)
+	return at + int(n>>3), acc >> (n &^ 7 & 63), n & 7
 }
 
 // finish pads with zero bits to a byte and returns the slice.
 func (w *bitWriter) finish() []byte {
+	w.reserve(1)
 	if w.n > 0 {
-		w.b = append(w.b, byte(w.acc))
+		w.b[w.at] = byte(w.acc)
+		w.at++
 		w.acc, w.n = 0, 0
 	}
-	return w.b
+	return w.b[:w.at]
 }
 
 // number appends a value of any size: six bits of length and the bits below the
 // leading one. There must be room for 9 bytes, and 8 beyond.
 func (w *bitWriter) number(v uint64) {
 	n := width(v)
+	if n <= maxPut-6 {
+		w.put(uint64(n)|(v&^(1<<n>>1))<<6, 6+n-b2u(n > 0))
+		return
+	}
 	if n < 63 {
 		w.put(uint64(n), 6)
 	} else {
 		w.put(63|uint64(n-63)<<6, 7)
-	}
-	if n < 2 {
-		return
 	}
 	v &^= 1 << (n - 1)
 	if n > maxPut {

@@ -422,6 +422,9 @@ func FuzzParseBlock(f *testing.F) {
 		}
 		f.Add(sectionBody(f, out))
 	}
+	for _, name := range []string{"block_stream", "block_stream_special", "block_dense", "block_dense_special", "block_dense_table", "block_dense_grid"} {
+		f.Add(sectionBody(f, readHex(f, name)))
+	}
 	var a, b Block
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if err := ParseBlock(body, &a); err != nil {

@@ -207,31 +207,60 @@ func samePresence(a, b []uint64, rows int) bool {
 // mode is smaller.
 func (e *blockEncoder) values(dst []byte, head int, c *Column) ([]byte, error) {
 	body := len(dst)
-	dst, lo, hi, err := e.deltas(dst, c.Values, c.Type)
+	dst, or, err := e.deltas(dst, c.Values, c.Type)
 	if err != nil {
 		return dst, err
 	}
-	w := width(uint64(hi) - uint64(lo))
-	switch {
-	case w == 0:
-		return appendVarint(dst[:body], lo), nil
-	case packedBase(lo, w)+1+packedLen(len(c.Values), w) < len(dst)-body:
-		dst[head] |= modePacked << headModeBits
-		return e.offsets(dst[:body], c.Values, c.Type, lo, w), nil
+	if or == 0 {
+		return appendVarint(dst[:body], orderedValue(c.Values[0], c.Type)), nil
+	}
+	if size := len(dst) - body; packedLen(len(c.Values), spanOfSome(c.Values, c.Type)) < size {
+		lo, hi := span(c.Values, c.Type, 1)
+		w := width(uint64(hi) - uint64(lo))
+		if packedBase(lo, w)+1+packedLen(len(c.Values), w) < size {
+			dst[head] |= modePacked << headModeBits
+			return e.offsets(dst[:body], c.Values, c.Type, lo, w), nil
+		}
 	}
 	dst[head] |= modeDelta << headModeBits
 	return dst, nil
 }
 
+// span returns the least and the greatest of every step-th value as ordered
+// integers.
+func span(vals []int64, t ValueType, step int) (lo, hi int64) {
+	lo = orderedValue(vals[0], t)
+	hi = lo
+	if t <= TypeUint {
+		for i := 0; i < len(vals); i += step {
+			lo, hi = min(lo, vals[i]), max(hi, vals[i])
+		}
+		return lo, hi
+	}
+	for i := 0; i < len(vals); i += step {
+		v := orderedValue(vals[i], t)
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	return lo, hi
+}
+
+// spanOfSome returns the width of the span of a few values, which that of all is
+// not below.
+func spanOfSome(vals []int64, t ValueType) uint {
+	lo, hi := span(vals, t, len(vals)/8+1)
+	return width(uint64(hi) - uint64(lo))
+}
+
 // short appends a column of integers that every row has, a group at most.
 func (e *blockEncoder) short(dst []byte, t ValueType, vals []int64) []byte {
 	first := vals[0]
-	or, lo, hi := e.intDeltas(vals, first, first)
+	or, lo, hi := e.shortDeltas(vals, first, first)
 	if or == 0 {
 		return appendVarint(append(dst, byte(t)), first)
 	}
 	n := len(vals) - 1
-	w, span := width(or), width(uint64(hi)-uint64(lo))
+	w := width(or)
+	span := width(uint64(hi) - uint64(lo))
 	if packedBase(lo, span)+packedLen(n+1, span) < uvarintLen(zigzag(first))+packedLen(n, w) {
 		return e.offsets(append(dst, byte(t)|modePacked<<headModeBits), vals, t, lo, span)
 	}
@@ -288,44 +317,66 @@ func unorderF32(v int64) int64 {
 // 0; it is its own inverse.
 func orderF64(v int64) int64 { return v ^ int64(uint64(v>>63)>>1) }
 
-// deltas appends the values in modeDelta and returns the least and the greatest
-// of them as ordered integers.
-func (e *blockEncoder) deltas(dst []byte, vals []int64, t ValueType) (out []byte, lo, hi int64, err error) {
+// deltas appends the values in modeDelta and returns all changes or-ed.
+func (e *blockEncoder) deltas(dst []byte, vals []int64, t ValueType) (out []byte, all uint64, err error) {
 	first, err := e.ordered(vals[:1], t)
 	if err != nil {
-		return dst, 0, 0, err
+		return dst, 0, err
 	}
 	prev := first[0]
-	lo, hi = prev, prev
 	dst = appendVarint(dst, prev)
 	for i := 1; i < len(vals); i += packGroup {
 		n := min(packGroup, len(vals)-i)
 		if t <= TypeUint {
-			var or uint64
-			or, lo, hi = e.intDeltas(vals[i-1:i+n], lo, hi)
+			or := e.intDeltas(vals[i-1 : i+n])
+			all |= or
 			dst = appendGroup(dst, e.group[:n], or)
 			continue
 		}
 		chunk, err := e.ordered(vals[i:i+n], t)
 		if err != nil {
-			return dst, 0, 0, err
+			return dst, 0, err
 		}
 		var or uint64
 		for j, v := range chunk {
 			d := zigzag(v - prev)
 			e.group[j%packGroup] = d
 			or |= d
-			lo, hi = min(lo, v), max(hi, v)
 			prev = v
 		}
+		all |= or
 		dst = appendGroup(dst, e.group[:n], or)
 	}
-	return dst, lo, hi, nil
+	return dst, all, nil
 }
 
 // intDeltas writes the zigzag deltas of x, at most a group of them, to e.group and
+// returns them or-ed.
+func (e *blockEncoder) intDeltas(x []int64) (or uint64) {
+	prev := x[0]
+	x = x[1:]
+	to := e.group[:]
+	for len(x) >= 4 && len(to) >= 4 {
+		in, out := (*[4]int64)(x), (*[4]uint64)(to)
+		a, b, c, d := in[0], in[1], in[2], in[3]
+		r0, r1, r2, r3 := zigzag(a-prev), zigzag(b-a), zigzag(c-b), zigzag(d-c)
+		out[0], out[1], out[2], out[3] = r0, r1, r2, r3
+		or |= r0 | r1 | r2 | r3
+		prev = d
+		x, to = x[4:], to[4:]
+	}
+	for i, v := range x[:min(len(x), len(to))] {
+		r := zigzag(v - prev)
+		to[i] = r
+		or |= r
+		prev = v
+	}
+	return or
+}
+
+// shortDeltas writes the zigzag deltas of x, at most a group of them, to e.group and
 // returns them or-ed, and the least and greatest of the values, lo and hi.
-func (e *blockEncoder) intDeltas(x []int64, lo, hi int64) (or uint64, least, greatest int64) {
+func (e *blockEncoder) shortDeltas(x []int64, lo, hi int64) (or uint64, least, greatest int64) {
 	prev := x[0]
 	x = x[1:]
 	to := e.group[:]

@@ -25,7 +25,10 @@ func ParseBlock(body []byte, b *Block) error {
 		return err
 	}
 	layout := mode >> 4
-	if layout > layoutLast {
+	if mode == layoutKeyed<<4 {
+		return d.keyed(b, rows, columns)
+	}
+	if layout > layoutLast && (layout <= layoutDense || layout > layoutDense+layoutLast) {
 		return fmt.Errorf("wire: block with unknown column layout %d", layout)
 	}
 	b.Ticks = r.ticks(b.Ticks, mode&0x0f, rows)

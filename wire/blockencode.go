@@ -85,7 +85,7 @@ func (e *BlockEncoder) fit(dst []byte, c columns, first, limit int) (out []byte,
 	if out, err = appendBlockHead(dst, group, firstColumn, ticks, n, layout); err != nil {
 		return dst, 0, err
 	}
-	if layout == layoutStream {
+	if layout == layoutDense+layoutStream {
 		out = e.heads.append(append(out, e.heads.written...))
 	}
 	if out, err = endSection(dst, append(out, e.body...), start); err != nil {
@@ -117,17 +117,18 @@ func (e *BlockEncoder) fitBytes(c *columns, first, end, rows, room int) (n int, 
 // fitStream is fitBytes for a stream of bits; the heads go to e.heads.
 func (e *BlockEncoder) fitStream(c *columns, first, end, rows, room int) (n int, err error) {
 	e.stream.begin(e.body[:0])
+	e.stream.heads.dense = true
 	e.heads.begin(rows)
 	w := &e.stream.w
 	n = end - first
 	for i := first; i < end; i++ {
 		col := c.get(i)
-		mark, acc, bits := len(w.b), w.acc, w.n
+		mark, acc, bits := w.at, w.acc, w.n
 		if err = e.stream.column(col); err != nil {
 			return i - first, err
 		}
-		if i > first && len(w.b)+1+e.heads.bound(col) > room {
-			w.b, w.acc, w.n = w.b[:mark], acc, bits
+		if i > first && w.at+1+e.heads.bound(col) > room {
+			w.at, w.acc, w.n = mark, acc, bits
 			n = i - first
 			break
 		}
@@ -193,9 +194,9 @@ func (h *headRuns) bound(c *Column) int {
 // layout returns the layout that says most of the heads.
 func (h *headRuns) layout() byte {
 	if len(h.written) == 0 && h.head[0]&headPresent == presentAll {
-		return layoutUniform + byte(h.like.Type)
+		return layoutDense + layoutUniform + byte(h.like.Type)
 	}
-	return layoutStream
+	return layoutDense + layoutStream
 }
 
 // sameHead reports that b has a's type and presence, and the right number of

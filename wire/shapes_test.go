@@ -219,13 +219,14 @@ func FuzzAppendBlock(f *testing.F) {
 	f.Add(byte(0), byte(3), []byte("values of eight bytes each, as they come"))
 	f.Add(byte(2), byte(15), []byte{0, 0, 0x80, 0x7f, 1, 0, 0xc0, 0xff})
 	f.Add(byte(7), byte(40), []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+	f.Add(byte(4), byte(220), []byte{0, 9, 0, 9, 0, 9, 0, 0, 200, 9, 0, 0, 0, 0, 9, 9, 0}) // worth a table
 	full := BlockEncoder{Speed: Full}
 	var got Block
 	f.Fuzz(func(t *testing.T, kind, rows byte, data []byte) {
 		if len(data) == 0 || len(data) > 1<<12 {
 			return
 		}
-		n := int(rows)%200 + 1
+		n := 2*int(rows) + 1
 		typ := ValueType(kind%4) + TypeInt
 		width := 1 + int(kind>>2)%8 // bytes a value
 		b := &Block{Ticks: make([]int64, n)}

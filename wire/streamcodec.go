@@ -13,6 +13,8 @@ const (
 	layoutStream  = 1
 	layoutUniform = 1
 	layoutLast    = layoutUniform + byte(TypeF64)
+	// layoutDense is added to these where heads of columns are shorter.
+	layoutDense = 8
 )
 
 // Predictions of a column in the stream, as the prefix codes that name them.
@@ -32,6 +34,12 @@ const (
 	specialFactor = 1 // a common factor of all changes, then the column divided by it
 	specialFlat   = 2 // a way as any other, but all residuals of a group have one width
 	specialWrap   = 3 // a modulus, then the column as if it had never wrapped
+)
+
+// Further ways: five ones where flat has its way, and specialBits.
+const (
+	furtherGrid  = 1 // floats: a step and an offset, then the column as multiples
+	furtherCoded = 3 // a way as any other, but residuals are coded by a table of bins
 )
 
 // Floats: so many low bits are 0 in all values. The highest number says that
@@ -60,17 +68,22 @@ const riceRoom = (paramStep+7+riceGroup*(riceEscape+1+64+7+64))/8 + 1
 // streamEncoder writes columns into one stream of bits. It keeps memory between
 // blocks.
 type streamEncoder struct {
-	w     bitWriter
-	last  int64   // the first number written before
-	words []int64 // floats as ordered integers
-	other []int64 // the column in another form
-	plans [2]columnPlan
+	w       bitWriter
+	heads   denseHeads
+	last    int64   // the first number written before
+	words   []int64 // floats as ordered integers
+	other   []int64 // the column in another form
+	divided []int64 // by a factor
+	plans   [2]columnPlan
+	table   *tableEncoder // of long columns
+	finder  *gridFinder   // of floats
 }
 
 // begin starts a block after b, in its memory.
 func (s *streamEncoder) begin(b []byte) {
-	s.w = bitWriter{b: b}
+	s.w.begin(b)
 	s.last = 0
+	s.heads.begin()
 }
 
 func (s *streamEncoder) column(c *Column) error {
@@ -90,7 +103,7 @@ func (s *streamEncoder) column(c *Column) error {
 		x = s.words
 	}
 	if same {
-		s.w.put(uint64(shift)|1<<shiftBits, shiftBits+1)
+		s.constant(uint64(shift), shiftBits)
 		s.first(x[0])
 		return nil
 	}
@@ -101,13 +114,19 @@ func (s *streamEncoder) column(c *Column) error {
 			return nil
 		}
 	}
-	s.w.put(uint64(shift), shiftBits+1)
+	s.open(uint64(shift), shiftBits)
 	s.write(x, p)
 	return nil
 }
 
 func constant(x []int64) bool {
 	first := x[0]
+	for ; len(x) >= 8; x = x[8:] {
+		v := (*[8]int64)(x)
+		if (v[0]^first)|(v[1]^first)|(v[2]^first)|(v[3]^first)|(v[4]^first)|(v[5]^first)|(v[6]^first)|(v[7]^first) != 0 {
+			return false
+		}
+	}
 	for _, v := range x {
 		if v != first {
 			return false
@@ -166,6 +185,9 @@ func (s *streamEncoder) firstBits(v int64) uint {
 
 // write writes x, of at least two values, as planned.
 func (s *streamEncoder) write(x []int64, p *columnPlan) {
+	if len(x) >= codedLeast && s.coded(x, p) {
+		return
+	}
 	if p.predict == predictPacked {
 		s.special(specialPacked)
 		s.packed(x, p)
@@ -176,10 +198,23 @@ func (s *streamEncoder) write(x []int64, p *columnPlan) {
 		params = p.widths
 		s.special(specialFlat)
 	}
-	s.w.put(1<<p.predict-1, uint(p.predict)+1)
-	switch p.predict {
+	if s.heads.pending && p.predict == predictBase && !p.flat && p.n <= coarseMost {
+		s.coarse(p)
+	} else {
+		s.head(x, p.predict, p.base)
+		if len(params) > 0 {
+			s.firstParam(int(params[0]), p.flat)
+		}
+	}
+	s.w.groups(p)
+}
+
+// head writes a way and the numbers that stand before its residuals.
+func (s *streamEncoder) head(x []int64, predict int, base int64) {
+	s.way(predict)
+	switch predict {
 	case predictBase:
-		s.first(p.base)
+		s.first(base)
 	case predictDelta:
 		s.first(x[0])
 	case predictDelta2:
@@ -191,19 +226,25 @@ func (s *streamEncoder) write(x []int64, p *columnPlan) {
 		s.w.number(zigzag(d))
 		s.w.number(zigzag(x[2] - x[1] - d))
 	}
-	last := -1
-	left := p.n
-	for i, param := range params {
-		s.w.reserve(riceRoom)
-		s.param(last, int(param))
-		last = int(param)
-		if p.flat {
-			s.w.low(&p.groups[i], min(left, riceGroup), uint(param))
-		} else if param > 0 {
-			s.w.group(&p.groups[i], min(left, riceGroup), uint(param-1))
-		}
-		left -= riceGroup
+}
+
+// headBits returns what head takes.
+func (s *streamEncoder) headBits(x []int64, predict int, base int64) uint {
+	n := uint(predict) + 1
+	switch predict {
+	case predictBase:
+		n += s.firstBits(base)
+	case predictDelta, predictDelta2, predictDelta3:
+		n += s.firstBits(x[0])
 	}
+	if predict == predictDelta2 || predict == predictDelta3 {
+		d := x[1] - x[0]
+		n += numberBits(zigzag(d))
+		if predict == predictDelta3 {
+			n += numberBits(zigzag(x[2] - x[1] - d))
+		}
+	}
+	return n
 }
 
 // packed writes values less the least of them, all of one width.
@@ -223,19 +264,22 @@ func (s *streamEncoder) packed(x []int64, p *columnPlan) {
 
 // param writes a group's parameter, which follows on last; -1 = it is the first.
 func (s *streamEncoder) param(last, p int) {
-	if last < 0 {
-		if p < paramFirstMax {
-			s.w.put(uint64(p), paramBits)
-		} else {
-			s.w.put(paramFirstMax|uint64(p)<<paramBits, paramBits+7)
-		}
-		return
-	}
-	if z := uint(zigzag(int64(p - last))); z < paramStep {
-		s.w.put(1<<z-1, z+1)
+	if last >= 0 {
+		s.w.put(stepCode(last, p))
+	} else if p < paramFirstMax {
+		s.w.put(uint64(p), paramBits)
 	} else {
-		s.w.put(1<<paramStep-1|uint64(p)<<paramStep, paramStep+7)
+		s.w.put(paramFirstMax|uint64(p)<<paramBits, paramBits+7)
 	}
+}
+
+// stepCode returns a parameter that follows on another as bits, and their number.
+func stepCode(last, p int) (code uint64, n uint) {
+	z := uint(zigzag(int64(p - last)))
+	if z < paramStep {
+		return 1<<z - 1, z + 1
+	}
+	return 1<<paramStep - 1 | uint64(p)<<paramStep, paramStep + 7
 }
 
 // stepBits is what param takes for a parameter that follows on another.
@@ -249,5 +293,6 @@ func stepBits(last, p int) uint {
 
 // special announces a special way to write the column.
 func (s *streamEncoder) special(code uint64) {
-	s.w.put(1<<predictCodes-1|code<<predictCodes, predictCodes+specialBits)
+	s.way(predictCodes)
+	s.w.put(code, specialBits)
 }

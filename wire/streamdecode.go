@@ -36,6 +36,10 @@ func (d *blockDecoder) cut(columns []Column, c Column, count int) {
 
 // stream reads all values of a block in a layout of one stream.
 func (d *blockDecoder) stream(b *Block, layout byte) {
+	dense := layout > layoutDense
+	if dense {
+		layout -= layoutDense
+	}
 	if layout == layoutStream {
 		d.headRuns(b)
 	} else {
@@ -44,7 +48,9 @@ func (d *blockDecoder) stream(b *Block, layout byte) {
 	if d.err != nil {
 		return
 	}
-	s := streamDecoder{bitReader: bitReader{b: d.b}}
+	s := streamDecoder{bitReader: bitReader{b: d.b}, given: none}
+	s.heads.begin()
+	s.heads.dense = dense
 	for i := range b.Columns {
 		if err := s.column(&b.Columns[i]); err != nil {
 			d.err = fmt.Errorf("wire: block column %d: %w", i, err)
@@ -61,8 +67,11 @@ func (d *blockDecoder) stream(b *Block, layout byte) {
 
 type streamDecoder struct {
 	bitReader
-	last    int64 // the first number read before
+	last    int64     // the first number read before
+	kind    ValueType // of the floats at hand that may lie on a grid; else 0
 	res     [riceGroup]uint64
+	heads   denseHeads
+	given   int    // the first parameter of a column, read before its time; else none
 	escaped uint16 // residuals of a group that are continued behind it
 }
 
@@ -72,12 +81,22 @@ func (s *streamDecoder) column(c *Column) error {
 		return nil
 	}
 	shift, decimal := s.form(c.Type)
-	if s.take(1) == 1 {
+	s.kind = 0
+	if shift == 0 && decimal == none && c.Type >= TypeF32 {
+		s.kind = c.Type
+	}
+	way := predictConstant
+	if s.heads.dense {
+		way = s.rank()
+	} else if s.take(1) == 0 {
+		way = int(s.ones(predictCodes))
+	}
+	if way == predictConstant {
 		v := s.first()
 		for i := range x {
 			x[i] = v
 		}
-	} else if err := s.values(x, whole); err != nil {
+	} else if err := s.way(x, way, whole); err != nil {
 		return err
 	}
 	if !s.ok() {
@@ -138,14 +157,20 @@ func (s *streamDecoder) first() int64 {
 type nesting int
 
 const (
-	whole    nesting = iota // a column: any
-	inner                   // one divided by its factor or never wrapped: neither
-	residual                // flat residuals: no special way
+	whole     nesting = iota // a column: any
+	inner                    // one divided by its factor or never wrapped: neither of these
+	flatWhole                // residuals of a column: a further way, else none
+	flatInner                // of one divided or never wrapped: the same
+	entropy                  // coded residuals: no special way
 )
 
-// values reads x behind its constant flag or what announces it.
+// values reads x behind what announces it.
 func (s *streamDecoder) values(x []int64, in nesting) error {
-	predict := int(s.ones(predictCodes))
+	return s.way(x, int(s.ones(predictCodes)), in)
+}
+
+// way reads x behind the code of its way.
+func (s *streamDecoder) way(x []int64, predict int, in nesting) error {
 	if predict == predictCodes {
 		return s.special(x, in)
 	}
@@ -154,7 +179,12 @@ func (s *streamDecoder) values(x []int64, in nesting) error {
 		return fmt.Errorf("prediction %d for %d values: %w", predict, len(x), errRange)
 	}
 	var base, d1, d2 int64
-	if predict != predictZero {
+	switch {
+	case predict == predictBase && in == whole && s.heads.dense && len(x) <= coarseMost:
+		if err := s.coarse(&base); err != nil {
+			return err
+		}
+	case predict != predictZero:
 		base = s.first()
 	}
 	if head > 0 {
@@ -169,12 +199,27 @@ func (s *streamDecoder) values(x []int64, in nesting) error {
 		d1 += d2
 		x[2] = x[1] + d1
 	}
-	return s.residuals(x, predict, in == residual, base, d1, d2)
+	if in == entropy {
+		return s.codedValues(x, predict, base, d1, d2)
+	}
+	return s.residuals(x, predict, nil, in >= flatWhole, base, d1, d2)
+}
+
+// codedValues is residuals for those that have a table. It has a frame of its
+// own, since that is large.
+//
+//go:noinline
+func (s *streamDecoder) codedValues(x []int64, predict int, base, d1, d2 int64) error {
+	var t codeTable
+	if err := s.table(&t, len(x)-headValues[predict]); err != nil {
+		return err
+	}
+	return s.residuals(x, predict, &t, false, base, d1, d2)
 }
 
 func (s *streamDecoder) special(x []int64, in nesting) error {
 	switch code := s.take(specialBits); {
-	case code == specialPacked && in < residual:
+	case code == specialPacked && in <= inner:
 		base := s.first()
 		w := uint(s.take(6)) + 1
 		for len(x) > 0 {
@@ -185,8 +230,12 @@ func (s *streamDecoder) special(x []int64, in nesting) error {
 			}
 			x = x[n:]
 		}
-	case code == specialFlat && in < residual:
-		return s.values(x, residual)
+	case code == specialFlat && in <= inner:
+		return s.values(x, in+flatWhole)
+	case code == furtherCoded && (in == flatWhole || in == flatInner):
+		return s.values(x, entropy)
+	case code == furtherGrid && in == flatWhole && s.kind != 0:
+		return s.grid(x)
 	case code == specialFactor && in == whole:
 		g := int64(s.number())
 		base := s.first()
@@ -213,8 +262,9 @@ func (s *streamDecoder) special(x []int64, in nesting) error {
 	return nil
 }
 
-// residuals reads the values of x that a prediction has no numbers for.
-func (s *streamDecoder) residuals(x []int64, predict int, flat bool, base, d1, d2 int64) error {
+// residuals reads the values of x that a prediction has no numbers for: coded
+// with a table if there is one, flat or as Rice codes.
+func (s *streamDecoder) residuals(x []int64, predict int, t *codeTable, flat bool, base, d1, d2 int64) error {
 	head := headValues[predict]
 	prev := base
 	if head > 0 {
@@ -226,10 +276,11 @@ func (s *streamDecoder) residuals(x []int64, predict int, flat bool, base, d1, d
 		to := rest[:min(riceGroup, len(rest))]
 		rest = rest[len(to):]
 		var err error
-		if param, err = s.param(param); err != nil {
+		if t != nil {
+			s.coded(t, len(to))
+		} else if param, err = s.nextParam(param, flat); err != nil {
 			return err
-		}
-		if param == 0 {
+		} else if param == 0 {
 			*res = [riceGroup]uint64{}
 		} else if flat {
 			s.flat(len(to), uint(param))
@@ -278,7 +329,9 @@ func (s *streamDecoder) param(last int) (int, error) {
 		p = int(s.take(7))
 	}
 	if p < 0 || p > maxParam {
-		return 0, fmt.Errorf("parameter %d of a group: %w", p, errRange)
+		return 0, errParam(p)
 	}
 	return p, nil
 }
+
+func errParam(p int) error { return fmt.Errorf("parameter %d of a group: %w", p, errRange) }

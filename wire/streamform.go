@@ -25,7 +25,7 @@ func (s *streamEncoder) otherForm(c *Column, x []int64, plan *columnPlan, shift 
 			s.other = unwrapped(s.other, x, m)
 			p := s.plan(s.other)
 			if predictCodes+specialBits+numberBits(uint64(m))+p.bits < plain {
-				s.w.put(0, 1)
+				s.open(0, 0)
 				s.special(specialWrap)
 				s.w.number(uint64(m))
 				s.write(s.other, p)
@@ -33,45 +33,87 @@ func (s *streamEncoder) otherForm(c *Column, x []int64, plan *columnPlan, shift 
 			}
 			plan = s.plan(x)
 		}
-		if plain <= worthFactor*uint(len(x)) {
-			return plan, false
+		if plain > worthFactor*uint(len(x)) {
+			if g := factor(x); g > 1 {
+				if s.byFactor(x, g, plain, 0, 0) {
+					return nil, true
+				}
+				plan = s.plan(x)
+			}
 		}
-		g := factor(x)
-		if g < 2 {
-			return plan, false
-		}
-		s.other = divided(s.other, x, g)
-		cost := predictCodes + specialBits + numberBits(uint64(g)) + s.firstBits(x[0])
-		last := s.last
-		s.last = x[0]
-		p := s.plan(s.other)
-		s.last = last
-		if cost+p.bits >= plain {
-			return s.plan(x), false
-		}
-		s.w.put(0, 1)
-		s.special(specialFactor)
-		s.w.number(uint64(g))
-		s.first(x[0])
-		s.write(s.other, p)
-		return nil, true
+		return plan, false
 	}
+	return s.otherFloats(c, x, plan, shift)
+}
+
+// byFactor writes x divided by a common factor g of its changes if that takes
+// fewer than limit bits, behind n bits that say of what form x is, and reports
+// whether it did. Plans made before are no longer valid.
+func (s *streamEncoder) byFactor(x []int64, g int64, limit uint, form uint64, n uint) bool {
+	s.divided = divided(s.divided, x, g)
+	cost := n + predictCodes + specialBits + numberBits(uint64(g)) + s.firstBits(x[0])
+	last := s.last
+	s.last = x[0]
+	p := s.plan(s.divided)
+	s.last = last
+	if cost+p.bits >= limit {
+		return false
+	}
+	s.open(form, n)
+	s.special(specialFactor)
+	s.w.number(uint64(g))
+	s.first(x[0])
+	s.write(s.divided, p)
+	return true
+}
+
+// otherFloats is otherForm for floats.
+func (s *streamEncoder) otherFloats(c *Column, x []int64, plan *columnPlan, shift uint) (*columnPlan, bool) {
+	plain := plan.bits
 	n, code := uint(shiftBits32), uint64(decimal32)
 	if c.Type == TypeF64 {
 		n, code = shiftBits64, decimal64
 	}
 	var e int
 	var ok bool
-	if s.other, e, ok = decimals(s.other, c, shift); !ok {
+	if s.other, e, ok = decimals(s.other, c, shift); ok {
+		form, m := code|uint64(e)<<n, n+decimalBits
+		p := s.plan(s.other)
+		cost := p.bits + decimalBits
+		if cost > worthFactor*uint(len(x)) {
+			if g := factor(s.other); g > 1 {
+				if s.byFactor(s.other, g, min(cost, plain), form, m) {
+					return nil, true
+				}
+				p = s.plan(s.other)
+			}
+		}
+		if cost < plain {
+			s.open(form, m)
+			s.write(s.other, p)
+			return nil, true
+		}
+		plan = s.plan(x)
+	}
+	if plain <= worthGrid*uint(len(x)) {
 		return plan, false
 	}
-	p := s.plan(s.other)
-	if decimalBits+p.bits >= plain {
-		return s.plan(x), false
+	if s.finder == nil {
+		s.finder = new(gridFinder)
 	}
-	s.w.put(code|uint64(e)<<n, n+decimalBits+1)
-	s.write(s.other, p)
-	return nil, true
+	whole := x
+	if shift > 0 {
+		s.other = orderShifted(s.other, c.Values, c.Type, 0)
+		whole = s.other
+	}
+	if !s.finder.find(c, whole) {
+		return plan, false
+	}
+	if s.grid(s.finder, plain, n) {
+		s.finder.used(true)
+		return nil, true
+	}
+	return s.plan(x), false
 }
 
 // modulus returns what x, from 0 on, wraps at, when it does: a power of two, or

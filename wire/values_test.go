@@ -55,6 +55,48 @@ func sampleDecimals() *Block {
 	return b
 }
 
+// sampleTable has columns that are coded by a table of bins: few values far
+// apart, residuals of many sizes, and some beyond all others.
+func sampleTable() *Block {
+	const rows = 420
+	b := &Block{Ticks: make([]int64, rows), Columns: make([]Column, 3)}
+	for c := range b.Columns {
+		b.Columns[c].Type = TypeInt
+	}
+	noise, sum := int64(1), int64(0)
+	for i := range int64(rows) {
+		b.Ticks[i] = 1000 * i
+		noise = noise * 48271 % 2147483647
+		sum += noise % 37 * (noise % 41) * (noise % 7 / 6)
+		b.Columns[0].Values = append(b.Columns[0].Values, noise%5*noise%5*977+40)
+		b.Columns[1].Values = append(b.Columns[1].Values, sum)
+		b.Columns[2].Values = append(b.Columns[2].Values, noise%97/96<<40-noise%3)
+	}
+	return b
+}
+
+// sampleGrid has floats of both types that are k·step + offset: multiples, with
+// an offset, and some that lie beside their points.
+func sampleGrid() *Block {
+	const rows = 40
+	b := &Block{Ticks: make([]int64, rows), Columns: make([]Column, 6)}
+	noise := int64(1)
+	for i := range int64(rows) {
+		b.Ticks[i] = 1000 * i
+		noise = noise * 48271 % 2147483647
+		k := float64(noise % 4096)
+		for c, f := range []float64{k * 0.0155168902, float64(k*0.0078125*9.81) - 40, float64(float32(k)*float32(0.1)) - 98.85} {
+			if c == 2 && i%19 == 7 {
+				f = math.Copysign(0, -1)
+			}
+			b.Columns[2*c].Type, b.Columns[2*c+1].Type = TypeF32, TypeF64
+			b.Columns[2*c].Values = append(b.Columns[2*c].Values, int64(math.Float32bits(float32(f))))
+			b.Columns[2*c+1].Values = append(b.Columns[2*c+1].Values, int64(math.Float64bits(f)))
+		}
+	}
+	return b
+}
+
 // samplePredictions has a column for each way to write one in the stream.
 func samplePredictions() *Block {
 	const rows = 50

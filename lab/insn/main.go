@@ -2,8 +2,9 @@
 // that are always the same, so that an instruction counter around it tells what
 // a sample costs: twice with different numbers, and the difference.
 //
-//	insn samples                 how many samples one round has
+//	insn samples [CASE]          how many samples, or frames, one round has
 //	insn fast-encode ROUNDS      likewise full-encode, fast-decode, full-decode, fast-rows
+//	insn can-kernel ROUNDS       CAN frames from the kernel's form to rows; can-text from candump text, can-raw to a raw block
 //
 // It reads no clock and no file.
 package main
@@ -14,6 +15,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"strings"
 
 	"telemetry/wire"
 )
@@ -33,8 +35,12 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) == 1 && args[0] == "samples" {
-		fmt.Println(channels * longRows)
+	if len(args) > 0 && args[0] == "samples" {
+		if len(args) == 2 && strings.HasPrefix(args[1], "can-") {
+			fmt.Println(canFrames)
+		} else {
+			fmt.Println(channels * longRows)
+		}
 		return nil
 	}
 	if len(args) != 2 {
@@ -44,7 +50,10 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	fn, err := prepare(args[0])
+	fn, err := prepareCAN(args[0])
+	if err == nil && fn == nil {
+		fn, err = prepare(args[0])
+	}
 	if err != nil {
 		return err
 	}
