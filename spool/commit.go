@@ -1,11 +1,9 @@
 package spool
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"telemetry/wire"
@@ -16,23 +14,15 @@ import (
 const (
 	// chunkMaxAge seals a chunk that fills slowly, so that it can be deleted.
 	chunkMaxAge = 30 * time.Second
-	// A failing disk is tried again after retryMin, doubling up to retryMax.
-	retryMin = 100 * time.Millisecond
-	retryMax = 5 * time.Second
 )
-
-// trouble is the state of a disk that does not take what it should.
-type trouble struct {
-	err   error     // nil: all is well
-	since time.Time // of the first failure in a row
-	wait  time.Duration
-	retry time.Time // of the next try
-}
 
 // commit makes everything that is queued in a lane durable, group by group. After
 // an error the rest stays queued.
 func (s *Spool) commit(l *lane) error {
-	l.due = time.Time{}
+	l.due, l.begun = time.Time{}, time.Now()
+	if err := s.spare(l); err != nil {
+		return err
+	}
 	for {
 		g := l.take()
 		if g == nil {
@@ -59,8 +49,13 @@ func (s *Spool) announce() {
 // write makes one group durable. An error of the disk poisons the chunk, and the
 // whole group goes to a new one; two in a row are returned.
 func (s *Spool) write(l *lane, g *group) error {
-	if l.early != g && l.chunk != nil && l.chunk.bytes > 0 && l.overfull(g.framed(), s.cfg.ChunkBytes) {
+	switch {
+	case l.early != g && l.chunk != nil && l.chunk.bytes > 0 && l.overfull(g.framed(), s.cfg.ChunkBytes):
 		s.seal(l)
+	case l.early == g && l.ahead != nil:
+		s.seal(l)
+		s.begin(l, *l.ahead)
+		l.ahead = nil
 	}
 	var err error
 	for range 2 {
@@ -91,20 +86,37 @@ func (s *Spool) write(l *lane, g *group) error {
 }
 
 // sync makes durable what was appended: group g. While the disk works, the next
-// group is appended behind it if it is whole; next is the error of that.
+// group is appended if it is whole: behind g, or to the next chunk where this one
+// is full. next is the error of that in this chunk.
 func (s *Spool) sync(l *lane, g *group) (next, err error) {
 	start := time.Now()
 	defer func() { s.tookSync(time.Since(start)) }()
 	early := l.nextFull()
-	if !s.running || early == nil || l.overfull(g.framed()+early.framed(), s.cfg.ChunkBytes) {
+	if !s.running || early == nil {
 		return nil, l.log.Sync()
 	}
-	log, synced := l.log, make(chan error, 1)
-	go func() { synced <- log.Sync() }() // ends with the sync, awaited below
-	if next = log.Append(l.records(early)); next == nil {
-		l.early = early
+	log, into := l.log, l.log
+	var ahead *ready
+	if l.overfull(g.framed()+early.framed(), s.cfg.ChunkBytes) {
+		if ahead = l.made(); ahead == nil {
+			return nil, log.Sync()
+		}
+		into = ahead.log
 	}
-	return next, <-synced
+	// The sync is what everybody waits for: it starts here, and the append comes beside it.
+	records, appended := l.records(early), make(chan error, 1)
+	go func() { appended <- into.Append(records) }() // ends with the append, awaited below
+	err = log.Sync()
+	if next = <-appended; next == nil {
+		l.early, l.ahead = early, ahead
+	} else if ahead != nil { // this chunk is not harmed
+		if s.seldom("not begun") {
+			s.log.Warn("chunk not begun", "chunk", ahead.c.path, "err", next)
+		}
+		s.unmake(*ahead)
+		next = nil
+	}
+	return next, err
 }
 
 // overfull reports that the open chunk ends before n more bytes: it may exceed its
@@ -144,6 +156,7 @@ func (s *Spool) publish(l *lane, g *group) {
 		c.bytes += framed
 		s.count.DiskBytes += framed
 		st.add(c, e)
+		c.holds.add(wire.ID{Stream: st.id, Seq: e.seq}, int(e.size), e.first, e.last, q.hash, e.control)
 		if e.control {
 			s.controlDurable(wire.ID{Stream: st.id, Seq: e.seq}, c)
 		}
@@ -163,12 +176,17 @@ func (s *Spool) openChunk(l *lane) error {
 	if r.err != nil {
 		return fmt.Errorf("open chunk %s: %w", r.c.path, r.err)
 	}
+	s.begin(l, r)
+	return nil
+}
+
+// begin makes a new chunk the lane's open one.
+func (s *Spool) begin(l *lane, r ready) {
 	l.chunk, l.log, l.since = r.c, r.log, time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.chunks[l.id.Lane] = append(s.chunks[l.id.Lane], l.chunk)
 	s.count.Chunks++
-	return nil
 }
 
 // seal closes a lane's open chunk. All of it is durable already.
@@ -177,6 +195,7 @@ func (s *Spool) seal(l *lane) {
 		return
 	}
 	s.closeLog(l.chunk, l.log)
+	s.enterChunk(l.chunk)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.chunk.sealed = true
@@ -189,7 +208,10 @@ func (s *Spool) seal(l *lane) {
 // those batches twice and keeps one.
 func (s *Spool) poison(l *lane, cause error) {
 	c := l.chunk
-	l.early = nil
+	if l.ahead != nil { // what it holds is in the queue too
+		s.unmake(*l.ahead)
+	}
+	l.early, l.ahead = nil, nil
 	_ = l.log.Close() // its state is unknown; only what was synced before counts
 	s.mu.Lock()
 	s.count.Poisoned++
@@ -200,14 +222,16 @@ func (s *Spool) poison(l *lane, cause error) {
 	}
 	s.mu.Unlock()
 	l.chunk, l.log = nil, nil
-	s.log.Warn("chunk poisoned", "chunk", c.path, "durable_bytes", keep, "err", cause)
+	if s.seldom("poisoned") {
+		s.log.Warn("chunk poisoned", "chunk", c.path, "durable_bytes", keep, "err", cause)
+	}
 	var err error
 	if keep == 0 {
 		err = s.disk.RemoveAll(c.path)
 	} else {
 		err = s.disk.Truncate(filepath.Join(c.path, SegmentName), keep)
 	}
-	if err != nil {
+	if err != nil && s.seldom("not cut") {
 		s.log.Warn("poisoned chunk not cut", "chunk", c.path, "err", err)
 	}
 }
@@ -217,45 +241,4 @@ func (s *Spool) forgetChunk(c *chunk) {
 	s.chunks[c.lane] = slices.DeleteFunc(s.chunks[c.lane], func(x *chunk) bool { return x == c })
 	s.count.Chunks--
 	s.count.DiskBytes -= c.bytes
-}
-
-// outOfSpace reports that an error means a full disk.
-func outOfSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// failed notes that the disk did not take a commit and says when to try again. A
-// full disk is answered with what is settled and the reserve, and when memory runs
-// out too, by dropping the oldest chunk; relieved says that this freed something.
-func (s *Spool) failed(err error, now time.Time) (relieved bool) {
-	t := &s.trouble
-	if t.err == nil {
-		t.since, t.wait = now, retryMin
-		s.log.Error("spool degraded: batches stay in memory", "err", err)
-	} else {
-		t.wait = min(2*t.wait, retryMax)
-	}
-	t.err = err
-	t.retry = now.Add(t.wait)
-	if outOfSpace(err) && s.relieve(s.pressed()) {
-		t.wait, t.retry, relieved = retryMin, now, true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.count.Failures++
-	s.count.Degraded = true
-	s.count.LastError = err.Error()
-	return relieved
-}
-
-// recovered notes that the disk takes commits again.
-func (s *Spool) recovered(now time.Time) {
-	if s.trouble.err == nil {
-		return
-	}
-	s.log.Info("spool recovered", "after_ms", now.Sub(s.trouble.since).Milliseconds())
-	s.trouble = trouble{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.count.Degraded = false
 }

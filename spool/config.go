@@ -33,8 +33,9 @@ type Config struct {
 	// CommitBytes is how many queued bytes of a lane make a group commit at
 	// once. 0 means 128 KiB; at most ChunkBytes.
 	CommitBytes int
-	// CommitInterval is the longest that a batch of the full lane waits for its
-	// group commit. 0 means 100 ms.
+	// CommitInterval is the least time from one group commit of the full lane to the
+	// next, and so the longest that a batch waits for its own, unless a group is full
+	// or the disk takes longer. 0 means 100 ms.
 	CommitInterval time.Duration
 	// CriticalInterval is the same for the critical lane. 0 means 20 ms.
 	CriticalInterval time.Duration

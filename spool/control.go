@@ -2,6 +2,7 @@ package spool
 
 import (
 	"slices"
+	"time"
 
 	"telemetry/wire"
 )
@@ -51,6 +52,10 @@ func (s *Spool) withdraw(id wire.ID, reason wire.Reason) bool {
 			for _, l := range rec.losses {
 				s.wanted = append(s.wanted, lossWish{Loss: l})
 			}
+		}
+		if s.opens[id] != nil { // an earlier start's: what it named is named again by this one's
+			delete(s.opens, id)
+			c.opens--
 		}
 	})
 	if found {
@@ -218,13 +223,20 @@ func missingIn(st *stream, r wire.Range) wire.Ranges {
 	return out
 }
 
+// sayLostEvery keeps the loss records of a disk that stays full few.
+const sayLostEvery = time.Second
+
 // sayLost queues loss records for all wishes, and for what the lanes dropped from
-// memory. They are durable after the next commit of the critical lane. Owner only.
-func (s *Spool) sayLost() {
+// memory: once a second while it goes on, or all of it now. They are durable after the
+// next commit of the critical lane. Owner only.
+func (s *Spool) sayLost(now time.Time, all bool) {
 	var losses []wire.Loss
 	var release []*chunk
 	s.mu.Lock()
 	for _, l := range s.lanes() {
+		if !all && l.trouble.err != nil && now.Sub(s.lossTime) < sayLostEvery {
+			continue
+		}
 		rs, first, last := l.takeDropped()
 		if len(rs) == 0 {
 			continue
@@ -233,6 +245,7 @@ func (s *Spool) sayLost() {
 		st.lost = st.lost.Union(rs)
 		st.high = max(st.high, rs[len(rs)-1].Last)
 		s.count.LostDisk += rs.Count()
+		s.lossTime = now
 		losses = append(losses, wire.Loss{
 			Epoch: l.id.Epoch, Lane: l.id.Lane, Shard: l.id.Shard,
 			Ranges: rs, Reason: wire.ReasonDisk, FirstNS: first, LastNS: last,

@@ -2,7 +2,11 @@ package spool_test
 
 import (
 	"errors"
+	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -271,36 +275,99 @@ func TestDegradedKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// TestFullDisk: the card is smaller than the quota.
+// TestFullDisk: the card is smaller than the quota. What is durable stays, the critical
+// lane goes on for as long as the reserve lasts, the newest of the full lane wait in
+// memory, the oldest of them go with reason disk, and once the cloud has taken
+// something all goes on by itself.
 func TestFullDisk(t *testing.T) {
 	for seed := range 20 {
 		rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 		r := newRig(t)
-		r.m.SetLimit(60 << 10)
+		r.cfg.QueueBytes = 16 << 10
+		var logged logLines
+		r.cfg.Log = slog.New(slog.NewTextHandler(&logged, nil))
+		r.m.SetLimit(100 << 10)
 		r.boot()
 		w := newWitness()
-		for i := range 300 {
+		put := func(i int) {
 			n := 300 + rnd.IntN(900)
 			id := r.put(wire.LaneFull, uint64(i), n, 0)
 			w.acked[id], w.size[id] = uint64(i), n
-			if i%4 == 3 {
-				for range 5 { // each try may free one chunk
-					if r.sp.Sync(t.Context()) == nil {
-						break
-					}
+		}
+		i := 0
+		for full := false; !full; {
+			for range 4 {
+				put(i)
+				i++
+			}
+			err := r.sp.Sync(t.Context())
+			if full = err != nil; full && !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+		}
+		durable := data(r.sp, wire.LaneFull)
+		for range 100 {
+			put(i)
+			i++
+			if i%10 == 0 {
+				r.put(wire.LaneCritical, uint64(i), 60, 0)
+				if err := r.sp.Sync(t.Context()); err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, spool.ErrNotDurable) {
+					t.Fatalf("seed %d: sync on a full disk: %v", seed, err) // a small batch may still fit
 				}
 			}
 		}
-		r.sync()
-		if st := r.sp.Stats(); st.LostQuota == 0 || st.LostDisk != 0 || st.Degraded {
+		if got := data(r.sp, wire.LaneCritical); len(got) != 10 {
+			t.Errorf("seed %d: critical batches %v", seed, got)
+		}
+		if st := r.sp.Stats(); st.LostQuota != 0 || st.LostDisk == 0 || !st.Degraded || !st.DiskFull || st.DroppedChunks != 0 {
 			t.Fatalf("seed %d: %+v", seed, st)
 		}
-		w.note(r)
+		if got := data(r.sp, wire.LaneFull); len(got) < len(durable) || !slices.Equal(got[:len(durable)], durable) {
+			t.Fatalf("seed %d: %v were durable, %v are left", seed, durable, got)
+		}
+		if n := strings.Count(logged.String(), "\n"); n > 12 || !strings.Contains(logged.String(), "reason=disk disk_full=true lane=full") {
+			t.Errorf("seed %d: %d lines: %s", seed, n, logged.String())
+		}
+		for _, seq := range durable[:len(durable)/2] {
+			id := wire.ID{Stream: r.stream(wire.LaneFull), Seq: seq}
+			r.mustSettle(id)
+			w.cloud[id] = true
+		}
+		if err := r.sp.Sync(t.Context()); err != nil && !errors.Is(err, spool.ErrNotDurable) {
+			t.Fatalf("seed %d: room again, and %v", seed, err)
+		}
+		r.sync()
+		if st := r.sp.Stats(); st.Degraded || st.DiskFull || st.LostQuota != 0 {
+			t.Errorf("seed %d: %+v", seed, st)
+		}
+		if got := data(r.sp, wire.LaneFull); got[len(got)-1] != uint64(i) {
+			t.Errorf("seed %d: the newest is not there: %v", seed, got)
+		}
+		losses, _ := r.losses()
+		for _, l := range losses {
+			if l.Reason != wire.ReasonDisk {
+				t.Errorf("seed %d: %+v", seed, l)
+			}
+		}
 		r.m.Cut(rnd)
 		r.boot()
 		w.verify(r, sprint("seed ", seed), true)
-		if got := data(r.sp, wire.LaneFull); len(got) == 0 || got[len(got)-1] != 300 {
-			t.Errorf("seed %d: the newest went instead of the oldest: %v", seed, got)
+		for id := range w.reports {
+			if slices.Contains(durable, id.Seq) && id.Stream.Lane == wire.LaneFull {
+				t.Errorf("seed %d: %s was durable and is reported", seed, id)
+			}
 		}
 	}
+}
+
+// logLines takes a log.
+type logLines struct {
+	mu sync.Mutex
+	strings.Builder
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Builder.Write(p)
 }

@@ -57,7 +57,7 @@ type File interface {
 	Size() (int64, error)
 }
 
-// MarkFile is a small file that is overwritten in place. What it holds may be lost
+// MarkFile is a small file that is overwritten or appended to in place. What it holds may be lost
 // in a power cut; a process that dies loses nothing of it.
 type MarkFile interface {
 	io.WriterAt
@@ -79,16 +79,44 @@ type Log interface {
 const SegmentName = "00000000000000000001"
 
 // OS returns the operating system's file system with tidwall/wal as its log.
-func OS() Disk { return osDisk{bufs: &sync.Pool{}} }
+func OS() Disk { return osDisk{bufs: &freeBuffers{}} }
 
 type osDisk struct {
-	bufs *sync.Pool // of *walBuffers
+	bufs *freeBuffers
 }
 
 // walBuffers is what one log after the other writes through.
 type walBuffers struct {
 	batch wal.Batch
 	tail  []byte
+}
+
+// freeBuffers keeps the buffers of closed logs: each lane has one log that is written
+// and at times the next one.
+type freeBuffers struct {
+	mu   sync.Mutex
+	list []*walBuffers
+}
+
+const maxFreeBuffers = 4
+
+func (f *freeBuffers) get() *walBuffers {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.list); n > 0 {
+		b := f.list[n-1]
+		f.list = f.list[:n-1]
+		return b
+	}
+	return &walBuffers{}
+}
+
+func (f *freeBuffers) put(b *walBuffers) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.list) < maxFreeBuffers {
+		f.list = append(f.list, b)
+	}
 }
 
 var _ Disk = osDisk{}
@@ -184,32 +212,33 @@ func (d osDisk) OpenLog(dir string, segmentBytes int) (_ Log, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// The library holds its lock while it syncs. A descriptor of our own does not;
-	// it is open before the first byte is written, so that no error passes it by.
-	f, err := os.OpenFile(filepath.Join(dir, SegmentName), os.O_WRONLY, 0)
-	if err != nil {
-		return nil, errors.Join(err, w.Close())
+	l := &walLog{w: w, tail: tailOf(w), free: d.bufs}
+	if l.f = l.tail.file; l.f == nil {
+		// The library holds its lock while it syncs. A descriptor of our own does not;
+		// it is open before the first byte is written, so that no error passes it by.
+		if l.f, err = os.OpenFile(filepath.Join(dir, SegmentName), os.O_WRONLY, 0); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
 	}
-	l := &walLog{w: w, f: f, tail: tailOf(w), pool: d.bufs}
-	if l.walBuffers, _ = d.bufs.Get().(*walBuffers); l.walBuffers == nil {
-		l.walBuffers = &walBuffers{}
-	}
-	l.tail.lend(l.walBuffers.tail)
 	return l, nil
 }
 
 // walLog is a tidwall/wal log that only ever gets longer.
 type walLog struct {
-	*walBuffers // nil after Close
+	*walBuffers // from the first Append to Close
 	w           *wal.Log
-	f           *os.File // the same segment file, to sync it
+	f           *os.File // the segment file
 	next        uint64   // index of the last record written
 	tail        walTail
-	pool        *sync.Pool
+	free        *freeBuffers
 }
 
 func (l *walLog) Append(records [][]byte) (err error) {
 	defer contain("write", &err)
+	if l.walBuffers == nil {
+		l.walBuffers = l.free.get()
+		l.tail.lend(l.walBuffers.tail)
+	}
 	l.batch.Clear()
 	for _, r := range records {
 		l.next++
@@ -220,12 +249,18 @@ func (l *walLog) Append(records [][]byte) (err error) {
 	return err
 }
 
-func (l *walLog) Sync() error { return l.f.Sync() }
+func (l *walLog) Sync() error { return syncData(l.f) }
 
+// Close leaves the library's log to the garbage collector where its file is known.
 func (l *walLog) Close() (err error) {
 	defer contain("close", &err)
-	l.pool.Put(l.walBuffers)
-	l.walBuffers = nil
+	if l.walBuffers != nil {
+		l.free.put(l.walBuffers)
+		l.walBuffers = nil
+	}
+	if l.tail.file != nil {
+		return l.f.Close()
+	}
 	return errors.Join(l.w.Close(), l.f.Close())
 }
 

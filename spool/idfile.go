@@ -14,8 +14,29 @@ type identity struct {
 	lineage []wire.Epoch // earlier starts that the cloud may still wait for, oldest first
 }
 
-// maxLineage bounds the lineage in the epoch file; beyond it the oldest go.
+// maxLineage bounds the lineage in the epoch file: that many starts without one word
+// from the cloud.
 const maxLineage = 1 << 15
+
+// cutLineage returns at most limit of a lineage and how many went: the oldest of those
+// of which nothing is held here, and only then the oldest of all. The cloud is never
+// told that these ended.
+func cutLineage(lineage []wire.Epoch, holds func(wire.Epoch) bool, limit int) (kept []wire.Epoch, cut int) {
+	for _, all := range []bool{false, true} {
+		over := len(lineage) - limit
+		kept = make([]wire.Epoch, 0, len(lineage))
+		for _, e := range lineage {
+			if over > 0 && (all || !holds(e)) {
+				over--
+				cut++
+				continue
+			}
+			kept = append(kept, e)
+		}
+		lineage = kept
+	}
+	return kept, cut
+}
 
 var errMalformed = errors.New("spool: malformed file")
 

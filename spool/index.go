@@ -31,6 +31,7 @@ type chunk struct {
 	pending int    // batches in it that are neither settled nor reported
 	opens   int    // of them, EpochOpen records
 	dying   bool   // chosen by the quota: its loss record is on its way
+	holds   summary
 }
 
 // run is the batches of one stream that stand in one chunk, in order.
@@ -136,6 +137,22 @@ func (st *stream) add(c *chunk, e entry) {
 	st.bytes += int64(e.size)
 	c.pending++
 	st.high = max(st.high, e.seq)
+}
+
+// addRun appends a cold run whose numbers are above all others of the stream.
+func (st *stream) addRun(r *run) {
+	n := len(st.runs)
+	ref := runRef{run: r, preMax: r.maxNS, sufMin: r.minNS}
+	if n > 0 {
+		ref.preMax = max(ref.preMax, st.runs[n-1].preMax)
+	}
+	for i := n - 1; i >= 0 && st.runs[i].sufMin > r.minNS; i-- {
+		st.runs[i].sufMin = r.minNS
+	}
+	st.runs = append(st.runs, ref)
+	st.pending += r.n
+	st.bytes += r.cold.bytes
+	r.chunk.pending += r.n
 }
 
 // find returns the place of an alive number.
@@ -328,11 +345,14 @@ type catTable struct {
 }
 
 // ref returns the number of h and counts one user.
-func (t *catTable) ref(h wire.CatalogueHash) uint32 {
+func (t *catTable) ref(h wire.CatalogueHash) uint32 { return t.refMany(h, 1) }
+
+// refMany is ref for n users.
+func (t *catTable) refMany(h wire.CatalogueHash, n int) uint32 {
 	free := -1
 	for i := range t.hashes {
 		if t.hashes[i] == h {
-			t.refs[i]++
+			t.refs[i] += n
 			return uint32(i)
 		}
 		if t.refs[i] == 0 {
@@ -340,10 +360,10 @@ func (t *catTable) ref(h wire.CatalogueHash) uint32 {
 		}
 	}
 	if free < 0 {
-		t.hashes, t.refs = append(t.hashes, h), append(t.refs, 1)
+		t.hashes, t.refs = append(t.hashes, h), append(t.refs, n)
 		return uint32(len(t.hashes) - 1)
 	}
-	t.hashes[free], t.refs[free] = h, 1
+	t.hashes[free], t.refs[free] = h, n
 	return uint32(free)
 }
 

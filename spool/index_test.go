@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -192,3 +193,55 @@ func FuzzStateFiles(f *testing.F) {
 		}
 	})
 }
+
+// TestLineageCutIsSaid: beyond the limit those go first of which nothing is held, and
+// the report counts them.
+func TestLineageCutIsSaid(t *testing.T) {
+	var five []wire.Epoch
+	for i := range uint32(5) {
+		five = append(five, wire.Epoch{Counter: i + 1, Nonce: 7})
+	}
+	for _, tc := range []struct {
+		name  string
+		held  []uint32
+		limit int
+		want  []uint32
+	}{
+		{"all fit", nil, 5, []uint32{1, 2, 3, 4, 5}},
+		{"the oldest go", nil, 3, []uint32{3, 4, 5}},
+		{"but not what is held", []uint32{1, 3}, 3, []uint32{1, 3, 5}},
+		{"unless all is held", []uint32{1, 2, 3, 4}, 2, []uint32{3, 4}},
+	} {
+		kept, cut := cutLineage(five, func(e wire.Epoch) bool { return slices.Contains(tc.held, e.Counter) }, tc.limit)
+		var got []uint32
+		for _, e := range kept {
+			got = append(got, e.Counter)
+		}
+		if !slices.Equal(got, tc.want) || cut != 5-len(tc.want) {
+			t.Errorf("%s: kept %v, cut %d", tc.name, got, cut)
+		}
+	}
+	dir := t.TempDir()
+	id := identity{car: "car-7", epoch: wire.Epoch{Counter: maxLineage + 10, Nonce: 1}}
+	for i := range uint32(maxLineage) {
+		id.lineage = append(id.lineage, wire.Epoch{Counter: i + 1, Nonce: 1})
+	}
+	file := slots{disk: OS(), dir: dir, name: "epoch", magic: "TSPE"}
+	if err := file.store(id.encode()); err != nil {
+		t.Fatal(err)
+	}
+	sp, rep, err := Open(Config{Dir: dir, Car: "car-7", Clock: still{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.LineageCut != 1 || rep.Predecessors != maxLineage || rep.Epoch.Counter != maxLineage+11 {
+		t.Errorf("%+v", rep)
+	}
+	if err := sp.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+type still struct{}
+
+func (still) BootNS() int64 { return 1 }

@@ -25,10 +25,6 @@ func (g *group) record(i int) []byte {
 	return g.buf[e.off : e.off+e.size]
 }
 
-// maxSpare is how many groups without batches a lane keeps: one is filled while
-// another is committed, and the disk is sometimes slow.
-const maxSpare = 8
-
 // framed returns the bytes that the group takes in a segment file.
 func (g *group) framed() int64 {
 	n := int64(0)
@@ -66,9 +62,15 @@ type lane struct {
 	log   Log       // of chunk
 	since time.Time // when chunk was opened
 	due   time.Time // when what is queued must be committed; zero = nothing seen
-	recs  [][]byte
-	early *group     // in the queue, and appended to chunk already; nil when there is none
-	ready chan ready // the next chunk, being made or made; nil when none is
+	begun time.Time // when the last commit began
+
+	trouble trouble
+	recs    [][]byte
+	early   *group // in the queue, and appended already; nil when there is none
+	ahead   *ready // the next chunk if early stands there; nil: it stands in chunk
+
+	making chan []ready // the next chunks, being made; nil when none are
+	ready  []ready      // the next chunks, made
 }
 
 func newLane(id wire.Stream, cfg Config) *lane {
@@ -204,7 +206,7 @@ func (l *lane) done() {
 	l.taken, l.failing = nil, false
 	l.bytes -= len(g.buf)
 	g.buf, g.items = g.buf[:0], g.items[:0]
-	if len(l.spare) < maxSpare {
+	if len(l.spare) <= l.maxQueue/l.commitAt { // all that a full queue takes: what is made once serves for ever
 		l.spare = append(l.spare, g)
 	}
 	l.room.Broadcast()

@@ -10,9 +10,10 @@ import (
 )
 
 // Lock holds an flock for the life of the process; the kernel drops it with the
-// last descriptor, so a killed holder leaves nothing behind.
+// last descriptor, so a killed holder leaves nothing behind. The descriptor is for
+// reading only: one for writing would forbid to remount the card read-only.
 func (osDisk) Lock(name, hint string) (io.Closer, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -23,9 +24,7 @@ func (osDisk) Lock(name, hint string) (io.Closer, error) {
 		return nil, fmt.Errorf("%w: %s is held by %q: stop that process or give this one its own directory",
 			ErrLocked, name, strings.TrimSpace(string(b[:n])))
 	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt([]byte(hint+"\n"), 0) // for people only: the lock is the flock
-	}
+	_ = os.WriteFile(name, []byte(hint+"\n"), 0o644) // for people only: the lock is the flock
 	return f, nil
 }
 

@@ -98,14 +98,14 @@ func (s *Spool) openMark() {
 // setMark notes that a lane is durable up to a number.
 func (s *Spool) setMark(lane wire.Lane, high uint64) {
 	m := &s.mark
-	if m.f == nil {
-		return
-	}
 	i := 0
 	if lane == wire.LaneFull {
 		i = 1
 	}
 	m.high[i] = max(m.high[i], high)
+	if m.f == nil {
+		return
+	}
 	m.gen++
 	_, err := m.f.WriteAt(m.encode(s.epoch), int64(m.gen%2)*markSlot)
 	if err != nil && !m.bad {

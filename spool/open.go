@@ -49,6 +49,7 @@ func Open(cfg Config) (*Spool, Report, error) {
 			}
 		}
 		s.closeMark()
+		s.closeTable()
 		return nil, s.report, errors.Join(err, lock.Close())
 	}
 	s.report.Took = time.Since(start)
@@ -104,6 +105,7 @@ func (s *Spool) open() error {
 		s.log.Warn("cursor not written", "err", err)
 	}
 	s.keepReserve()
+	s.writeTable()
 	for _, ss := range s.order {
 		for _, st := range ss {
 			if !st.ours {
@@ -202,7 +204,10 @@ func (s *Spool) newEpoch(known bool) error {
 	for _, e := range append(s.found, lineage...) {
 		top = max(top, e.Counter)
 	}
-	lineage = lineage[max(0, len(lineage)-maxLineage):]
+	lineage, s.report.LineageCut = cutLineage(lineage, func(e wire.Epoch) bool { return len(s.predecessor(e).Held) > 0 }, maxLineage)
+	if s.report.LineageCut > 0 {
+		s.log.Warn("too many starts without a word from the cloud: it is not told the end of the oldest", "epochs", s.report.LineageCut, "limit", maxLineage)
+	}
 	var nonce [8]byte
 	if _, err := io.ReadFull(s.cfg.Rand, nonce[:]); err != nil {
 		return fmt.Errorf("spool: nonce: %w", err)

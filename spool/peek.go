@@ -15,12 +15,14 @@ type peeked struct {
 	foreign []string // names that are no segment file
 	size    int64
 	scan    scanned
+	vouched *vouched // not nil: the table's word is good, and nothing else was read
 	err     error
 }
 
-// peekAll reads chunks, several at a time, and yields them in order. The last one
-// is read whole.
-func (s *Spool) peekAll(cs []*chunk) iter.Seq2[*chunk, peeked] {
+// peekAll reads chunks, several at a time, and yields them in order. The last ones
+// are read whole, as many as can be unfinished; of the others those that the table
+// vouches for are hardly looked at.
+func (s *Spool) peekAll(cs []*chunk, table map[chunkKey]vouched) iter.Seq2[*chunk, peeked] {
 	return func(yield func(*chunk, peeked) bool) {
 		results := make([]chan peeked, len(cs))
 		next := 0
@@ -31,7 +33,7 @@ func (s *Spool) peekAll(cs []*chunk) iter.Seq2[*chunk, peeked] {
 			i := next
 			next++
 			results[i] = make(chan peeked, 1)
-			go func() { results[i] <- s.peek(cs[i], i == len(cs)-1) }() // ends by itself, received below
+			go func() { results[i] <- s.glance(cs[i], table, len(cs)-1-i <= aheadChunks) }() // ends by itself, received below
 		}
 		for range min(peekWorkers, len(cs)) {
 			launch()
@@ -48,6 +50,15 @@ func (s *Spool) peekAll(cs []*chunk) iter.Seq2[*chunk, peeked] {
 			}
 		}
 	}
+}
+
+// glance asks the table about a chunk, and reads it if that says nothing or the chunk
+// may be unfinished.
+func (s *Spool) glance(c *chunk, table map[chunkKey]vouched, last bool) peeked {
+	if v, ok := table[chunkKey{c.lane, c.no}]; ok && !last && s.vouch(c, &v) {
+		return peeked{vouched: &v}
+	}
+	return s.peek(c, last)
 }
 
 // peek reads what a chunk holds; with deep its payloads are checked too.

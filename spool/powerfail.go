@@ -51,6 +51,7 @@ func (s *Spool) PowerFail(ctx context.Context) (PowerReport, error) {
 	err := s.flush()
 	rep.Took = time.Since(start)
 	s.closeMark()
+	s.closeTable()
 	s.files.close()
 	if cerr := s.lock.Close(); err == nil {
 		err = cerr

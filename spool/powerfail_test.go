@@ -12,45 +12,6 @@ import (
 	"telemetry/wire"
 )
 
-// slowDisk takes time, of the bubble's clock: 10 MB/s and 20 ms for a sync.
-type slowDisk struct{ spool.Disk }
-
-const (
-	slowSync       = 20 * time.Millisecond
-	slowBytesPerMS = 10_000
-)
-
-func (d slowDisk) SyncDir(dir string) error {
-	time.Sleep(slowSync)
-	return d.Disk.SyncDir(dir)
-}
-
-func (d slowDisk) Write(name string, data []byte) error {
-	time.Sleep(slowSync + time.Duration(len(data)/slowBytesPerMS)*time.Millisecond)
-	return d.Disk.Write(name, data)
-}
-
-func (d slowDisk) OpenLog(dir string, n int) (spool.Log, error) {
-	l, err := d.Disk.OpenLog(dir, n)
-	return slowLog{l}, err
-}
-
-type slowLog struct{ spool.Log }
-
-func (l slowLog) Append(recs [][]byte) error {
-	n := 0
-	for _, r := range recs {
-		n += len(r)
-	}
-	time.Sleep(time.Duration(n/slowBytesPerMS) * time.Millisecond)
-	return l.Log.Append(recs)
-}
-
-func (l slowLog) Sync() error {
-	time.Sleep(slowSync)
-	return l.Log.Sync()
-}
-
 // TestPowerFailWithinItsTime: all that was appended is durable within the time that
 // PowerFail states, and nothing is written afterwards.
 func TestPowerFailWithinItsTime(t *testing.T) {
@@ -59,7 +20,7 @@ func TestPowerFailWithinItsTime(t *testing.T) {
 		batches int // of 10 kB, in the full lane
 		limit   time.Duration
 	}{
-		{"nothing waits", 0, 3 * slowSync},
+		{"nothing waits", 0, 61 * time.Millisecond},
 		{"a tenth of a second of 2 MB/s", 20, 200 * time.Millisecond},
 		{"the queue is full", 400, time.Second},
 	} {
@@ -67,7 +28,7 @@ func TestPowerFailWithinItsTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t)
 				r.cfg.ChunkBytes, r.cfg.CommitBytes, r.cfg.QueueBytes, r.cfg.QuotaBytes = 1<<20, 128<<10, 4<<20, 64<<20
-				r.cfg.Disk = slowDisk{r.m.Boot()}
+				r.cfg.Disk = spooltest.Slow{Disk: r.m.Boot(), Sync: 20 * time.Millisecond, BytesPerSecond: 10_000_000}
 				sp, _, err := spool.Open(r.cfg)
 				if err != nil {
 					t.Fatal(err)

@@ -15,7 +15,9 @@ func (s *Spool) makeRoom(n int64, now time.Time) {
 		return
 	}
 	if err := s.trim(now); err != nil { // what is settled goes first
-		s.log.Warn("trim failed", "err", err)
+		if s.seldom("trim") {
+			s.log.Warn("trim failed", "err", err)
+		}
 		return
 	}
 	for !s.room(n) {
@@ -61,7 +63,9 @@ func (s *Spool) dropOldest(now time.Time) bool {
 	if len(losses) > 0 {
 		s.queueLosses(losses, nil, victims)
 		if err := s.commit(s.crit); err != nil {
-			s.log.Warn("loss record not durable, nothing dropped", "err", err)
+			if s.seldom("not dropped") {
+				s.log.Warn("loss record not durable, nothing dropped", "err", err)
+			}
 			return false
 		}
 	}
@@ -196,47 +200,54 @@ func (s *Spool) keepReserve() {
 	s.reserved = true
 }
 
-// pressed reports that batches cannot wait in memory for room on the disk: half of
-// a queue is taken, or the spool is about to end, or somebody waits in Sync.
-func (s *Spool) pressed() bool {
-	s.mu.Lock()
-	now := s.stopping || s.waiting > 0
-	s.mu.Unlock()
-	for _, l := range s.lanes() {
-		queued, _ := l.load()
-		now = now || queued >= l.maxQueue/2
-	}
-	return now
-}
-
 func (s *Spool) chunkCount() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count.Chunks
 }
 
-// relieve answers a full disk: what is settled goes, and the reserve is given up.
-// With drop the oldest chunk goes too, and further ones until the reserve is back.
-// It reports whether there is more room than before.
-func (s *Spool) relieve(drop bool) bool {
-	now := time.Now()
+// spare keeps the full lane from using up, on a full disk, what the reserve left to the
+// critical one: the reserve comes back first.
+func (s *Spool) spare(l *lane) error {
+	s.mu.Lock()
+	last := s.stopping
+	s.mu.Unlock()
+	if l == s.crit || s.reserved || last || !outOfSpace(l.trouble.err) {
+		return nil
+	}
+	if s.keepReserve(); !s.reserved {
+		return l.trouble.err
+	}
+	return nil
+}
+
+// relieve answers a full disk: what is settled goes. The reserve is given up for the
+// critical lane, which has the loss records too, for the cursor without which nothing
+// can be deleted, and at the end of a life. It reports whether there is more room than
+// before.
+func (s *Spool) relieve(l *lane, now time.Time) bool {
+	s.mu.Lock()
+	last, dark := s.stopping, s.dark
+	s.mu.Unlock()
 	before := s.chunkCount()
-	if err := s.trim(now); err != nil {
-		s.log.Warn("trim failed", "err", err)
+	var err error
+	if !dark {
+		if err = s.trim(now); err != nil && s.seldom("trim") {
+			s.log.Warn("trim failed", "err", err)
+		}
 	}
-	had := s.reserved || s.chunkCount() < before
-	if s.reserved {
-		if err := s.disk.RemoveAll(s.reservePath()); err != nil {
+	if s.chunkCount() < before {
+		return true
+	}
+	if !s.reserved || l != s.crit && !last && !outOfSpace(err) {
+		return false
+	}
+	if err := s.disk.RemoveAll(s.reservePath()); err != nil {
+		if s.seldom("reserve") {
 			s.log.Warn("reserve not released", "err", err)
-			return false
 		}
-		s.reserved = false
+		return false
 	}
-	for drop && s.dropOldest(now) {
-		if s.keepReserve(); s.reserved {
-			return true
-		}
-		had = true
-	}
-	return had
+	s.reserved = false
+	return true
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Recovery in order: (1) the cursor was read: it says what is settled; (2) every chunk is
-// scanned; clean ones enter the index; (3) if damage was found, the cursor is
+// scanned, or vouched for by the table; clean ones enter the index; (3) if damage was found, the cursor is
 // written with how far each stream is known to have gone, so that a crash from
 // here on forgets no loss; (4) damaged chunks are cut or salvaged and enter the
 // index; (5) unacked control records are read; (6) what is missing is reported.
@@ -35,12 +35,22 @@ type damaged struct {
 func (s *Spool) recover() error {
 	var repairs []damaged
 	evidence := false
+	var table map[chunkKey]vouched
+	if !s.thorough {
+		table = s.loadTable()
+	}
 	for _, lane := range [...]wire.Lane{wire.LaneCritical, wire.LaneFull} {
 		cs, err := s.listChunks(lane)
 		if err != nil {
 			return err
 		}
-		for c, p := range s.peekAll(cs) {
+		for c, p := range s.peekAll(cs, table) {
+			if p.vouched != nil && s.adoptVouched(c, p.vouched) {
+				continue
+			}
+			if p.vouched != nil {
+				p = s.peek(c, false)
+			}
 			sc, ok := s.take(c, p)
 			if !ok {
 				continue
@@ -208,6 +218,11 @@ func (s *Spool) adopt(c *chunk, records []record) {
 	s.count.Chunks++
 	n := len(records)
 	c.bytes = records[n-1].off + int64(records[n-1].header.Size())
+	for _, r := range records {
+		h := r.header
+		c.holds.add(h.ID(), h.Size(), h.FirstNS, h.LastNS, h.Catalogue, h.Control)
+	}
+	c.holds.mixed = c.holds.mixed || foreign > 0
 	s.count.DiskBytes += c.bytes
 	for id, found := range by {
 		st := s.streams[id]

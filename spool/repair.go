@@ -17,6 +17,7 @@ func offline(cfg Config) (*Spool, error) {
 		return nil, err
 	}
 	s := newSpool(cfg.withDefaults())
+	s.thorough = true
 	lock, err := s.disk.Lock(filepath.Join(cfg.Dir, lockName), fmt.Sprintf("pid %d, repairing", os.Getpid()))
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)

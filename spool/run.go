@@ -52,18 +52,21 @@ func (s *Spool) step(now time.Time) time.Duration {
 	urgent := s.urgent
 	s.urgent = false
 	s.mu.Unlock()
-	s.sayLost()
+	s.sayLost(now, false)
 	wait := tidyEvery
-	if s.trouble.err != nil && now.Before(s.trouble.retry) && !urgent {
-		return min(wait, s.trouble.retry.Sub(now))
-	}
 	for _, l := range s.lanes() {
 		queued, full := l.load()
 		if queued == 0 {
 			continue
 		}
-		if l.due.IsZero() {
-			l.due = now.Add(l.interval)
+		if l.trouble.err != nil && now.Before(l.trouble.retry) && !urgent {
+			wait = min(wait, l.trouble.retry.Sub(now))
+			continue
+		}
+		if l.due.IsZero() { // a slow disk has used up the time already
+			if l.due = l.begun.Add(l.interval); l.due.Before(now) {
+				l.due = now
+			}
 		}
 		if !full && !urgent && now.Before(l.due) {
 			wait = min(wait, l.due.Sub(now))
@@ -73,10 +76,11 @@ func (s *Spool) step(now time.Time) time.Duration {
 			s.makeRoom(int64(queued), now)
 		}
 		if err := s.commit(l); err != nil {
-			s.failed(err, now)
-			return min(wait, max(0, s.trouble.retry.Sub(now)))
+			s.failed(l, err, now)
+			wait = min(wait, max(0, l.trouble.retry.Sub(now)))
+			continue
 		}
-		s.recovered(now)
+		s.recovered(l, now)
 	}
 	if now.Sub(s.tidyTime) >= tidyEvery && !s.darkness() {
 		s.tidyTime = now
@@ -99,16 +103,19 @@ func (s *Spool) tidy(now time.Time) {
 	var err error
 	if now.Sub(s.cursorTime) >= cursorEvery {
 		err = errors.Join(s.storeCursor(now), s.trim(now), s.storeLineage())
+		s.boundTable()
 	}
 	if err != nil {
 		s.cursorTime = now // once a second is enough for a failing disk too
-		s.log.Warn("tidying the spool failed", "err", err)
+		if s.seldom("tidy") {
+			s.log.Warn("tidying the spool failed", "err", err)
+		}
 	}
 	if now.Sub(s.catTime) >= catalogueEvery {
 		s.catTime = now
 		s.dropCatalogues()
 	}
-	if !s.reserved && s.trouble.err == nil && now.Sub(s.spaceTime) >= time.Minute {
+	if !s.reserved && !s.ails() && now.Sub(s.spaceTime) >= time.Minute {
 		s.spaceTime = now
 		s.keepReserve()
 	}
@@ -136,7 +143,7 @@ func (s *Spool) refuse() {
 // flush makes everything durable that is queued. Owner only.
 func (s *Spool) flush() error {
 	now := time.Now()
-	s.sayLost()
+	s.sayLost(now, true)
 	var errs []error
 	dark := s.darkness()
 	for _, l := range s.lanes() {
@@ -145,7 +152,7 @@ func (s *Spool) flush() error {
 			s.makeRoom(int64(queued), now)
 		}
 		err := s.commit(l)
-		for err != nil && s.failed(err, now) {
+		for err != nil && s.failed(l, err, now) {
 			err = s.commit(l)
 		}
 		if err != nil {
@@ -153,9 +160,11 @@ func (s *Spool) flush() error {
 			errs = append(errs, fmt.Errorf("spool: %d bytes of %s are not durable: %w", left, l.id.Lane, err))
 			continue
 		}
+		if queued > 0 {
+			s.recovered(l, now)
+		}
 	}
 	if len(errs) == 0 && !dark {
-		s.recovered(now)
 		errs = append(errs, s.storeCursor(now))
 	}
 	s.announce()
@@ -181,6 +190,7 @@ func (s *Spool) Close() error {
 	}
 	err = errors.Join(err, s.trim(now), s.storeLineage())
 	s.closeMark()
+	s.closeTable()
 	s.files.close()
 	return errors.Join(err, s.lock.Close())
 }

@@ -21,6 +21,12 @@ func TestGroupCommitByTimeAndBytes(t *testing.T) {
 		r := newRig(t)
 		r.boot()
 		stop := r.run()
+		r.put(wire.LaneFull, 20, 50, 0) // nothing was committed for long: at once
+		synctest.Wait()
+		if got := data(r.sp, wire.LaneFull); len(got) != 1 {
+			t.Errorf("the first of full: %v", got)
+		}
+		r.mustSettle(wire.ID{Stream: r.stream(wire.LaneFull), Seq: 1})
 		syncs := r.m.Calls("sync")
 		for i := range uint64(3) {
 			r.put(wire.LaneFull, i, 500, 0)
@@ -54,6 +60,41 @@ func TestGroupCommitByTimeAndBytes(t *testing.T) {
 		if _, err := r.sp.Append(wire.Body{Lane: wire.LaneFull, Payload: []byte{1}}); !errors.Is(err, spool.ErrClosed) {
 			t.Errorf("append after Run: %v", err)
 		}
+		r.close()
+	})
+}
+
+// TestSlowDiskCommitsAtOnce: where a commit takes longer than the interval, the next
+// one follows at once: nothing waits for longer than two commits and
+// the cursor that may come between them.
+func TestSlowDiskCommitsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const disk = 150 * time.Millisecond
+		r := newRig(t)
+		r.cfg.Disk = spooltest.Slow{Disk: r.m.Boot(), Sync: disk}
+		r.cfg.ChunkBytes, r.cfg.QuotaBytes = 1<<20, 8<<20
+		sp, _, err := spool.Open(r.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.sp = sp
+		stop := r.run()
+		r.put(wire.LaneFull, 999, 20, 0)
+		r.sync() // the chunk is made
+		put := map[uint64]time.Time{1: time.Now()}
+		waited := time.Duration(0)
+		for i := range uint64(300) {
+			put[r.put(wire.LaneFull, i, 20, 0).Seq] = time.Now()
+			time.Sleep(7 * time.Millisecond)
+			for _, it := range all(sp, wire.LaneFull) {
+				waited = max(waited, time.Since(put[it.ID.Seq]))
+				r.mustSettle(it.ID)
+			}
+		}
+		if waited < disk || waited > 3*disk+20*time.Millisecond {
+			t.Errorf("a batch waited %v to be durable", waited)
+		}
+		stop()
 		r.close()
 	})
 }

@@ -62,21 +62,24 @@ type Spool struct {
 	putCats map[wire.CatalogueHash]bool // put since Open
 	tempNo  uint64                      // of the last temporary catalogue file
 
-	files fileCache
-	stop  chan struct{} // closed by Close
+	files  fileCache
+	logged seldom
+	stop   chan struct{} // closed by Close
 
 	// Owned by the owner of the disk.
 	idSlots     slots
 	curSlots    slots
 	mark        mark
+	table       table
+	thorough    bool           // every chunk is scanned, whatever the table says
 	running     bool           // Run is under way
 	beside      sync.WaitGroup // what goes on beside the commits
-	trouble     trouble
-	cursorTime  time.Time // of the last cursor
-	tidyTime    time.Time // of the last round of maintenance
-	catTime     time.Time // of the last look for unused catalogues
-	spaceTime   time.Time // of the last try to have a reserve
-	reserved    bool      // the reserve file is there
+	cursorTime  time.Time      // of the last cursor
+	tidyTime    time.Time      // of the last round of maintenance
+	lossTime    time.Time      // of the last loss record for what memory could not keep
+	catTime     time.Time      // of the last look for unused catalogues
+	spaceTime   time.Time      // of the last try to have a reserve
+	reserved    bool           // the reserve file is there
 	nextChunk   map[wire.Lane]uint64
 	cursorStale bool   // Open found a damaged cursor: a newer one may have settled more
 	quarNo      uint64 // of the last thing put into quarantine
@@ -202,10 +205,13 @@ func (s *Spool) NextIn(lane wire.Lane, after wire.ID, from, to int64) (wire.Item
 	if st == nil {
 		return wire.Item{}, false
 	}
-	for {
-		e, r, ok := st.nextInTime(s.liveAfter(after)+1, from, to)
+	for seq := s.liveAfter(after) + 1; ; {
+		e, r, ok := st.nextInTime(seq, from, to)
 		if ok {
 			return s.item(st, e), true
+		}
+		if r != nil { // all before it has nothing, and may be cold again by the next turn
+			seq = max(seq, r.firstSeq())
 		}
 		if r == nil || !s.warm(st, r) {
 			return wire.Item{}, false

@@ -21,7 +21,7 @@ type counters struct {
 	DroppedChunks, Trimmed             uint64
 	Poisoned, Failures                 uint64
 	Cursors, CursorErrors, ReadErrors  uint64
-	Degraded                           bool
+	Degraded, DiskFull                 bool
 	LastError                          string
 }
 
@@ -73,7 +73,8 @@ type Stats struct {
 	CursorErrors  uint64 // cursors that could not be written
 	ReadErrors    uint64 // batches that could not be read back at first
 
-	Degraded  bool   // the disk takes nothing: batches stay in memory, the oldest are dropped
+	Degraded  bool   // the disk takes nothing of a lane: its batches stay in memory, the oldest are dropped
+	DiskFull  bool   // that is because the disk is full
 	LastError string // of the disk, kept after recovery; empty = never failed
 
 	UnackedLossRecords int // loss records that the cloud has not acked yet
@@ -86,6 +87,7 @@ type Stats struct {
 type Report struct {
 	Epoch          wire.Epoch
 	Predecessors   int           // epochs that EpochOpen names
+	LineageCut     int           // of 32,768 and more predecessors, those that no EpochOpen names any more
 	Chunks         int           // chunk directories found
 	Batches        int           // batches that wait to be sent
 	Bytes          int64         // their sealed bytes
@@ -115,7 +117,7 @@ func (s *Spool) Stats() Stats {
 		LostQuota: c.LostQuota, LostQuotaBytes: c.LostQuotaBytes, LostCorrupt: c.LostCorrupt, LostDisk: c.LostDisk,
 		LossRecords: c.LossRecords, DroppedChunks: c.DroppedChunks, Trimmed: c.Trimmed,
 		Poisoned: c.Poisoned, Failures: c.Failures, Cursors: c.Cursors, CursorErrors: c.CursorErrors,
-		ReadErrors: c.ReadErrors, Degraded: c.Degraded, LastError: c.LastError,
+		ReadErrors: c.ReadErrors, Degraded: c.Degraded, DiskFull: c.DiskFull, LastError: c.LastError,
 		UnackedLossRecords: len(s.losses), UnackedEpochOpens: len(s.opens), Report: s.report,
 	}
 	for _, l := range s.lanes() {

@@ -47,11 +47,12 @@ func (s *Spool) storeCursor(now time.Time) error {
 // cursor lists what is settled of every stream. Called with mu held.
 func (s *Spool) cursor() []cursorStream {
 	out := make([]cursorStream, 0, len(s.streams))
-	for id, st := range s.streams {
-		if len(st.settled) == 0 && st.high == 0 {
-			continue
+	for _, lane := range wire.Lanes {
+		for _, st := range s.order[lane] {
+			if id := st.id; len(st.settled) > 0 || st.high > 0 {
+				out = append(out, cursorStream{epoch: id.Epoch, lane: id.Lane, shard: id.Shard, high: st.high, settled: st.settled})
+			}
 		}
-		out = append(out, cursorStream{epoch: id.Epoch, lane: id.Lane, shard: id.Shard, high: st.high, settled: st.settled})
 	}
 	return out
 }
@@ -61,8 +62,8 @@ func (s *Spool) cursor() []cursorStream {
 func (s *Spool) trim(now time.Time) error {
 	var gone []*chunk
 	s.mu.Lock()
-	for _, cs := range s.chunks {
-		for _, c := range cs {
+	for _, lane := range wire.Lanes { // in a fixed order, so that a seed can repeat it
+		for _, c := range s.chunks[lane] {
 			if c.sealed && c.pending == 0 {
 				gone = append(gone, c)
 			}

@@ -23,8 +23,9 @@ import (
 // format: two starts of car-7, each with 9 batches in the full lane and 3 in the
 // critical one; the cloud took the first two of the first start.
 var stored = []string{
-	"v1",      // as first released
-	"v1-mark", // with the mark
+	"v1",       // as first released
+	"v1-mark",  // with the mark
+	"v1-table", // with the table of chunks, which a start believes of some of them
 }
 
 func unpack(t *testing.T, name string) string {

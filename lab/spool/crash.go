@@ -36,7 +36,6 @@ type CrashResult struct {
 	Wrong        int      `json:"wrong"`           // not the bytes that were appended, or there though named as lost
 	Phantom      int      `json:"phantom"`         // batches that nobody appended, or twice
 	ReportedLost int      `json:"reported_lost"`   // of acked_lost, named by a loss record
-	QuotaDropped int      `json:"quota_dropped"`   // acknowledged, dropped for room on a full disk, named by a loss record
 	ControlLost  int      `json:"control_lost"`    // powercut: records that the raw control lost; anything but 0 is a fault of the laboratory
 	Notes        []string `json:"notes,omitempty"` // what was wrong, at most 20
 }
@@ -129,7 +128,6 @@ func (c *crash) count(what string, v verdict) {
 	r.Acked += v.acked
 	r.AckedLost += v.lost
 	r.ReportedLost += v.reported
-	r.QuotaDropped += v.dropped
 	r.Wrong += v.wrong
 	r.Phantom += v.phantom
 	for _, n := range v.notes {

@@ -16,9 +16,10 @@ type damage struct {
 	do   func([]byte) []byte
 }
 
-// smallImage is a spool of some dozen chunks in each lane.
+// smallImage is a spool of a dozen chunks in the full lane: half of them old enough for
+// a start to believe the table.
 func smallImage() ChildSpec {
-	return ChildSpec{Chunk: 8 << 10, Commit: 4 << 10, Quota: 64 << 20, CommitMS: 4, Min: payloadHead, Max: 700, Batches: 60, Settle: 0.1}
+	return ChildSpec{Chunk: 4 << 10, Commit: 2 << 10, Quota: 64 << 20, CommitMS: 4, Min: payloadHead, Max: 700, Batches: 140, Settle: 0.1}
 }
 
 // imageRuns is for how many runs an image serves.

@@ -16,8 +16,8 @@ import (
 )
 
 // enospc fills a small file system with somebody else's file while a car writes,
-// and empties it again. In one run of four the disk stays full for so long that the
-// spool must drop its oldest chunks: those are counted apart, by their reason.
+// and empties it again. In one run of four the disk stays full for longer than memory
+// lasts: what was durable stays, and what never was goes with reason disk.
 func (c *crash) enospc(ctx context.Context) error {
 	for run := range c.runs(20) {
 		dir := filepath.Join(c.dir, "small")
@@ -151,7 +151,7 @@ func (c *crash) eio(ctx context.Context) error {
 // injection picks what fails and when. A write is told by its path, or the
 // writer's own words would fail.
 func (c *crash) injection(run int, dir string) (string, []string) {
-	calls := []string{"fsync", "write", "fsync", "pwrite64", "ftruncate", "mkdirat", "renameat,renameat2,rename", "unlinkat", "fsync", "openat"}
+	calls := []string{"fdatasync", "write", "fsync", "pwrite64", "ftruncate", "mkdirat", "renameat,renameat2,rename", "unlinkat", "fsync,fdatasync", "openat"}
 	call := calls[run%len(calls)]
 	fault := []string{"EIO", "EROFS", "ENOSPC"}[c.rnd.IntN(3)]
 	first := 2 + c.rnd.IntN(40)

@@ -60,7 +60,7 @@ func TestJudge(t *testing.T) {
 		{"all there", []string{"A full 1 2 1 77"}, []string{"H full 1 2 1 77"}, verdict{acked: 1}},
 		{"lost in silence", []string{"A full 1 2 1 77"}, nil, verdict{acked: 1, lost: 1}},
 		{"lost and named", []string{"A full 1 2 4 77"}, []string{"L full 1 2 3 9 corrupt"}, verdict{acked: 1, lost: 1, reported: 1}},
-		{"dropped for room", []string{"A full 1 2 4 77"}, []string{"L full 1 2 3 9 quota"}, verdict{acked: 1, dropped: 1}},
+		{"dropped for room", []string{"A full 1 2 4 77"}, []string{"L full 1 2 3 9 quota"}, verdict{acked: 1, lost: 1, reported: 1}},
 		{"the cloud has it", []string{"A full 1 2 1 77", "S full 1 2 1"}, nil, verdict{acked: 1}},
 		{"wrong bytes", []string{"A full 1 2 1 77"}, []string{"H full 1 2 1 78"}, verdict{acked: 1, wrong: 1}},
 		{"there and named as lost", []string{"A full 1 2 1 77"}, []string{"H full 1 2 1 77", "L full 1 2 1 1 corrupt"}, verdict{acked: 1, wrong: 1}},

@@ -139,8 +139,8 @@ func (s *seen) hear(line string) {
 
 // verdict compares what was acknowledged with what is there.
 type verdict struct {
-	acked, lost, reported, dropped, wrong, phantom int
-	notes                                          []string
+	acked, lost, reported, wrong, phantom int
+	notes                                 []string
 }
 
 func (v *verdict) note(format string, a ...any) {
@@ -150,8 +150,7 @@ func (v *verdict) note(format string, a ...any) {
 }
 
 // judge: each batch that was acknowledged is read back as it was, or the cloud has
-// it, or it is lost; a lost one is named by a loss record or not. What was dropped
-// because the disk was full is counted apart: its reason says so. A batch that is
+// it, or it is lost; a lost one is named by a loss record or not. A batch that is
 // there and named as lost is wrong.
 func (o *oracle) judge(s *seen) verdict {
 	var v verdict
@@ -183,17 +182,15 @@ func (o *oracle) judge(s *seen) verdict {
 		if _, ok := s.have[id]; ok || o.settled[id] {
 			continue
 		}
-		why, named := s.lost[id]
-		switch {
-		case why == wire.ReasonQuota.String():
-			v.dropped++
-			continue
-		case named:
+		v.lost++
+		if why, named := s.lost[id]; named {
 			v.reported++
-		default:
+			if why != wire.ReasonCorrupt.String() {
+				v.note("lost (%s): %s", why, id)
+			}
+		} else {
 			v.note("lost in silence: %s", id)
 		}
-		v.lost++
 	}
 	return v
 }

@@ -343,17 +343,19 @@ func (d *disk) OpenMark(name string) (spool.MarkFile, error) {
 	return &file{d: d, n: n, name: name}, nil
 }
 
-// WriteAt overwrites bytes of the file in place.
+// WriteAt overwrites bytes of the file in place, or makes it longer.
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	err := f.d.enter("mark", f.name)
 	defer f.d.m.mu.Unlock()
 	if err != nil {
 		return 0, err
 	}
-	if off+int64(len(p)) > int64(len(f.n.data)) {
-		return 0, io.ErrShortWrite
-	}
 	f.n.data = slices.Clone(f.n.data)
+	if more := off + int64(len(p)) - int64(len(f.n.data)); more > 0 {
+		if err := f.d.m.grow(f.n, make([]byte, more), f.name); err != nil {
+			return 0, err
+		}
+	}
 	return copy(f.n.data[off:], p), nil
 }
 

@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/foxglove/mcap/go/mcap"
 
 	"telemetry/internal/agent/spoolcmd"
 	"telemetry/internal/cli"
@@ -211,6 +215,50 @@ func TestExportCSV(t *testing.T) {
 	}
 	if n != len(got) || n != rows*2-rows/10 {
 		t.Errorf("%d values, %d lines", n, len(got))
+	}
+}
+
+// TestExportMCAP: the format's own reader finds every row with its time, and what a
+// channel means.
+func TestExportMCAP(t *testing.T) {
+	m := makeSpool(t)
+	defer m.sp.Close()
+	r, err := mcap.NewReader(strings.NewReader(must(t, "export", "-f", "mcap", m.Dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	messages, err := r.Messages(mcap.WithTopics([]string{"engine"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for ; ; n++ {
+		schema, channel, msg, err := messages.NextInto(nil)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if channel.MessageEncoding != "json" || schema.Encoding != "jsonschema" || channel.Metadata["car"] != "car-7" || !json.Valid(schema.Data) {
+			t.Fatalf("channel %+v, schema %s %s", channel, schema.Encoding, schema.Data)
+		}
+		var row map[string]any
+		if err := json.Unmarshal(msg.Data, &row); err != nil {
+			t.Fatal(err)
+		}
+		if n >= rows || msg.LogTime != uint64(utcOffset+n*10_000_000) || msg.PublishTime != uint64(n*10_000_000) ||
+			row["temp"] != m.Values[n][0] || row["yaw"] != m.Values[n][1] {
+			t.Fatalf("row %d at %d: %v", n, msg.LogTime, row)
+		}
+	}
+	info, err := r.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != rows || info.Statistics.MessageCount != uint64(rows+len(m.Frames)) {
+		t.Errorf("%d rows, %d messages in all", n, info.Statistics.MessageCount)
 	}
 }
 

@@ -1,5 +1,3 @@
-//go:build mcap
-
 package spoolcmd
 
 import (

@@ -1,0 +1,23 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// syncData makes a file's data durable, with what of its metadata it takes to read
+// them. While a file grows, fsync would also wait for the times of the write that is
+// under way beside it: one more turn of the journal.
+func syncData(f *os.File) error {
+	for {
+		err := syscall.Fdatasync(int(f.Fd()))
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+		}
+		return nil
+	}
+}

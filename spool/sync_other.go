@@ -1,0 +1,8 @@
+//go:build !linux
+
+package spool
+
+import "os"
+
+// syncData makes a file's data durable.
+func syncData(f *os.File) error { return f.Sync() }
