@@ -20,6 +20,12 @@ type Config struct {
 	Seed uint64
 	// PartBytes is the size of a catalogue part; 0 means 8 KiB, at most 16 KiB.
 	PartBytes int
+	// FullShare is what the full lane gets of the bytes that go before it, in per
+	// cent, so that a backlog always drains; 0 means 5, at most 50.
+	FullShare int
+	// Ledger keeps the budgets of metered links over restarts; nil = they begin
+	// with the uplink. New alone uses it.
+	Ledger *Ledger
 	// Verbs are commands beside "catalogue" and "pull"; may be nil.
 	Verbs map[string]Verb
 }
@@ -36,9 +42,10 @@ type LinkConfig struct {
 type Meter struct {
 	// Lanes that the link may carry; empty means all.
 	Lanes []wire.Lane
-	// DayBytes is how much it may carry in 24 h, as MQTT payload; 0 means that
-	// there is no limit. What is above goes over the other links, or waits; the
-	// critical lane may use the link also then. The 24 h begin with the engine.
+	// DayBytes is how much it may carry in a calendar day, as MQTT payload; 0 means
+	// that there is no limit. What is above goes over the other links, or waits; the
+	// critical lane may use the link also then. While no clock says which day it is,
+	// 24 h count as one.
 	DayBytes uint64
 }
 
@@ -63,6 +70,8 @@ const (
 const (
 	defaultPartBytes = 8 << 10
 	maxPartBytes     = 16 << 10
+	defaultFullShare = 5
+	maxFullShare     = 50
 )
 
 // Validate reports every fault of the configuration.
@@ -86,6 +95,9 @@ func (c Config) Validate() error {
 		if slices.ContainsFunc(l.Meter.Lanes, func(l wire.Lane) bool { return !l.Valid() }) {
 			errs = append(errs, fmt.Errorf("uplink: link %s may carry the lanes %v (want critical, live and full)", l.Name, l.Meter.Lanes))
 		}
+	}
+	if c.FullShare < 0 || c.FullShare > maxFullShare {
+		errs = append(errs, fmt.Errorf("uplink: a share of %d %% for the full lane (want 1 to %d, or 0 for %d)", c.FullShare, maxFullShare, defaultFullShare))
 	}
 	if c.PartBytes < 0 || c.PartBytes > maxPartBytes {
 		errs = append(errs, fmt.Errorf("uplink: catalogue parts of %d bytes (want 1 to %d, or 0 for %d)", c.PartBytes, maxPartBytes, defaultPartBytes))

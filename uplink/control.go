@@ -251,6 +251,11 @@ func (e *Engine) sendControl() bool {
 	return false
 }
 
+// controlWaits reports whether an answer or a part of a catalogue waits.
+func (e *Engine) controlWaits() bool {
+	return len(e.ctl.answers) > 0 || slices.ContainsFunc(e.ctl.transfers, func(t *transfer) bool { return t.cmd != nil })
+}
+
 // roomFor reports whether c may take n bytes of control traffic now.
 func (e *Engine) roomFor(c *connection, n int64) bool {
 	p := e.pathState(c)

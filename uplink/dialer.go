@@ -36,6 +36,13 @@ type Conn interface {
 	Close() error
 }
 
+// Watched is a [Conn] that can say how many of the bytes that it took the other
+// end's TCP has not confirmed; false if it can't. It may be called from any
+// goroutine, also after Close, and never blocks.
+type Watched interface {
+	Unacked() (int64, bool)
+}
+
 // RefusedError says that a broker was reached and turned the link away.
 type RefusedError struct {
 	Addr   string

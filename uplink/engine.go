@@ -31,7 +31,6 @@ const (
 	dialMaxNS      = 8000 * ms
 	scoutFirstNS   = 2000 * ms
 	scoutMaxNS     = 30_000 * ms
-	fullShareParts = 20 // full gets 1/20 of what goes before it, when it waits
 )
 
 // Action is something that the engine wants done: a [Dial], [Send] or [Close].
@@ -105,6 +104,9 @@ func NewEngine(cfg Config, st Store) *Engine {
 	}
 	if cfg.PartBytes == 0 {
 		cfg.PartBytes = defaultPartBytes
+	}
+	if cfg.FullShare == 0 {
+		cfg.FullShare = defaultFullShare
 	}
 	e := &Engine{
 		cfg:    cfg,

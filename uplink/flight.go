@@ -23,6 +23,8 @@ type flight struct {
 	lateNS int64 // a preview without proof is late from here on; 0 = it never is
 	retry  int64 // not before: its last read failed
 
+	stuckNS int64 // the same while TCP has not confirmed its last copy; 0 = not known
+
 	prev, next *flight
 }
 

@@ -254,6 +254,9 @@ func (e *Engine) settle(v *view, sa *wire.StreamAck) {
 			seq := f.item.ID.Seq
 			switch {
 			case sa.Durable.Contains(seq):
+				if !fresh.Contains(seq) { // said before it was sent, when the store could not take it
+					e.store.Settle(st, wire.Ranges{{First: seq, Last: seq}})
+				}
 				e.totals.Durable++
 				e.end(f)
 			case sa.Refused.Contains(seq):

@@ -3,19 +3,33 @@ package uplink
 import (
 	"slices"
 	"testing"
+	"time"
 
+	lablink "telemetry/lab/link"
 	"telemetry/wire"
 )
 
 // TestKilledLink: each of three links in turn says nothing for 3 s every 5 s, at
 // half the load of what is left; its old connections stay stuck for as long again,
-// as TCP's do.
+// as TCP's do. The sockets are watched, or only proofs tell.
 func TestKilledLink(t *testing.T) {
+	for name, watched := range map[string]bool{"watched": true, "proofs alone": false} {
+		t.Run(name, func(t *testing.T) { killedLink(t, watched) })
+	}
+}
+
+func killedLink(t *testing.T, watched bool) {
 	var stuck, before, after, live []int64
 	var full, again uint64
 	for seed := range uint64(5) {
 		var links []*simLink
 		for range 3 {
+			if watched {
+				l := modelLink(lablink.Spec{BitRate: 10e6, Delay: 40 * time.Millisecond})
+				l.rtoFactor = 80
+				links = append(links, l)
+				continue
+			}
 			links = append(links, &simLink{delay: 40 * ms, rate: 10e6 / 8, rtoFactor: 80, ahead: 1 << 20})
 		}
 		s := newSim(t, seed, links)
@@ -69,7 +83,7 @@ func TestKilledLink(t *testing.T) {
 	slices.Sort(stuck)
 	slices.Sort(before)
 	slices.Sort(after)
-	p99 := func(v []int64) int64 { return v[len(v)*99/100] }
+	p99 := func(v []int64) int64 { return v[len(v)*99/100] } // of sorted ones
 	t.Logf("stuck p50 %d p99 %d max %d ms of %d; live p99 %d max %d; critical p99 %d before, %d after; re-sent %.4f", stuck[len(stuck)/2], p99(stuck), stuck[len(stuck)-1], len(stuck), p99(live), live[len(live)-1], p99(before), p99(after), float64(again)/float64(full))
 	if p99(stuck) > 300 || stuck[len(stuck)-1] > 500 {
 		t.Errorf("stuck batches took %d ms p99, %d at most, want <= 300 and 500", p99(stuck), stuck[len(stuck)-1])

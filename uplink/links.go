@@ -15,6 +15,7 @@ type link struct {
 	messages, bytes, resentBytes, wins      uint64
 	suspicions, deaths, dials, dialFailures uint64
 	refused                                 uint64
+	proven                                  lately // bytes that were proven to have arrived
 	why                                     string
 	whyNS                                   int64
 }

@@ -60,7 +60,37 @@ func TestMeterEndsAtItsBudgetButForCritical(t *testing.T) {
 	if after[wire.LaneFull] != before[wire.LaneFull] || after[wire.LaneCritical] <= before[wire.LaneCritical] {
 		t.Errorf("beyond the budget: %v, then %v: want critical only", before, after)
 	}
-	if day := s.e.links[0].meter; !day.allows(s.now+dayNS, wire.LaneFull, 1000) {
-		t.Error("the next day has no new budget")
+}
+
+func TestMeterBeginsAnewWithTheDay(t *testing.T) {
+	full := func(day int64) metered {
+		return metered{Meter: Meter{DayBytes: 1000}, Spent: Spent{Day: day, Bytes: 1000}, startNS: 1}
+	}
+	tests := []struct {
+		name string
+		m    metered
+		days []int64
+		now  int64
+		want bool
+	}{
+		{"the same day", full(20_000), []int64{20_000}, 2, false},
+		{"the next day", full(20_000), []int64{20_001}, 2, true},
+		{"a clock that is not set", full(20_000), []int64{0}, 2, false},
+		{"a clock that is set back", full(20_000), []int64{19_999}, 2, false},
+		{"back, and forward again to a day that had its budget", full(20_000), []int64{19_999, 19_999}, 2, false},
+		{"the first day known takes over what was counted", full(0), []int64{20_000}, 2, false},
+		{"no clock at all: the same 24 h", full(0), nil, dayNS, false},
+		{"no clock at all: the next 24 h", full(0), nil, dayNS + 1, true},
+		{"24 h of a day that goes on", full(20_000), []int64{20_000}, dayNS + 1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, d := range tt.days {
+				tt.m.turn(d)
+			}
+			if got := tt.m.allows(tt.now, wire.LaneFull, 100); got != tt.want {
+				t.Errorf("allowed: %v, want %v (%+v)", got, tt.want, tt.m.Spent)
+			}
+		})
 	}
 }

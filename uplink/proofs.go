@@ -25,6 +25,7 @@ func (e *Engine) proofs(over *connection, a *wire.Ack) {
 		done := c.prove(e.now, x.LastSentNS, x.HeldNS)
 		at := c.deliveredAtNS // of the last one; those before it came as much earlier as they are bytes before it
 		for i := len(done) - 1; i >= 0; i-- {
+			e.links[c.link].proven.add(e.now, done[i].bytes)
 			if f := done[i].f; f != nil && !f.ended {
 				e.arrived(f, c)
 				if f.wins(c, at) {

@@ -17,7 +17,8 @@ const (
 	eventQueue    = 256
 	snapshotEvery = 100 * time.Millisecond
 	dialTimeout   = time.Duration(dialTimeoutNS)
-	maxDrain      = 512 // events taken before a step
+	maxDrain      = 512    // events taken before a step
+	lookEveryNS   = 1 * ms // looks at one socket: each is a system call
 )
 
 // Uplink runs an [Engine] over real links. Its methods may be called from any
@@ -49,6 +50,10 @@ type running struct {
 	cancel context.CancelFunc // of the dial; nil once up
 	conn   Conn
 	queue  chan Send
+	sent   atomic.Int32 // messages that the socket took and that the engine wasn't told of
+	wanted atomic.Bool  // the loop waits for the next one
+
+	lookedNS int64 // when its socket was last asked
 }
 
 // event is one thing that happened, as a call into the engine.
@@ -76,6 +81,7 @@ func New(cfg Config, st Store, links []Link, clk Clock, log *slog.Logger) (*Upli
 		engine: NewEngine(cfg, st), store: st, links: links, clock: clk, log: log, cfg: cfg,
 		events: make(chan event, eventQueue), done: make(chan struct{}), conns: map[connKey]*running{},
 	}
+	u.recall()
 	u.publish()
 	return u, nil
 }
@@ -88,6 +94,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if u.cfg.Ledger != nil {
+		u.wg.Go(func() { u.keep(ctx) })
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var published time.Time
@@ -102,9 +111,13 @@ func (u *Uplink) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		now := u.clock.BootNS()
+		u.collect(now)
 		acts, wake := u.engine.Step(now)
 		for _, a := range acts {
 			u.act(ctx, a)
+		}
+		if u.want() {
+			wake = now
 		}
 		u.report()
 		wait := time.Duration(wake - now)
@@ -130,6 +143,33 @@ func (u *Uplink) take(ev event) {
 			return
 		}
 	}
+}
+
+// collect tells the engine what the sockets have taken, and what they still hold.
+func (u *Uplink) collect(now int64) {
+	for key, r := range u.conns {
+		for range r.sent.Swap(0) {
+			u.engine.Sent(now, key.link, key.gen)
+		}
+		if w, ok := r.conn.(Watched); ok && now-r.lookedNS >= lookEveryNS {
+			r.lookedNS = now
+			if n, ok := w.Unacked(); ok {
+				u.engine.Unacked(now, key.link, key.gen, n)
+			}
+		}
+	}
+}
+
+// want tells the writers which of them the loop waits for, and reports whether
+// one of these has something to tell already. A wake-up for every message costs
+// more than the message: the others' are collected at the next step.
+func (u *Uplink) want() (once bool) {
+	for key, r := range u.conns {
+		w := u.engine.Wants(key.link, key.gen)
+		r.wanted.Store(w)
+		once = once || w && r.sent.Load() > 0
+	}
+	return once
 }
 
 // post queues an event; it is dropped when the loop has ended.
@@ -210,19 +250,22 @@ func (u *Uplink) connected(key connKey, addr string, conn Conn, now int64) {
 		return
 	}
 	r.conn, r.queue = conn, make(chan Send, maxWriterQueue+1)
-	u.wg.Go(func() { u.write(key, conn, r.queue) })
+	u.wg.Go(func() { u.write(key, r, conn, r.queue) })
 	u.engine.LinkUp(now, key.link, key.gen, addr)
 }
 
 // write is the one writer of a connection; it ends when its queue is closed or a
 // send fails. It alone may block on the socket.
-func (u *Uplink) write(key connKey, conn Conn, queue <-chan Send) {
+func (u *Uplink) write(key connKey, r *running, conn Conn, queue <-chan Send) {
 	for s := range queue {
 		if err := conn.Send(s.Topic, s.Payload); err != nil {
 			u.post(downEvent(key, err))
 			return
 		}
-		u.post(func(u *Uplink, now int64) { u.engine.Sent(now, key.link, key.gen) })
+		r.sent.Add(1)
+		if r.wanted.Load() {
+			u.post(func(*Uplink, int64) {})
+		}
 	}
 }
 
@@ -257,6 +300,9 @@ func (u *Uplink) stop() {
 			}
 		default:
 			u.wg.Wait()
+			if u.cfg.Ledger != nil {
+				u.record(u.spent())
+			}
 			u.publish()
 			return
 		}

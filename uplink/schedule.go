@@ -7,11 +7,17 @@ package uplink
 // make on a link. Live may go a little further than full, so that a link full of
 // backlog still takes a preview.
 const (
-	fullTargetNS = 60 * ms
-	liveTargetNS = 100 * ms
-	minCapBytes  = 18 << 10 // one batch of the full lane with its headers
-	leadNS       = 15 * ms  // a path whose queue is shorter takes a batch of any size
+	fullTargetNS    = 60 * ms // of a path whose state is presumed between two proofs
+	watchedTargetNS = 40 * ms // of one that is watched
+	liveTargetNS    = 100 * ms
+	minCapBytes     = 18 << 10 // one batch of the full lane with its headers
+	leadNS          = 15 * ms  // a path whose queue is shorter takes a batch of any size
+	watchedLeadNS   = 5 * ms
 )
+
+// stalledRate is what a link is credited with that delivers nothing at all just
+// now, in bytes/s.
+const stalledRate = 4 << 10
 
 // exploreRate is what the full lane assumes of a link that nothing is known of,
 // in bytes/s: with at most one batch at stake it is worth finding out.
@@ -25,6 +31,8 @@ type PathState struct {
 	Busy     bool  // its writer still has bytes: it couldn't send now
 	InFlight int64 // bytes bound to it and probably not yet delivered; 0 = all are proven to be
 	Rate     int64 // delivery rate, bytes/s; 0 = unknown
+	CapRate  int64 // delivery rate of this moment, bytes/s: it limits what may be in flight
+	Watched  bool  // InFlight and CapRate are of this round trip, not presumed
 	RTT      int64 // smoothed, ns
 	MinRTT   int64 // ns
 	Starting bool  // the rate still grows
@@ -34,14 +42,29 @@ type PathState struct {
 // capBytes is how much may be in flight on p: rate × (least RTT + target), at
 // least one batch.
 func (p *PathState) capBytes(targetNS int64) int64 {
-	if p.Rate == 0 {
+	if p.CapRate == 0 {
 		return minCapBytes
 	}
-	c := int64(float64(p.Rate) * float64(p.MinRTT+targetNS) / 1e9)
+	c := int64(float64(p.CapRate) * float64(p.MinRTT+targetNS) / 1e9)
 	if p.Starting {
 		c *= 2
 	}
 	return max(c, minCapBytes)
+}
+
+// fullTarget is the standing queue that the full lane may make on p.
+func (p *PathState) fullTarget() int64 {
+	if p.Watched {
+		return watchedTargetNS
+	}
+	return fullTargetNS
+}
+
+func (p *PathState) lead() int64 {
+	if p.Watched {
+		return watchedLeadNS
+	}
+	return leadNS
 }
 
 // over is how many bytes p has too many to take size more; 0 or less = it may.
@@ -51,7 +74,7 @@ func (p *PathState) capBytes(targetNS int64) int64 {
 func (p *PathState) over(size, targetNS int64) int64 {
 	o := p.InFlight + size - p.capBytes(targetNS)
 	if p.Rate > 0 {
-		o = min(o, p.InFlight-int64(float64(p.Rate)*float64(p.MinRTT+leadNS)/1e9))
+		o = min(o, p.InFlight-int64(float64(p.CapRate)*float64(p.MinRTT+p.lead())/1e9))
 	}
 	return o
 }
@@ -71,6 +94,9 @@ func (p *PathState) open(size, targetNS int64) bool {
 // from now. To explore is to believe the best of a link that was never measured.
 func (p *PathState) completion(size int64, explore bool) int64 {
 	r := p.Rate
+	if p.Watched && r > 0 {
+		r = max(p.CapRate, stalledRate)
+	}
 	switch {
 	case r == 0 && explore:
 		return int64(float64(p.InFlight+size) * 1e9 / exploreRate)
@@ -106,7 +132,7 @@ func best(paths []PathState, size int64, explore bool, ok func(p *PathState) boo
 // PickStriped chooses a path for a batch of the full lane: earliest completion
 // among the paths with room; -1 = hold the batch.
 func PickStriped(paths []PathState, size int64) int {
-	return best(paths, size, true, func(p *PathState) bool { return p.open(size, fullTargetNS) })
+	return best(paths, size, true, func(p *PathState) bool { return p.open(size, p.fullTarget()) })
 }
 
 // PickOwed is PickStriped for a full batch whose turn has come in front of

@@ -4,8 +4,8 @@ import "testing"
 
 func TestPick(t *testing.T) {
 	const mbit = int64(1e6 / 8)
-	fast := PathState{Usable: true, Rate: 10 * mbit, RTT: 40 * ms, MinRTT: 40 * ms, Credit: 1 << 30}
-	slow := PathState{Usable: true, Rate: 1 * mbit, RTT: 80 * ms, MinRTT: 80 * ms, Credit: 1 << 30}
+	fast := PathState{Usable: true, Rate: 10 * mbit, CapRate: 10 * mbit, RTT: 40 * ms, MinRTT: 40 * ms, Credit: 1 << 30}
+	slow := PathState{Usable: true, Rate: 1 * mbit, CapRate: 1 * mbit, RTT: 80 * ms, MinRTT: 80 * ms, Credit: 1 << 30}
 	with := func(p PathState, change func(*PathState)) PathState { change(&p); return p }
 	tests := []struct {
 		name    string
@@ -43,11 +43,11 @@ func TestPick(t *testing.T) {
 }
 
 func TestCapIsRateTimesRoundTripAndTarget(t *testing.T) {
-	p := PathState{Rate: 1_000_000, MinRTT: 40 * ms}
+	p := PathState{Rate: 1_000_000, CapRate: 1_000_000, MinRTT: 40 * ms}
 	if got, want := p.capBytes(80*ms), int64(120_000); got != want {
 		t.Errorf("cap %d, want %d", got, want)
 	}
-	p.Rate = 10_000
+	p.CapRate = 10_000
 	if got := p.capBytes(80 * ms); got != minCapBytes {
 		t.Errorf("cap of a slow link %d, want one batch (%d)", got, minCapBytes)
 	}

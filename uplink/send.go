@@ -11,7 +11,8 @@ const (
 	maxSendsPerStep = 256
 	sendOverhead    = 64 // bytes of a send header, for the choice only
 	maxProbeSearch  = 64
-	roomStepNS      = 3 * ms // how often the room that presumed deliveries make is looked for
+	roomStepNS      = 3 * ms  // least time until room is looked for again
+	watchStepNS     = 20 * ms // most time, where sockets tell of it
 )
 
 // candidate is the batch that a lane would send next.
@@ -28,14 +29,15 @@ func (e *Engine) schedule() {
 		if !e.sendOne() {
 			e.markLimited()
 			e.roomNS = e.nextRoom()
+			e.markWanted()
 			return
 		}
 	}
 	e.again = true
 }
 
-// nextRoom returns when a path that is full now has room for what waits, presuming
-// that it goes on delivering; 0 = only an event can say.
+// nextRoom returns when a path that is full now should have room for what waits if
+// it goes on delivering; 0 = only an event can say.
 func (e *Engine) nextRoom() (at int64) {
 	for _, l := range [...]wire.Lane{wire.LaneLive, wire.LaneFull} {
 		cand, ok := e.next(l)
@@ -44,18 +46,23 @@ func (e *Engine) nextRoom() (at int64) {
 		}
 		size := int64(cand.item.Size) + sendOverhead
 		e.bar(l, size)
-		target := fullTargetNS
-		if l == wire.LaneLive {
-			target = liveTargetNS
-		}
 		for i, c := range e.paths {
 			p := &e.pathsBuf[i]
-			if !p.Usable || p.Barred || p.Busy || p.Rate == 0 {
+			if !p.Usable || p.Barred || p.Rate == 0 {
 				continue
 			}
-			over := p.over(size, target)
-			wait := max(over*1000/p.Rate*ms, roomStepNS)
-			if wait <= maxAheadNS-c.ahead(e.now) && (at == 0 || e.now+wait < at) {
+			target := p.fullTarget()
+			if l == wire.LaneLive {
+				target = liveTargetNS
+			}
+			wait := max(p.over(size, target)*1000/max(p.CapRate, unknownRate)*ms, roomStepNS)
+			switch {
+			case p.Watched:
+				wait = min(wait, watchStepNS)
+			case wait > maxAheadNS-c.ahead(e.now):
+				continue
+			}
+			if at == 0 || e.now+wait < at {
 				at = e.now + wait
 			}
 		}
@@ -100,7 +107,7 @@ func (e *Engine) pathState(c *connection) PathState {
 	p := PathState{
 		Usable:   c.trusted() && !e.heldOn(c) && !e.quiet(c),
 		Busy:     c.pending > 0,
-		InFlight: c.expected(e.now), Rate: c.est.known(),
+		InFlight: c.expected(e.now), Rate: c.est.known(), CapRate: c.capRate(), Watched: c.socket.atNS != 0,
 		RTT: c.est.rtt(), MinRTT: c.est.minRTT(), Starting: c.est.starting(),
 	}
 	if p.Usable {
@@ -136,7 +143,7 @@ func (e *Engine) sendBulk(l wire.Lane, pick func([]PathState, int64) int) bool {
 // owe gives the full lane its share of n bytes that went before it, if it waits.
 func (e *Engine) owe(n int64) {
 	if _, waits := e.next(wire.LaneFull); waits {
-		e.fullOwedB = min(e.fullOwedB+n/fullShareParts, 2*wire.MaxFullBytes)
+		e.fullOwedB = min(e.fullOwedB+n*int64(e.cfg.FullShare)/100, 2*wire.MaxFullBytes)
 	}
 }
 
@@ -367,10 +374,44 @@ func (e *Engine) probe() bool {
 func (e *Engine) markLimited() {
 	for i, c := range e.paths {
 		p := &e.pathsBuf[i]
-		if !p.Busy && c.inFlight+wire.MaxFullBytes <= p.capBytes(fullTargetNS) {
+		if !p.Busy && p.over(wire.MaxFullBytes, p.fullTarget()) <= 0 {
 			c.limitedBytes = max(1, c.deliveredBytes+c.inFlight)
 		}
 	}
+}
+
+// markWanted notes for which connections something waits only because their
+// writers have bytes: [Engine.Wants].
+func (e *Engine) markWanted() {
+	busy := false
+	for i, c := range e.paths {
+		c.wanted = e.pathsBuf[i].Busy && (c.critical || e.controlWaits())
+		busy = busy || e.pathsBuf[i].Busy
+	}
+	if !busy {
+		return
+	}
+	for _, l := range [...]wire.Lane{wire.LaneLive, wire.LaneFull} {
+		cand, ok := e.next(l)
+		if !ok && (l != wire.LaneLive || !e.lateWaits()) {
+			continue
+		}
+		size := int64(cand.item.Size) + sendOverhead
+		e.bar(l, size)
+		for i, c := range e.paths {
+			p := e.pathsBuf[i]
+			free := p.Busy
+			p.Busy = false
+			c.wanted = c.wanted || free && !p.Barred && p.open(size, liveTargetNS)
+		}
+	}
+}
+
+// Wants reports whether something waits for the writer of (link, gen): then
+// [Engine.Sent] calls for a step. Otherwise the next step is soon enough.
+func (e *Engine) Wants(link int, gen uint32) bool {
+	c := e.find(link, gen)
+	return c != nil && c.wanted && c.pending > 0
 }
 
 // buffer returns an empty payload buffer.

@@ -56,9 +56,11 @@ type LinkSnapshot struct {
 
 	Messages      uint64 // sent over all connections of the link
 	Bytes         uint64
-	DayBytes      uint64 // in the present 24 h, which begin with the engine
-	ResentBytes   uint64 // of them, copies of live and full beyond the first
-	Wins          uint64 // critical batches that this link delivered first
+	DayBytes      uint64  // today, as [Meter] counts
+	DayLimit      uint64  // the meter's; 0 = none
+	Share         float64 // of what all links delivered in the last seconds, 0 to 1
+	ResentBytes   uint64  // of them, copies of live and full beyond the first
+	Wins          uint64  // critical batches that this link delivered first
 	Suspicions    uint64
 	Deaths        uint64
 	Dials         uint64
@@ -104,8 +106,13 @@ func (e *Engine) Changes() []Change {
 // Snapshot returns the state as of the last call. The caller owns it.
 func (e *Engine) Snapshot() Snapshot {
 	s := Snapshot{NowNS: e.now, Totals: e.totals, Pulls: len(e.pulls), Held: e.held()}
+	var proven int64
 	for _, l := range e.links {
 		s.Links = append(s.Links, e.linkSnapshot(l))
+		proven += l.proven.sum(e.now)
+	}
+	for i, l := range e.links {
+		s.Links[i].Share = float64(l.proven.sum(e.now)) / float64(max(1, proven))
 	}
 	loans := map[*view]int{}
 	for _, ln := range wire.Lanes {
@@ -133,7 +140,7 @@ func (e *Engine) linkSnapshot(l *link) LinkSnapshot {
 		Name: l.name, State: "down", Beside: l.cur != nil && l.next != nil,
 		Messages: l.messages, Bytes: l.bytes, ResentBytes: l.resentBytes, Wins: l.wins,
 		Suspicions: l.suspicions, Deaths: l.deaths, Dials: l.dials, DialFailures: l.dialFailures, Refused: l.refused,
-		DayBytes: l.meter.bytes, LastChange: l.why, LastChangeNS: l.whyNS,
+		DayBytes: l.meter.Bytes, DayLimit: l.meter.DayBytes, LastChange: l.why, LastChangeNS: l.whyNS,
 	}
 	c := l.cur
 	if c == nil {
@@ -145,7 +152,7 @@ func (e *Engine) linkSnapshot(l *link) LinkSnapshot {
 	s.Addr, s.Gen, s.UpNS, s.HeardNS = c.addr, c.gen, c.upNS, c.heardNS
 	p := e.pathState(c)
 	s.RTTNS, s.MinRTTNS, s.RateBps, s.InFlight, s.UnsentInQueue = c.est.srttNS, c.est.minRTT(), c.est.rate, c.inFlight, c.pending
-	s.CapBytes = p.capBytes(fullTargetNS)
+	s.CapBytes = p.capBytes(p.fullTarget())
 	for _, h := range c.heard {
 		if e.now-h.ns < silentAfterNS {
 			s.Instances = append(s.Instances, h.v.name)

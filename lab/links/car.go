@@ -138,6 +138,14 @@ type watchedConn struct {
 	w *watch
 }
 
+// Unacked implements uplink.Watched.
+func (c watchedConn) Unacked() (int64, bool) {
+	if w, ok := c.Conn.(uplink.Watched); ok {
+		return w.Unacked()
+	}
+	return 0, false
+}
+
 // Send implements uplink.Conn.
 func (c watchedConn) Send(topic string, payload []byte) error {
 	if s, n, err := wire.ParseSend(payload); err == nil {

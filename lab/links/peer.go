@@ -46,8 +46,6 @@ type peerRun struct {
 func (r *run) peer(ctx context.Context, t *trial, who string) (Result, error) {
 	p := &peerRun{t: t, mptcp: who == subjectMPTCP}
 	switch who {
-	case subjectSRTLA:
-		return Result{}, fmt.Errorf("%w: srtla: no sender and receiver of its own here", errNoPeer)
 	case subjectTCP:
 		best := 0.0
 		for i, s := range t.specs {
@@ -59,7 +57,11 @@ func (r *run) peer(ctx context.Context, t *trial, who string) (Result, error) {
 	if err := p.setUp(); err != nil {
 		return Result{}, err
 	}
-	if err := p.carry(ctx); err != nil {
+	carry := p.carry
+	if who == subjectSRTLA {
+		carry = p.srtla
+	}
+	if err := carry(ctx); err != nil {
 		return Result{}, err
 	}
 	t.freeze()

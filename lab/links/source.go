@@ -24,11 +24,12 @@ const randomValues = 1 << 18
 // fullColumns is how wide a row of the full and the live group is.
 const fullColumns = 64
 
-// Bounds of the backlog that saturation keeps: enough for half a second of the
-// fastest links, little enough to drain at the end.
+// Bounds of the load: the backlog that saturation keeps is enough for half a second
+// of the fastest links, and little enough to drain at the end.
 const (
+	runEvery     = 20 * time.Millisecond // of the full lane at a steady load: sources deliver rows in runs
 	backlogBytes = 3 << 20
-	pendingEvery = 20 * time.Millisecond
+	pendingEvery = 100 * time.Millisecond
 )
 
 // Groups implements sensors.Source.
@@ -55,6 +56,7 @@ func (s *source) Run(ctx context.Context, out sensors.Sink) error {
 		s.random[i] = int64(rng.Uint64())
 	}
 	critical, live, full := s.load.StartNS, s.load.StartNS+int64(liveEvery)/2, s.load.StartNS
+	due := full // of the next message of the full lane: they come in runs
 	for {
 		next := min(critical, live, full)
 		if next >= s.load.EndNS {
@@ -73,8 +75,10 @@ func (s *source) Run(ctx context.Context, out sensors.Sink) error {
 			err = s.emit(out, 1, liveBytes/8/fullColumns, fullColumns)
 		default:
 			if every := s.load.fullEvery(); every > 0 {
-				full += int64(every)
-				err = s.emit(out, 2, fullBytes/8/fullColumns, fullColumns)
+				for ; due <= next && err == nil; due += int64(every) {
+					err = s.emit(out, 2, fullBytes/8/fullColumns, fullColumns)
+				}
+				full = max(due, full+int64(runEvery))
 				break
 			}
 			full = bootNS() + int64(pendingEvery)

@@ -20,6 +20,8 @@ import (
 var (
 	_ uplink.Dialer = (*Dialer)(nil)
 	_ uplink.Conn   = (*conn)(nil)
+
+	_ uplink.Watched = (*conn)(nil)
 )
 
 // DialFunc opens a connection; package modem gives one that is bound to a
@@ -46,8 +48,8 @@ type Dialer struct {
 	// WriteTimeout limits one packet's writing; 0 means 15 s. A connection is
 	// closed after it: half a packet may be out.
 	WriteTimeout time.Duration
-	// Congestion names the TCP congestion control of the link, as "bbr". Empty
-	// means Cubic, or Reno where there is none, and BBR once the link has lost
+	// Congestion names the TCP congestion control of the link, as "bbr". Empty, or
+	// one that the kernel doesn't have, means Cubic, or Reno where there is none, and BBR once the link has lost
 	// 1 % of its packets for a while.
 	Congestion string
 }
@@ -216,6 +218,9 @@ func (c *conn) Send(topic string, payload []byte) error {
 	}
 	return nil
 }
+
+// Unacked implements [uplink.Watched].
+func (c *conn) Unacked() (int64, bool) { return unacked(c.sock.raw) }
 
 // Close says goodbye if the socket takes it within half a second, and returns
 // after the client's goroutines have ended.

@@ -46,9 +46,8 @@ func tune(c net.Conn, congestion string) *tuner {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentBytes)
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeoutMS)
-		if congestion != "" {
+		if congestion != "" && unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion) == nil {
 			t = nil
-			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion)
 			return
 		}
 		for _, name := range steadyCongestion {
@@ -101,4 +100,22 @@ func (t *tuner) window(segs, retrans uint32) bool {
 	}
 	t.segs, t.retrans = segs, retrans
 	return t.lossy >= lossyWindows
+}
+
+// unacked returns how many bytes the socket holds that the other end has not
+// confirmed, with those that were not sent yet.
+func unacked(c net.Conn) (n int64, ok bool) {
+	sc, is := c.(syscall.Conn)
+	if !is {
+		return 0, false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	_ = raw.Control(func(fd uintptr) { // fails only when closed
+		v, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		n, ok = int64(v), err == nil
+	})
+	return n, ok
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,7 @@ func TestCongestionControlOfALink(t *testing.T) {
 	}{
 		{"by itself", "", []string{"cubic", "reno"}},
 		{"asked for", "reno", []string{"reno"}},
+		{"asked for, and the kernel has it not", "nosuch", []string{"cubic", "reno"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := net.Dial("tcp", ln.Addr().String())
@@ -69,5 +71,54 @@ func TestCongestionControlOfALink(t *testing.T) {
 				t.Errorf("congestion control %q, %v, want %v", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestUnackedIsWhatTheOtherEndHasNotConfirmed: nothing after it was taken, and
+// what doesn't fit while nobody reads.
+func TestUnackedIsWhatTheOtherEndHasNotConfirmed(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	far, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	await := func(what string, is func(int64) bool) {
+		t.Helper()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+			n, ok := unacked(c)
+			if !ok {
+				t.Fatal("the socket says nothing")
+			}
+			if is(n) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d bytes unconfirmed, want %s", n, what)
+			}
+		}
+	}
+	if _, err := c.Write(make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
+	await("none", func(n int64) bool { return n == 0 })
+	go func() { _, _ = c.Write(make([]byte, 64<<20)) }() // ends when c is closed
+	await("some while nobody reads", func(n int64) bool { return n > 0 })
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := unacked(c); ok {
+		t.Error("a closed socket says something")
 	}
 }
