@@ -34,6 +34,13 @@ type Sink interface {
 	Event(e wire.Event) error
 }
 
+// AnchorSink is an optional capability of a [Sink]: it takes time anchors of
+// sources that know UTC. The sink gives them their number.
+type AnchorSink interface {
+	// Anchor takes a under the rules of Append; a.ID is not looked at.
+	Anchor(a wire.Anchor) error
+}
+
 // Source reads one device, bus, file or simulation.
 type Source interface {
 	// Groups lists what the source delivers. It is fixed for the life of the

@@ -224,6 +224,16 @@ func (t *task) Event(e wire.Event) error {
 	return nil
 }
 
+// Anchor hands a time anchor on, if the sink takes them.
+func (t *task) Anchor(a wire.Anchor) error {
+	if to, ok := t.sink.(AnchorSink); ok {
+		if err := to.Anchor(a); err != nil {
+			return t.refused(err)
+		}
+	}
+	return nil
+}
+
 // errStopping wraps what a sink fails with, which it does only when the agent
 // is stopping.
 var errStopping = errors.New("sensors: agent is stopping")

@@ -198,6 +198,9 @@ func parseCompact(tok []byte, f *Frame) error {
 		if len(data) < 2 || nibble(data[1]) > 15 {
 			return lineError("no flags of a CAN FD frame", tok)
 		}
+		if f.RTR {
+			return lineError("CAN FD has no remote requests", tok)
+		}
 		flags := nibble(data[1])
 		f.FD, f.BRS, f.ESI = true, flags&1 != 0, flags&2 != 0
 		return parseBytes(data[2:], f, maxFD)
@@ -289,6 +292,11 @@ func parseShown(tok, rest []byte, f *Frame) error {
 	f.Len = uint8(n)
 	if bytes.HasPrefix(bytes.TrimSpace(rest), []byte("remote request")) {
 		f.RTR = true
+	}
+	if f.RTR {
+		if f.FD {
+			return lineError("CAN FD has no remote requests", size)
+		}
 		return nil
 	}
 	for i := range n {

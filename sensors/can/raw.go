@@ -59,6 +59,39 @@ func RawGroup(iface string) wire.Group {
 	return g
 }
 
+// RawKeys returns how many of the first channels of a group say what its rows are
+// about, if the group is one of raw frames, else 0.
+func RawKeys(g *wire.Group) int {
+	if len(g.Channels) != rawColumns {
+		return 0
+	}
+	for i, bits := range [rawData + 1]uint8{32, 8, 7, 64} {
+		if c := &g.Channels[i]; c.Type != wire.TypeUint || c.Bits != bits {
+			return 0
+		}
+	}
+	return rawData
+}
+
+// RawBlock reports whether a block has the columns of a raw group: for readers
+// that lack the catalogue.
+func RawBlock(b *wire.Block) bool {
+	if b.FirstColumn != 0 || len(b.Columns) != rawColumns {
+		return false
+	}
+	for i := range b.Columns {
+		if c := &b.Columns[i]; c.Type != wire.TypeUint || i < rawData && len(c.Values) != len(b.Ticks) {
+			return false
+		}
+	}
+	for i, n := range b.Columns[rawLength].Values {
+		if n < 0 || n > maxFD || b.Columns[rawFlags].Values[i]>>8 != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Pending returns how many rows wait for Flush.
 func (r *Raw) Pending() int { return len(r.ticks) }
 

@@ -164,3 +164,48 @@ func TestLogThatCannotBeRead(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Whatever a log holds, plain or compressed, reading it ends, and what it took
+// for frames are such that their own text gives them again.
+func FuzzReader(f *testing.F) {
+	plain := "(1.5) can0 123#11\n(2.0) can1 18FEF100##3112233\n# note\n(2.1) can0 123#R4\nbad\n(2.2)  vcan0  123   [2]  11 22\n"
+	f.Add([]byte(plain))
+	f.Add([]byte("(0.000000) can0 1#\n(0.1) can0 20000080#0000000000000000\n(000.000100) can0 7FF#1122334455667788_B T"))
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write([]byte(plain)); err != nil {
+		f.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(zipped.Bytes())
+	f.Add(zipped.Bytes()[:zipped.Len()-9])
+	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00, 0x61, 0x00, 0x00, '(', '1', '.', '0', ')', ' ', 'a', ' ', '1', '2', '3', '#', '\n'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := NewReader(bytes.NewReader(b), StampAuto)
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		var fr, again Frame
+		for range 10_000 {
+			if err := r.Next(&fr); err != nil {
+				if !errors.Is(err, io.EOF) {
+					t.Fatalf("reading from memory failed: %v", err)
+				}
+				return
+			}
+			if err := ParseLine(AppendLine(nil, &fr), &again); err != nil {
+				t.Fatalf("%+v: %v", fr, err)
+			}
+			again.Cut = fr.Cut
+			if fr.RTR { // the requested length alone is kept
+				again.Bytes = fr.Bytes
+			}
+			if again != fr {
+				t.Fatalf("got %+v, want %+v", again, fr)
+			}
+		}
+	})
+}

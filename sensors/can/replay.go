@@ -30,11 +30,11 @@ type Clock interface {
 
 // Pace of a replay.
 const (
-	minWake     = 5 * time.Millisecond // between wake-ups, so that rows come in runs
-	maxSleep    = time.Second          // a clock that runs through a suspend is looked at again
-	maxPending  = 4096                 // rows before a flush
-	loopGapNS   = 1e6                  // log time between two passes
-	stepBackNS  = 1e9                  // stamps that fall by more are a clock that was set
+	minWake     = 10 * time.Millisecond // between wake-ups, so that rows come in runs
+	maxSleep    = time.Second           // a clock that runs through a suspend is looked at again
+	maxPending  = 4096                  // rows before a flush
+	loopGapNS   = 1e6                   // log time between two passes
+	stepBackNS  = 1e9                   // stamps that fall by more are a clock that was set
 	maxSpeed    = 1e6
 	minSpeed    = 1e-3
 	loggedLines = 4 // bad lines named in the log per pass
@@ -47,6 +47,7 @@ type ReplayConfig struct {
 	Open       func() (io.ReadCloser, error) // used in place of Path if set
 	Buses      []Bus                         // databases by interface
 	Interfaces []string                      // frames of others are passed; empty: all
+	Raw        bool                          // record every frame of Interfaces as it is, beside its signals
 	Speed      float64                       // times as fast as recorded, in steps of 0.001; 0 means 1
 	Unpaced    bool                          // as fast as rows are taken; stamps as at Speed
 	Loop       bool                          // begin again at the end, for ever
@@ -68,6 +69,9 @@ func (c *ReplayConfig) Validate() error {
 	if c.Speed != 0 && !(c.Speed >= minSpeed && c.Speed <= maxSpeed) {
 		errs = append(errs, fmt.Errorf("can: replay speed %v (want %v to %v)", c.Speed, minSpeed, maxSpeed))
 	}
+	if c.Raw && len(c.Interfaces) == 0 {
+		errs = append(errs, errors.New("can: raw frames are recorded by interface, and none is named"))
+	}
 	if c.MaxGap < 0 {
 		errs = append(errs, fmt.Errorf("can: longest gap %v is negative", c.MaxGap))
 	}
@@ -86,6 +90,8 @@ func (c *ReplayConfig) Validate() error {
 type Replay struct {
 	cfg   ReplayConfig
 	dec   *Decoder
+	raw   map[string]*Raw // by interface; empty: frames are only decoded
+	group []wire.Group
 	milli uint64 // speed in thousandths
 	log   *slog.Logger
 	floor int64 // boot time that the next run may not start before; owned by Run
@@ -113,7 +119,13 @@ func NewReplay(cfg ReplayConfig) (*Replay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replay{cfg: cfg, dec: dec, milli: 1000, log: cfg.Log}
+	r := &Replay{cfg: cfg, dec: dec, raw: map[string]*Raw{}, group: slices.Clone(dec.Groups()), milli: 1000, log: cfg.Log}
+	for _, iface := range cfg.Interfaces {
+		if cfg.Raw && r.raw[iface] == nil {
+			r.raw[iface] = NewRaw(len(r.group))
+			r.group = append(r.group, RawGroup(iface))
+		}
+	}
 	if cfg.Speed != 0 {
 		r.milli = uint64(math.Round(cfg.Speed * 1000))
 	}
@@ -126,8 +138,19 @@ func NewReplay(cfg ReplayConfig) (*Replay, error) {
 	return r, nil
 }
 
-// Groups lists one group per bus and message.
-func (r *Replay) Groups() []wire.Group { return r.dec.Groups() }
+// Groups lists one group per bus and message, then those of raw frames.
+func (r *Replay) Groups() []wire.Group { return r.group }
+
+// flush hands all rows to out.
+func (r *Replay) flush(out sensors.Sink) error {
+	err := r.dec.Flush(out)
+	for _, iface := range r.cfg.Interfaces {
+		if raw := r.raw[iface]; raw != nil {
+			err = errors.Join(err, raw.Flush(out))
+		}
+	}
+	return err
+}
 
 // Unknown lists the ids that no database knows, most frames first.
 func (r *Replay) Unknown(n int) []UnknownID { return r.dec.Unknown(n) }
@@ -205,7 +228,7 @@ func (r *Replay) Run(ctx context.Context, out sensors.Sink) error {
 	p := &run{Replay: r, out: out}
 	for {
 		frames, err := p.pass(ctx)
-		if flushErr := r.dec.Flush(out); err == nil {
+		if flushErr := r.flush(out); err == nil {
 			err = flushErr
 		}
 		switch {
@@ -312,10 +335,15 @@ func (p *run) play(ctx context.Context, f *Frame) error {
 		}
 	}
 	p.dec.Add(f, due)
-	if p.dec.Pending() < maxPending {
+	pending := p.dec.Pending()
+	if raw := p.raw[f.Bus]; raw != nil {
+		raw.Add(f, due)
+		pending = max(pending, raw.Pending())
+	}
+	if pending < maxPending {
 		return nil
 	}
-	return p.dec.Flush(p.out)
+	return p.flush(p.out)
 }
 
 // wait flushes and sleeps until a frame is due, but always so long that rows
@@ -327,7 +355,7 @@ func (p *run) wait(ctx context.Context, due int64) error {
 		p.woken = now
 		return nil
 	}
-	if err := p.dec.Flush(p.out); err != nil {
+	if err := p.flush(p.out); err != nil {
 		return err
 	}
 	until := max(due, p.woken+int64(minWake))

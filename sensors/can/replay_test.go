@@ -431,3 +431,44 @@ func BenchmarkSubaruLog(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*82_558/b.Elapsed().Seconds()/1e6, "Mframes/s")
 }
+
+// Raw frames stand beside their signals, each interface for itself, also those
+// that no database knows; another interface's frames are in neither.
+func TestReplayRecordsRawFrames(t *testing.T) {
+	log := countLine(5e9, 1) + "(5.5) can1 123#11\n(6.0) can0 7FF#2233\n(6.1) can2 100#01020304\n" + countLine(7e9, 2)
+	synctest.Test(t, func(t *testing.T) {
+		s := replay(t, ReplayConfig{Open: open(log), Buses: []Bus{{Name: "can0", Databases: []*dbc.Database{database(t, counterDBC)}}}, Interfaces: []string{"can0", "can1"}, Raw: true, Clock: virtualClock{time.Now()}})
+		groups := s.Groups()
+		if len(groups) != 4 || groups[2].Name != "can0.raw" || groups[3].Name != "can1.raw" {
+			t.Fatalf("groups: %+v", groups)
+		}
+		got := map[string][]string{}
+		err := s.Run(t.Context(), collect{func(r sensors.Rows) {
+			if err := r.Check(groups); err != nil {
+				t.Error(err)
+			}
+			for i, tick := range r.Ticks {
+				text := fmt.Sprint(tick-bootStart, " ", r.Values[i*len(groups[r.Group].Channels)])
+				got[groups[r.Group].Name] = append(got[groups[r.Group].Name], text)
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string][]string{
+			"Count": {"0 1", "2000000000 2"}, "can0.raw": {"0 256", "1000000000 2047", "2000000000 256"}, "can1.raw": {"500000000 291"},
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("got  %v\nwant %v", got, want)
+		}
+	})
+	if _, err := NewReplay(ReplayConfig{Path: "x", Raw: true, Clock: virtualClock{}}); err == nil || !strings.Contains(err.Error(), "none is named") {
+		t.Errorf("raw frames of no interface: %v", err)
+	}
+}
+
+// collect hands rows to a function.
+type collect struct{ give func(sensors.Rows) }
+
+func (c collect) Append(r sensors.Rows) error { c.give(r); return nil }
+func (c collect) Event(wire.Event) error      { return nil }

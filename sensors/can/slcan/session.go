@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"telemetry/sensors/serialport"
 )
 
 // Timing of the talk with an adapter.
@@ -26,7 +28,7 @@ var errRefused = errors.New("refused")
 // session is one open adapter. It is owned by Run.
 type session struct {
 	*Source
-	port   *port
+	port   *serialport.Port
 	traits traits
 	split  splitter
 	buf    [readBytes]byte
@@ -36,10 +38,10 @@ type session struct {
 
 // begin sets the adapter up and opens its channel.
 func (s *session) begin(ctx context.Context) error {
-	if ftdi, err := lowLatency(s.port.path); err != nil {
-		s.log.Warn("usb latency timer not set, stamps by the host are late by up to 16 ms", "port", s.port.path, "error", err)
+	if ftdi, err := serialport.LowLatency(s.port.Path()); err != nil {
+		s.log.Warn("usb latency timer not set, stamps by the host are late by up to 16 ms", "port", s.port.Path(), "error", err)
 	} else if ftdi {
-		s.log.Debug("usb latency timer set", "port", s.port.path)
+		s.log.Debug("usb latency timer set", "port", s.port.Path())
 	}
 	if !s.traits.answers {
 		return s.beginBlind()
@@ -65,13 +67,13 @@ func (s *session) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.log.Info("can adapter opened", "port", s.port.path, "version", version, "serial", serial, "mode", mode, "stamp_digits", s.digits)
+	s.log.Info("can adapter opened", "port", s.port.Path(), "version", version, "serial", serial, "mode", mode, "stamp_digits", s.digits)
 	return nil
 }
 
 // fault explains an error of the talk.
 func (s *session) fault(what string, err error, remedy string) error {
-	return fmt.Errorf("slcan: adapter at %s: %s: %w: %s", s.port.path, what, err, remedy)
+	return fmt.Errorf("slcan: adapter at %s: %s: %w: %s", s.port.Path(), what, err, remedy)
 }
 
 // beginBlind sets up an adapter that answers nothing.
@@ -96,7 +98,7 @@ func (s *session) beginBlind() error {
 		}
 	}
 	s.digits = digitsNone
-	s.log.Info("can adapter opened", "port", s.port.path, "mode", mode)
+	s.log.Info("can adapter opened", "port", s.port.Path(), "mode", mode)
 	return nil
 }
 
@@ -149,7 +151,7 @@ func (s *session) askStamps() error {
 		return s.fault("set time stamps by "+command, err, "has its firmware such stamps? (stamps by the host always work)")
 	}
 	s.digits = -1 // a clone that can't be told: the first lines show what it does
-	s.log.Warn("adapter refused the time stamp command", "port", s.port.path, "command", command)
+	s.log.Warn("adapter refused the time stamp command", "port", s.port.Path(), "command", command)
 	return nil
 }
 
@@ -165,7 +167,7 @@ func (s *session) open() (mode string, err error) {
 		case s.cfg.Listen == ListenAlways:
 			return "", s.fault("open channel listen-only", err, "has its firmware that mode? (else allow normal mode: nothing is sent, but frames of others are acknowledged)")
 		}
-		s.log.Warn("adapter refused listen-only mode, frames will be acknowledged", "port", s.port.path)
+		s.log.Warn("adapter refused listen-only mode, frames will be acknowledged", "port", s.port.Path())
 	}
 	if _, err := s.ask(s.traits.normal, ""); err != nil {
 		return "", s.fault("open channel", err, "is the bus connected and its bit rate right? replug the adapter")
@@ -174,7 +176,7 @@ func (s *session) open() (mode string, err error) {
 }
 
 // send writes one command.
-func (s *session) send(command string) error { return s.port.write([]byte(command + "\r")) }
+func (s *session) send(command string) error { return s.port.Write([]byte(command + "\r")) }
 
 // ask sends a command and returns its answer: a line that begins with want, or,
 // if want is empty, an empty line. Other lines are frames and answers from
@@ -201,7 +203,7 @@ func (s *session) ask(command, want string) (string, error) {
 		if left <= 0 {
 			return "", fmt.Errorf("%w to %s within %v", errNoAnswer, command, answerWait)
 		}
-		n, err := s.port.read(s.buf[:], left)
+		n, err := s.port.Read(s.buf[:], left)
 		if err != nil {
 			return "", err
 		}
@@ -214,7 +216,7 @@ func (s *session) ask(command, want string) (string, error) {
 func (s *session) drain() error {
 	s.unread = nil
 	for end := time.Now().Add(drainFor); time.Now().Before(end); {
-		n, err := s.port.read(s.buf[:], quietFor)
+		n, err := s.port.Read(s.buf[:], quietFor)
 		if err != nil || n == 0 {
 			s.split = splitter{}
 			return err

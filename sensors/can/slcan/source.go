@@ -11,6 +11,7 @@ import (
 
 	"telemetry/sensors"
 	"telemetry/sensors/can"
+	"telemetry/sensors/serialport"
 	"telemetry/wire"
 )
 
@@ -90,10 +91,10 @@ func (s *Source) BadLines() []can.BadLine {
 // Run reads the adapter until ctx ends. It fails when the adapter can't be
 // opened or set up, or is gone.
 func (s *Source) Run(ctx context.Context, out sensors.Sink) error {
-	if err := await(ctx, s.cfg.Port); err != nil {
+	if err := serialport.Await(ctx, s.cfg.Port); err != nil {
 		return err
 	}
-	p, err := openPort(s.cfg.Port, s.cfg.Baud)
+	p, err := serialport.Open(s.cfg.Port, s.cfg.Baud)
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (s *Source) Run(ctx context.Context, out sensors.Sink) error {
 	if ctx.Err() != nil && err == nil {
 		err = r.send("C") // so that it does not fill its buffers for nobody
 	}
-	err = errors.Join(err, p.close())
+	err = errors.Join(err, p.Close())
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err)
 	}
@@ -156,7 +157,7 @@ func (r *run) loop(ctx context.Context) error {
 		if r.pending() > 0 || len(r.held) > 0 {
 			wait = time.Duration(flushEveryNS)
 		}
-		n, err := r.port.read(r.buf[:], wait)
+		n, err := r.port.Read(r.buf[:], wait)
 		now = r.cfg.Clock.BootNS()
 		if n > 0 {
 			r.status.heard = now

@@ -58,7 +58,7 @@ func (r *run) watch(now int64) error {
 	}
 	silence := now - s.heard
 	if s.answered && s.asked >= silentPolls && silence > max(minSilenceNS, every*(silentPolls-1)) {
-		return fmt.Errorf("slcan: adapter at %s has been silent for %d ms and answers nothing: replug it if this goes on", r.port.path, silence/1e6)
+		return fmt.Errorf("slcan: adapter at %s has been silent for %d ms and answers nothing: replug it if this goes on", r.port.Path(), silence/1e6)
 	}
 	s.polled = now
 	s.asked++

@@ -1,11 +1,11 @@
 //go:build !linux
 
-package slcan
+package serialport
 
 import "os"
 
 // openControl opens a port. There is no lock beyond the library's own.
 func openControl(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDWR, 0) }
 
-// lowLatency knows no way to set it.
-func lowLatency(string) (ftdi bool, err error) { return false, nil }
+// LowLatency knows no way to set it.
+func LowLatency(string) (ftdi bool, err error) { return false, nil }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package iio
+
+const nonblock = 0
