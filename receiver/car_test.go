@@ -27,6 +27,10 @@ type mqttCar struct {
 	durable map[wire.Lane]wire.Ranges // guarded by mu
 }
 
+// dialLimit is far beyond what a busy machine takes: whoever gives up before is
+// answered takes slowness for a refusal.
+const dialLimit = time.Minute
+
 // dialCar connects; a nil config is plain TCP.
 func dialCar(t *testing.T, addr, clientID, name string, config *tls.Config) (*mqttCar, error) {
 	t.Helper()
@@ -42,14 +46,14 @@ func dialCar(t *testing.T, addr, clientID, name string, config *tls.Config) (*mq
 	}
 	c := &mqttCar{Car: sequencetest.NewCar(name, 1, 0xabc), t: t, durable: map[wire.Lane]wire.Ranges{}}
 	c.client = paho.NewClient(paho.ClientConfig{
-		Conn: conn,
+		Conn: conn, PacketTimeout: dialLimit,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			c.heard(p.Packet.Payload)
 			return true, nil
 		}},
 	})
 	t.Cleanup(func() { _ = conn.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), dialLimit)
 	defer cancel()
 	if _, err := c.client.Connect(ctx, &paho.Connect{ClientID: clientID, CleanStart: true, KeepAlive: 30}); err != nil {
 		return nil, fmt.Errorf("connect: %w", err)

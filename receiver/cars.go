@@ -52,9 +52,13 @@ func (r *Receiver) openBroker(run *running) (ingest.Broker, error) {
 		run.external = b
 		return b, nil
 	}
-	b, err := embedded.Listen(embedded.Config{
+	ec := embedded.Config{
 		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, Log: r.log.With("component", "mqtt"),
-	})
+	}
+	if r.revoked != nil {
+		ec.Revoked = r.revoked.Check
+	}
+	b, err := embedded.Listen(ec)
 	if err != nil {
 		return nil, err
 	}

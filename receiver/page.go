@@ -15,13 +15,17 @@ func (r *Receiver) addLive(run *running) error {
 	var err error
 	run.live, err = live.Listen(live.Options{
 		Address: r.cfg.Live.Listen, Source: run.cluster, Catalogues: run.cluster.Catalogues(),
-		Report: run.report,
-		Status: func(ctx context.Context) any { return r.Status(ctx) },
-		Ready:  func(ctx context.Context) []string { return r.Status(ctx).Waits },
-		Logger: r.log.With("component", "live"),
+		Report:  run.report,
+		Status:  func(ctx context.Context) any { return r.Status(ctx) },
+		Ready:   func(ctx context.Context) []string { return r.Status(ctx).Waits },
+		Metrics: r.metrics,
+		Logger:  r.log.With("component", "live"),
 	})
 	if err != nil {
 		return err
+	}
+	if run.preview != nil {
+		run.preview.page = run.live
 	}
 	run.undo = append(run.undo, run.live.Close)
 	run.start = append(run.start, run.live.Run)

@@ -12,11 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
 	"telemetry/internal/config"
+	"telemetry/receiver/ca"
 	"telemetry/receiver/ingest/external"
 	"telemetry/receiver/kafka"
 	"telemetry/wire"
@@ -24,17 +27,19 @@ import (
 
 // Receiver is one configuration of the cloud side, ready to run once.
 type Receiver struct {
-	cfg   *config.Receiver
-	log   *slog.Logger
-	mqtt  *tls.Config // nil: insecure
-	kafka kafka.Config
-	name  string
+	cfg     *config.Receiver
+	log     *slog.Logger
+	mqtt    *tls.Config     // nil: insecure
+	revoked *ca.Revocations // nil: nothing is taken back
+	kafka   kafka.Config
+	name    string
 
 	external *external.Config // nil: the embedded broker
 
 	mu      sync.Mutex
 	running *running // guarded by mu; nil while Run is not under way
 	waiting waiting  // guarded by mu
+	health  string   // guarded by mu; address of health.listen, "" while there is none
 }
 
 // Prepare reads every file that cfg names: certificates and secrets.
@@ -48,10 +53,7 @@ func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
 		if err != nil {
 			return nil, fmt.Errorf("receiver: name of this instance (set `name`): %w", err)
 		}
-		r.name = host
-	}
-	if len(r.name) > wire.MaxName {
-		r.name = r.name[:wire.MaxName]
+		r.name = defaultName(host, cfg.MQTT, os.Getpid())
 	}
 	if cfg.MQTT.TLS != nil {
 		t, err := serverTLS(cfg.MQTT.TLS)
@@ -59,6 +61,12 @@ func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
 			return nil, err
 		}
 		r.mqtt = t
+		if crl := cfg.MQTT.TLS.CRL; crl != "" {
+			if r.revoked, err = ca.NewRevocations(crl, cfg.MQTT.TLS.CA, log.With("component", "mqtt")); err != nil {
+				return nil, fmt.Errorf("receiver: mqtt.tls.crl: %w", err)
+			}
+			r.revoked.Guard(r.mqtt)
+		}
 	}
 	var err error
 	if cfg.MQTT.Broker != "" {
@@ -70,6 +78,18 @@ func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// defaultName names an instance after its host and what tells it from the other
+// ones there: cars take two instances of one name for one that has restarted, and
+// send again what the other had. The port that cars dial is the same after a
+// restart; where there is none, or a free one, the process stands in.
+func defaultName(host string, m config.MQTT, pid int) string {
+	own := strconv.Itoa(pid)
+	if _, port, err := net.SplitHostPort(m.Listen); m.Broker == "" && err == nil && port != "0" {
+		own = port
+	}
+	return host[:min(len(host), wire.MaxName-len(own)-1)] + "-" + own
 }
 
 func serverTLS(c *config.ServerTLS) (*tls.Config, error) {

@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -331,8 +332,12 @@ func TestCarsAreWhoTheirCertificatesSay(t *testing.T) {
 		"certificate of another CA":    {"car-1-1-00000abc-0-5", "car-1", as(stranger.issue(t, "car-1", false))},
 		"plain TCP to the port of TLS": {"car-1-1-00000abc-0-6", "car-1", nil},
 	} {
-		if _, err := dialCar(t, addr, c.id, c.car, c.config); err == nil {
+		_, err := dialCar(t, addr, c.id, c.car, c.config)
+		if err == nil {
 			t.Errorf("%s: let in", name)
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%s: not answered, which is no refusal: %v", name, err)
 		}
 	}
 	// Its own connection, but another car's topic: nothing of it is taken.

@@ -19,6 +19,7 @@ import (
 	"telemetry/receiver/live"
 	"telemetry/receiver/sequence"
 	"telemetry/receiver/sequence/jsonrow"
+	"telemetry/receiver/sequence/sealed"
 	"telemetry/reorder"
 	"telemetry/wire"
 )
@@ -38,8 +39,10 @@ type running struct {
 	broker   *embedded.Broker // at most one of broker and external
 	external *external.Broker
 	ingest   *ingest.Service
+	producer interface{ State() error } // of ingest
 	sequence *sequence.Runner
 	live     *live.Server
+	preview  *preview // with both ingest and live
 
 	start []func(ctx context.Context) error // one per role; each ends with ctx
 	undo  []func() error                    // frees what start would have run
@@ -48,6 +51,11 @@ type running struct {
 // Run serves until ctx ends; then it finishes what it has and returns. A cluster
 // that does not answer is waited for. It can run once.
 func (r *Receiver) Run(ctx context.Context) (err error) {
+	stopHealth, err := r.serveHealth(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopHealth()
 	cluster, err := r.reach(ctx)
 	if err != nil || cluster == nil {
 		return err
@@ -77,6 +85,11 @@ func (r *Receiver) publish(run *running) {
 
 // assemble makes the roles; nothing runs yet, but ports are open.
 func (r *Receiver) assemble(run *running) error {
+	page := r.has(roleLive) && r.cfg.Live.Listen != liveOff
+	if page && r.has(roleIngest) {
+		run.preview = &preview{catalogues: run.cluster.Catalogues(), arrived: make(chan []byte, previewQueue)}
+		run.start = append(run.start, run.preview.run)
+	}
 	if r.has(roleIngest) {
 		if err := r.addIngest(run); err != nil {
 			return err
@@ -87,7 +100,7 @@ func (r *Receiver) assemble(run *running) error {
 			return err
 		}
 	}
-	if r.has(roleLive) && r.cfg.Live.Listen != liveOff {
+	if page {
 		return r.addLive(run)
 	}
 	return nil
@@ -107,6 +120,7 @@ func (r *Receiver) addIngest(run *running) error {
 	if err != nil {
 		return err
 	}
+	run.producer = producer
 	closeProducer := func(ctx context.Context) error {
 		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), producerClose)
 		defer cancel()
@@ -117,8 +131,13 @@ func (r *Receiver) addIngest(run *running) error {
 	if err != nil {
 		return err
 	}
+	var tap ingest.Tap
+	if run.preview != nil {
+		tap = run.preview
+	}
 	if run.ingest, err = ingest.New(ingest.Options{
 		Core: ingest.Config{
+			Tap:      tap,
 			Instance: r.name, Nonce: binary.LittleEndian.Uint64(nonce[:]) | 1, Names: run.cluster.Names(),
 			CarCredit: int64(r.cfg.Ingest.CreditPerCar), TotalCredit: int64(r.cfg.Ingest.CreditTotal),
 		},
@@ -135,7 +154,7 @@ func (r *Receiver) addIngest(run *running) error {
 func (r *Receiver) addSequence(run *running) error {
 	cfg := sequence.Defaults()
 	cfg.Topics = run.cluster.Names()
-	cfg.NewFormat = func() sequence.Format { return jsonrow.New() }
+	cfg.NewFormat = r.newFormat
 	cfg.Budget = sequence.NewBudget(int64(r.cfg.Sequence.Memory))
 	cfg.CommitInterval = r.cfg.Sequence.Commit.D()
 	cfg.IdleCommit = max(cfg.IdleCommit, cfg.CommitInterval)
@@ -155,3 +174,20 @@ func (r *Receiver) addSequence(run *running) error {
 	run.start = append(run.start, runner.Run)
 	return nil
 }
+
+// newFormat makes the output format of one partition.
+func (r *Receiver) newFormat() sequence.Format {
+	f := r.cfg.Sequence.Formats
+	var by sequence.ByLane
+	for lane, name := range map[wire.Lane]string{wire.LaneCritical: f.Critical, wire.LaneLive: f.Live, wire.LaneFull: f.Full} {
+		if name == formatBatch {
+			by[lane] = sealed.New()
+		} else {
+			by[lane] = jsonrow.New()
+		}
+	}
+	return by
+}
+
+// formatBatch is the name of package sealed's format; the other one is json.
+const formatBatch = "batch"

@@ -38,6 +38,8 @@ type ListenStatus struct {
 	MQTT  string `json:"mqtt,omitempty"`
 	Live  string `json:"live,omitempty"`
 	Kafka string `json:"kafka,omitempty"` // of the embedded cluster
+	// Health is the address of /healthz, /readyz and /metrics, beside the page's.
+	Health string `json:"health,omitempty"`
 }
 
 // KafkaStatus says which cluster is used.
@@ -47,6 +49,8 @@ type KafkaStatus struct {
 	Prefix     string   `json:"prefix"`
 	Partitions int32    `json:"partitions"` // of the batches topic
 	Tries      uint64   `json:"tries"`      // to reach it at the start, that failed
+	State      string   `json:"state"`      // "ok", "waiting" or "failing"
+	Error      string   `json:"error,omitempty"`
 }
 
 // IngestStatus is the role ingest.
@@ -159,10 +163,15 @@ func (r *Receiver) Status(ctx context.Context) Status {
 	}
 	r.mu.Lock()
 	run, waiting := r.running, r.waiting
+	s.Listen.Health = r.health
 	r.mu.Unlock()
 	s.Kafka.Tries = waiting.tries
 	if run == nil {
 		s.Waits = []string{waiting.reason()}
+		s.Kafka.State = KafkaWaiting
+		if waiting.err != nil {
+			s.Kafka.Error = waiting.err.Error()
+		}
 		s.Listen.Live = waiting.addr
 		return s
 	}
@@ -186,6 +195,7 @@ func (r *Receiver) Status(ctx context.Context) Status {
 			s.wait("live cannot read: %s", n.KafkaError)
 		}
 	}
+	s.kafkaState(run)
 	s.Ready = len(s.Waits) == 0
 	return s
 }

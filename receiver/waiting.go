@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"telemetry/receiver/kafka"
@@ -76,13 +75,12 @@ func (r *Receiver) reach(ctx context.Context) (*kafka.Cluster, error) {
 // healthServer answers for the page while there is none: alive, and not ready.
 func (r *Receiver) healthServer() *http.Server {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	h := r.healthHandler()
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		mux.Handle("GET "+path, h)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "starting, see /readyz", http.StatusServiceUnavailable)
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, strings.Join(r.Status(req.Context()).Waits, "\n"), http.StatusServiceUnavailable)
 	})
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 }

@@ -32,6 +32,7 @@ $kafka install
 port=$(free_ports 2)
 $kafka start "$dir/one" "$port" "${settings[@]}"
 TELEMETRY_KAFKA=127.0.0.1:$port TELEMETRY_KAFKA_DIR=$dir/one go test -tags foreign -count=1 -timeout 8m "$@" ./receiver/kafka
+TELEMETRY_KAFKA=127.0.0.1:$port go test -tags foreign -count=1 -timeout 5m -run Apache ./lab/simulate/kafkatest
 $kafka stop "$dir/one"
 
 port=$(free_ports 6)

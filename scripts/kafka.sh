@@ -95,6 +95,10 @@ launch() {
 	[ ! -e "$dir/log" ] || mv "$dir/log" "$dir/log.before"
 	(
 		echo "$BASHPID" >"$dir/pid" # setsid keeps it: a subshell leads no group
+		# A broker outlives whoever started it; it must not hold that one's locks.
+		for fd in "/proc/$BASHPID/fd/"*; do
+			[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-" 2>/dev/null || true
+		done
 		exec setsid "${java[@]}" "-Xms$heap" "-Xmx$heap" kafka.Kafka "$dir/server.properties"
 	) >"$dir/log" 2>&1 </dev/null &
 }

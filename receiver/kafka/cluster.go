@@ -22,12 +22,11 @@ type Cluster struct {
 	adm        *kadm.Client
 	partitions int32 // of batches and state
 	catalogues *Catalogues
-	keeping    func() // ends the embedded cluster's housekeeping; nil: there is none
+	keeping    func() // ends what looks after the topics; nil: nothing does
 }
 
 // Open connects, or starts the embedded cluster, and creates or checks the
-// topics. Of an embedded cluster it also starts the housekeeping;
-// [Cluster.Close] ends what it has started.
+// topics. It also starts what looks after them; [Cluster.Close] ends it.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -53,8 +52,21 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 		if err := c.startHousekeeping(ctx); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
+		return c, nil
 	}
+	c.keep(ctx, c.keepTopics)
 	return c, nil
+}
+
+// keep runs a function until Close.
+func (c *Cluster) keep(ctx context.Context, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() { // ended and waited for by Close
+		defer close(done)
+		f(ctx)
+	}()
+	c.keeping = sync.OnceFunc(func() { cancel(); <-done })
 }
 
 // startHousekeeping does what must be done before anybody writes, and starts the
@@ -66,13 +78,7 @@ func (c *Cluster) startHousekeeping(ctx context.Context) error {
 	if err := c.renewShared(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() { // ended and waited for by Close
-		defer close(done)
-		c.keepHouse(ctx)
-	}()
-	c.keeping = sync.OnceFunc(func() { cancel(); <-done })
+	c.keep(ctx, c.keepHouse)
 	return nil
 }
 

@@ -79,6 +79,10 @@ const (
 	maxBatchBytes = topic.MaxRecordBytes - 4096
 	// maxFetchBytes bounds what one fetch of one partition brings.
 	maxFetchBytes = 4 << 20
+	// unknownRetries is how often, a quarter of a second apart, a broker may say that
+	// it does not know a topic until a record fails: one that has been killed says so
+	// for some seconds after its start, of topics that are there.
+	unknownRetries = 24
 	// requestLimit bounds requests that should take milliseconds.
 	requestLimit = 30 * time.Second
 )
@@ -175,6 +179,7 @@ func (c Config) producerOpts() []kgo.Opt {
 		kgo.MaxBufferedBytes(c.MaxBufferedBytes),
 		kgo.MaxBufferedRecords(1 << 20), // the bytes are the limit
 		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.UnknownTopicRetries(unknownRetries),
 	}
 }
 

@@ -107,7 +107,9 @@ const (
 )
 
 // restamp sets both timestamps of a record batch and its checksum. A batch that
-// does not verify is left for the broker to refuse.
+// does not verify is left for the broker to refuse. Clients see these times as
+// CreateTime: a batch that says LogAppendTime is given another time by the
+// broker, which keeps the old checksum.
 func restamp(b []byte, ms int64) {
 	if len(b) < batchHeadLen || b[batchMagicAt] != batchMagicTwo {
 		return

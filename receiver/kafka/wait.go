@@ -58,10 +58,14 @@ func OpenPatiently(ctx context.Context, cfg Config, failed func(err error)) (*Cl
 // unanswered reports whether an error of [Open] may pass when time does: nobody
 // listens, the connection broke, or the cluster is still starting.
 func unanswered(err error) bool {
-	var alert tls.AlertError
+	// A peer's alert, as "bad certificate", has no type of its own to ask for.
+	var remote *net.OpError
+	if errors.As(err, &remote) && remote.Op == "remote error" {
+		return false
+	}
 	var record tls.RecordHeaderError
 	var cert *tls.CertificateVerificationError
-	if errors.Is(err, ErrTopic) || errors.As(err, &alert) || errors.As(err, &record) || errors.As(err, &cert) {
+	if errors.Is(err, ErrTopic) || errors.As(err, &record) || errors.As(err, &cert) {
 		return false
 	}
 	var network net.Error

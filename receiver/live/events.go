@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +13,10 @@ import (
 // Pace of a stream, in frames of frameEvery.
 const (
 	frameEvery = 100 * time.Millisecond
-	carFrames  = 5  // between two "car"
-	listFrames = 20 // between two "cars"
-	fullFrames = 50 // between two whole charts: late rows fill holes
+	pushEvery  = 8 * time.Millisecond // between two "values"
+	carFrames  = 5                    // between two "car"
+	listFrames = 20                   // between two "cars"
+	fullFrames = 50                   // between two whole charts: late rows fill holes
 	// chartBack is how many steps of a chart are sent again with the newest.
 	chartBack = 2000 / StepMS
 	// writeLimit is how long a browser may take for one frame.
@@ -95,24 +97,70 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if st.begin() != nil {
 		return
 	}
-	t := time.NewTicker(frameEvery)
-	defer t.Stop()
+	st.run(r.Context())
+}
+
+// run sends frames until the browser has gone, or the car.
+func (t *stream) run(ctx context.Context) {
+	tick := time.NewTicker(frameEvery)
+	defer tick.Stop()
+	push := time.NewTimer(0)
+	defer push.Stop()
+	<-push.C
 	last := time.Now()
-	for n := 0; ; n++ {
-		if st.frame(n) != nil {
-			return // the browser has gone, or the car
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-t.C:
-			now := time.Now()
-			if missed := int64(now.Sub(last)/frameEvery) - 1; missed > 0 {
-				s.frames.Add(uint64(missed))
+	for n := 0; t.frame(n) == nil; n++ {
+		changed := t.changes()
+		for waits := true; waits; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed: // what comes within the next pushEvery goes with it
+				changed = nil
+				push.Reset(time.Until(t.pushed.Add(pushEvery)))
+			case <-push.C:
+				changed = t.changes()
+				if t.push() != nil {
+					return
+				}
+			case now := <-tick.C:
+				if missed := int64(now.Sub(last)/frameEvery) - 1; missed > 0 {
+					t.s.frames.Add(uint64(missed))
+				}
+				last, waits = now, false
 			}
-			last = now
 		}
 	}
+}
+
+// changes returns what is closed when the stream's channels may have new values.
+func (t *stream) changes() <-chan struct{} {
+	if len(t.view.ids) == 0 {
+		return nil
+	}
+	return t.s.store.changes(t.view.car)
+}
+
+// push sends the channels that have new values.
+func (t *stream) push() error {
+	now := time.Now()
+	// A writer without deadlines is that of a test.
+	_ = t.rc.SetWriteDeadline(now.Add(writeLimit))
+	if err := t.values(now); err != nil {
+		return err
+	}
+	return t.rc.Flush()
+}
+
+func (t *stream) values(now time.Time) error {
+	values, version, ok := t.s.store.changed(t.view.car, t.view.ids, t.version)
+	if !ok {
+		return errGone
+	}
+	t.version, t.pushed = version, now
+	if len(values) == 0 {
+		return nil
+	}
+	return t.send("values", valuesFrame{now.UnixMilli(), values})
 }
 
 // stream is one open stream, owned by its request.
@@ -122,8 +170,9 @@ type stream struct {
 	rc   *http.ResponseController
 	view view
 
-	version uint64 // of the car, at the last values
-	slot    int64  // newest of the chart that was sent
+	version uint64    // of the car, at the last values
+	pushed  time.Time // when values were last looked at
+	slot    int64     // newest of the chart that was sent
 }
 
 func (t *stream) begin() error {
@@ -166,13 +215,8 @@ func (t *stream) frame(n int) error {
 			}
 			errs = append(errs, t.send("car", d))
 		}
-		values, version, ok := t.s.store.changed(t.view.car, t.view.ids, t.version)
-		if !ok {
-			return errGone
-		}
-		t.version = version
-		if len(values) > 0 {
-			errs = append(errs, t.send("values", valuesFrame{now.UnixMilli(), values}))
+		if err := t.values(now); err != nil {
+			return err
 		}
 		if t.view.chart >= 0 {
 			errs = append(errs, t.chart(n, now.UnixMilli()))

@@ -169,6 +169,9 @@ func sum(m map[int32]int64) int64 {
 
 // row takes a record of a topic of rows.
 func (f *follower) row(rec *topic.Record, to sink) {
+	if v, _ := rec.Get(topic.HeaderContentType); v == topic.ContentTypeBatch {
+		return // of a lane whose output format is batch: ingest shows its values, if it is here
+	}
 	if parseRow(rec.Value, &f.row0) != nil {
 		f.s.store.malformed()
 		return
@@ -181,6 +184,22 @@ func (f *follower) row(rec *topic.Record, to sink) {
 	}
 	f.s.store.apply(&f.row0, to, hash, time.Now().UnixMilli(), f.fresh(rec))
 }
+
+// Preview shows a row of package jsonrow before its batch is in order, which may
+// be long before it is in its topic; see [Server.Watched]. The caller makes the
+// rows of all batches of one car, in whatever order, in one goroutine.
+func (s *Server) Preview(rec *topic.Record, hash wire.CatalogueHash) {
+	var r row
+	if parseRow(rec.Value, &r) != nil {
+		s.store.malformed()
+		return
+	}
+	s.store.preview(&r, hash, time.Now().UnixMilli())
+}
+
+// Watched reports whether somebody looks at the page: without one, previews are
+// of no use.
+func (s *Server) Watched() bool { return s.watched() }
 
 // fresh reports whether a record has come since the role's start.
 func (f *follower) fresh(rec *topic.Record) bool { return rec.Offset >= f.start[rec.Partition] }

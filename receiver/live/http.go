@@ -31,6 +31,9 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, page, "page/"+file) })
 	}
 	mux.HandleFunc("GET /api/v1/status", s.status)
+	if s.opt.Metrics != nil {
+		mux.HandleFunc("GET /metrics", s.opt.Metrics)
+	}
 	mux.HandleFunc("GET /api/v1/cars", func(w http.ResponseWriter, _ *http.Request) { status.Reply(w, s.carList(), nil) })
 	mux.HandleFunc("GET /api/v1/cars/{car}", s.car)
 	mux.HandleFunc("GET /api/v1/cars/{car}/channels", s.channels)

@@ -56,8 +56,9 @@ type Options struct {
 	// Status is the answer to /api/v1/status, any JSON; nil: 404.
 	Status func(ctx context.Context) any
 	// Ready returns why the process does not serve yet; nil or empty: it does.
-	Ready  func(ctx context.Context) []string
-	Logger *slog.Logger
+	Ready   func(ctx context.Context) []string
+	Metrics http.HandlerFunc // the answer to /metrics; nil: 404
+	Logger  *slog.Logger
 }
 
 // Counters counts events since the start.

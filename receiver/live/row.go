@@ -13,6 +13,7 @@ type row struct {
 	event, detail             []byte // as they stand in the text, with quotes
 	first                     bool   // first row of its batch
 	tsMS                      int64  // event time, UTC; the log's time while unsynced
+	bootNS                    int64  // event time, ns since boot
 	synced                    bool
 	fields                    []field
 }
@@ -117,7 +118,13 @@ func (r *row) take(key, value []byte) error {
 			return errRow
 		}
 		r.tsMS = n
-	case `"epoch"`, `"nonce"`, `"seq"`, `"ts_ns"`, `"boot_ns"`, `"clock_unc_ns"`, `"segment"`:
+	case `"boot_ns"`:
+		n, err := strconv.ParseInt(string(value), 10, 64)
+		if err != nil {
+			return errRow
+		}
+		r.bootNS = n
+	case `"epoch"`, `"nonce"`, `"seq"`, `"ts_ns"`, `"clock_unc_ns"`, `"segment"`:
 	default:
 		if value[0] == '"' || string(value) == "null" {
 			return nil

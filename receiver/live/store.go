@@ -3,6 +3,7 @@ package live
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -43,6 +44,12 @@ type car struct {
 	linkRates     map[string]rate // bytes of one connection
 
 	sorted []*channel // by name; nil when channels have come since
+
+	// What turns a preview's boot time into UTC: from the newest row of session
+	// whose clock is known. bootUTC 0: none is.
+	bootUTC int64 // ms
+
+	changed chan struct{} // closed at the next change; nil while nobody waits
 
 	described map[wire.CatalogueHash]bool // catalogues that all channels have been looked up in
 	askedMS   int64                       // when a catalogue was last asked for
@@ -135,15 +142,67 @@ func (s *store) apply(r *row, to sink, hash wire.CatalogueHash, nowMS int64, fre
 		c.seenMS = max(c.seenMS, ts)
 	}
 	if string(r.session) != c.session {
-		c.session = string(r.session)
+		c.session, c.bootUTC = string(r.session), 0
 	}
 	c.synced = r.synced
+	if r.synced && r.tsMS > 0 {
+		c.bootUTC = r.tsMS - r.bootNS/1e6
+	}
 	l.newestMS = max(l.newestMS, ts)
 	if to == event && r.event != nil {
 		c.addEvent(Event{TimeMS: ts, Kind: "event", Text: unquote(r.event), Detail: unquote(r.detail)})
 		return
 	}
 	s.values(c, r, id, ts, nowMS, hash)
+}
+
+// preview takes one row of a batch that has arrived and is not in order yet. It
+// shows values, and counts nothing: the same row comes again from its topic.
+func (s *store) preview(r *row, hash wire.CatalogueHash, nowMS int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.car(r.car, nowMS)
+	if c == nil {
+		return
+	}
+	if string(r.session) != c.session {
+		if epochOf(string(r.session)) <= epochOf(c.session) {
+			return // of an epoch that is over
+		}
+		c.session, c.bootUTC = string(r.session), 0
+	}
+	c.seenMS = nowMS
+	ts := nowMS
+	if r.synced = c.bootUTC != 0; r.synced {
+		ts = c.bootUTC + r.bootNS/1e6
+	}
+	s.values(c, r, laneOf(r.lane), ts, nowMS, hash)
+}
+
+// epochOf returns the counter in a session's name, "<epoch>-<nonce>"; 0 in what is
+// none.
+func epochOf(session string) uint64 {
+	counter, _, _ := strings.Cut(session, "-")
+	n, err := strconv.ParseUint(counter, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// changes returns a channel that is closed when something of a car changes; nil
+// when the car is not there.
+func (s *store) changes(name string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.cars[name]
+	if c == nil {
+		return nil
+	}
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.changed
 }
 
 // laneOf returns the lane of a name; what is none is lane 0.
@@ -205,6 +264,10 @@ func (s *store) values(c *car, r *row, lane wire.Lane, ts, nowMS int64, hash wir
 		c.groups[string(r.group)] = g
 	}
 	c.version++
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
 	for i := range r.fields {
 		f := &r.fields[i]
 		var ch *channel
@@ -225,6 +288,9 @@ func (s *store) values(c *car, r *row, lane wire.Lane, ts, nowMS int64, hash wir
 		}
 		if ch.hist != nil {
 			ch.hist.add(ts, f.value)
+		}
+		if ts == ch.tsMS && f.value == ch.value && r.synced == ch.synced && ch.version > 0 {
+			continue // shown already, as it arrived
 		}
 		if ts >= ch.tsMS { // a newer value than the one that is shown
 			ch.value, ch.tsMS, ch.synced, ch.version = f.value, ts, r.synced, c.version

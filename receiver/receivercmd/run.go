@@ -106,6 +106,9 @@ func listens(c *config.Receiver) []string {
 	if slices.Contains(c.Roles, "live") && c.Live.Listen != "off" {
 		as = append(as, c.Live.Listen)
 	}
+	if c.Health.Listen != "" {
+		as = append(as, c.Health.Listen)
+	}
 	if len(c.Kafka.Brokers) == 0 {
 		as = append(as, net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Kafka.Embedded.Port)))
 	}

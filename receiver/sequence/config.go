@@ -43,6 +43,9 @@ type Config struct {
 	// wait; IdleCommit is how long progress without output may stay uncommitted.
 	CommitInterval, IdleCommit time.Duration
 	CommitBytes                int
+	// CommitBehind is how many times CommitBytes wait while the partition's end is
+	// not reached: a transaction costs some 25 ms whatever is in it. 0 means 1.
+	CommitBehind int
 	// TickEvery is the least time between two ticks (see [Session.Tick]).
 	TickEvery time.Duration
 	// FetchRecords is how many records one Fetch may return, FetchWait how long
@@ -73,6 +76,7 @@ func Defaults() Config {
 		CommitInterval: 50 * time.Millisecond,
 		IdleCommit:     time.Second,
 		CommitBytes:    1 << 20,
+		CommitBehind:   4,
 		TickEvery:      250 * time.Millisecond,
 		FetchRecords:   512,
 		FetchWait:      250 * time.Millisecond,
@@ -99,6 +103,7 @@ func (c *Config) Validate() error {
 	bad(c.RecordAge > 0 && c.LiveAge > 0, "oldest record time is not positive")
 	bad(c.CommitInterval >= 0 && c.IdleCommit >= c.CommitInterval, "commit intervals are not in order")
 	bad(c.CommitBytes > 0 && c.FetchRecords > 0 && c.FetchWait > 0, "a limit is not positive")
+	bad(c.CommitBehind >= 0, "commits of a partition that is behind are negative")
 	bad(c.TickEvery > 0, "tick interval is not positive")
 	bad(c.Backoff > 0 && c.BackoffMax >= c.Backoff, "backoff is not positive")
 	return errors.Join(errs...)

@@ -2,7 +2,6 @@ package sequence
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"telemetry/receiver/topic"
@@ -67,7 +66,7 @@ func (p *Partition) drainQueue(c *car, q *fifo, maxBytes int, n *Needs) (more bo
 			return false
 		}
 		if hash, ok := p.write(c, it, &h); !ok {
-			p.read[it.offset] = h
+			p.keepRead(it.offset, h)
 			if len(n.Catalogues) < maxNeeds && !slices.Contains(n.Catalogues, hash) {
 				n.Catalogues = append(n.Catalogues, hash)
 			}
@@ -100,9 +99,19 @@ func (p *Partition) Learn(h wire.CatalogueHash, c *wire.Catalogue) {
 func (p *Partition) recall(c *car, offset int64) (held, bool) {
 	if h, ok := p.read[offset]; ok {
 		delete(p.read, offset)
+		p.readBytes -= len(h.value)
 		return h, true
 	}
 	return c.cache.take(offset, p.cfg.Budget)
+}
+
+// keepRead keeps a record until its batch is written.
+func (p *Partition) keepRead(offset int64, h held) {
+	if old, ok := p.read[offset]; ok {
+		p.readBytes -= len(old.value)
+	}
+	p.read[offset] = h
+	p.readBytes += len(h.value)
 }
 
 // Provide gives a record that Drain asked for.
@@ -111,7 +120,7 @@ func (p *Partition) Provide(r *topic.Record) {
 	if info, err := topic.ParseBatchHeaders(r.Headers); err == nil {
 		h.link = info.Send.Link
 	}
-	p.read[r.Offset] = h
+	p.keepRead(r.Offset, h)
 	p.noCar.Reread++
 }
 
@@ -148,13 +157,12 @@ func (p *Partition) write(c *car, it *item, h *held) (need wire.CatalogueHash, o
 		return need, true
 	}
 	b := &p.batch
-	*b = Batch{ID: it.id, AppendMS: h.appendMS, Link: h.link, Blocks: p.blocks[:0], Events: b.Events[:0]}
+	*b = Batch{ID: it.id, AppendMS: h.appendMS, Link: h.link, Blocks: b.Blocks[:0], Events: b.Events[:0]}
 	if !it.unsynced {
 		b.Clock = c.maps.Map(it.id.Stream.Epoch)
 	}
 	p.route(b, it)
 	known, err := p.decode(b, h)
-	p.blocks = b.Blocks
 	if err == nil && !known {
 		return b.Hash, false
 	}
@@ -169,6 +177,7 @@ func (p *Partition) write(c *car, it *item, h *held) (need wire.CatalogueHash, o
 		return need, true
 	}
 	p.skipWritten(mark, lane)
+	p.sessions(b, it.kind)
 	lane.Rows += uint64(len(p.out.Records) - mark)
 	lane.Clamped += uint64(p.out.Clamped - clamped)
 	switch it.kind {
@@ -211,8 +220,9 @@ func (p *Partition) decode(b *Batch, h *held) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	b.LastNS, b.Hash = sealed.Header.LastNS, sealed.Header.Catalogue
-	if b.Hash != (wire.CatalogueHash{}) {
+	b.Hash = sealed.Header.Catalogue
+	columns := p.sealed == nil || !p.sealed.TakesSealed(b.ID.Stream.Lane)
+	if columns && b.Hash != (wire.CatalogueHash{}) {
 		if b.Catalogue = p.known[b.Hash]; b.Catalogue == nil {
 			if _, ok := p.absent[b.Hash]; ok {
 				return false, errNoCatalogue
@@ -220,54 +230,8 @@ func (p *Partition) decode(b *Batch, h *held) (bool, error) {
 			return false, nil
 		}
 	}
-	payload, err := p.opener.Payload(sealed)
-	if err != nil {
-		return false, err
-	}
-	cells := 0
-	for len(payload) > 0 {
-		s, n, err := wire.NextSection(payload)
-		if err != nil {
-			return false, err
-		}
-		payload = payload[n:]
-		if s.Type >= wire.SectionEpochOpen && s.Type <= wire.SectionAnchor && !sealed.Header.Control {
-			return false, fmt.Errorf("control section of type %d in a batch that is not marked so", s.Type)
-		}
-		if err := p.section(b, s); err != nil {
-			return false, err
-		}
-		if k := len(b.Blocks); s.Type == wire.SectionBlock {
-			if cells += len(b.Blocks[k-1].Ticks) * len(b.Blocks[k-1].Columns); cells > wire.MaxBatchCells {
-				return false, fmt.Errorf("more than %d cells", wire.MaxBatchCells)
-			}
-		}
-	}
-	return true, nil
-}
-
-// section takes one section of a payload. Control records have been read before;
-// unknown sections are skipped.
-func (p *Partition) section(b *Batch, s wire.Section) error {
-	switch {
-	case s.Type == wire.SectionBlock:
-		n := len(b.Blocks)
-		if n < cap(b.Blocks) {
-			b.Blocks = b.Blocks[:n+1] // with the memory of an earlier block
-		} else {
-			b.Blocks = append(b.Blocks, wire.Block{})
-		}
-		return wire.ParseBlock(s.Body, &b.Blocks[n])
-	case s.Type == wire.SectionEvent:
-		ctl, err := wire.ParseControl(s)
-		if err != nil {
-			return err
-		}
-		b.Events = append(b.Events, *ctl.Event)
-	case s.Type >= wire.SectionMustUnderstand:
-		return fmt.Errorf("%w: section of type %d", wire.ErrMustUnderstand, s.Type)
-	}
-	return nil
+	b.Sealed = h.value
+	return true, p.decoder.sections(b, sealed, columns)
 }
 
 // errNoCatalogue says that telemetry.catalogues does not have the batch's.

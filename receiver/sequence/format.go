@@ -34,10 +34,49 @@ type Format interface {
 	Append(out *Output, b *Batch) error
 }
 
+// SealedFormat is a [Format] that takes the batches of some lanes as they were
+// sealed. Such a batch comes without Catalogue and Blocks: it is checked to be
+// whole and to consist of sections, but its columns are not read, and nothing
+// waits for its catalogue.
+type SealedFormat interface {
+	Format
+	// TakesSealed reports whether the lane's batches are taken so. The answer
+	// never changes.
+	TakesSealed(lane wire.Lane) bool
+}
+
+// ByLane is a format that leaves each lane's batches to a format of its own; all
+// three must be set. Index 0 is not used.
+type ByLane [wire.LaneFull + 1]Format
+
+var _ SealedFormat = ByLane{}
+
+// Append implements [Format].
+func (f ByLane) Append(out *Output, b *Batch) error {
+	return f[laneFormat(b.ID.Stream.Lane)].Append(out, b)
+}
+
+// TakesSealed implements [SealedFormat].
+func (f ByLane) TakesSealed(lane wire.Lane) bool {
+	s, ok := f[laneFormat(lane)].(SealedFormat)
+	return ok && s.TakesSealed(lane)
+}
+
+// laneFormat returns the index of a lane's format.
+func laneFormat(l wire.Lane) int {
+	if l.Valid() {
+		return int(l)
+	}
+	return int(wire.LaneFull)
+}
+
 // Batch is one batch, decoded, on its way to an output. It is valid during one
 // call of [Format.Append].
 type Batch struct {
 	ID        wire.ID
+	Sealed    []byte // as the car sealed it; never written to, and may be kept as long as the output
+	FirstNS   int64  // event time of the oldest sample, ns since boot
+	Samples   uint32 // as its envelope says
 	Hash      wire.CatalogueHash
 	Catalogue *wire.Catalogue // nil when Blocks is empty
 	Blocks    []wire.Block    // in the order of the payload
@@ -90,7 +129,7 @@ func (b *Batch) Stamp(bootNS int64) timemap.Stamp {
 	return timemap.Stamp{UTCNS: b.AppendMS * 1e6}
 }
 
-// Output collects records and owns all their bytes. [Output.Reset] makes the
+// Output collects records and owns all their bytes but those of sealed batches. [Output.Reset] makes the
 // memory free for the next ones.
 type Output struct {
 	Records []topic.Record

@@ -64,7 +64,7 @@ func (o *owner) run(ctx context.Context) error {
 
 // step is one turn of the loop: fetch, apply, write, commit.
 func (o *owner) step(ctx context.Context) error {
-	if o.p.Unwritten() < maxQueued {
+	if o.p.Unwritten() < maxQueued && o.p.readBytes <= o.commitBytes() {
 		if err := o.fetch(ctx); err != nil {
 			return err
 		}
@@ -131,11 +131,19 @@ func (o *owner) wait() time.Duration {
 	return max(time.Duration(at-now), 0)
 }
 
+// commitBytes returns how much output one commit takes.
+func (o *owner) commitBytes() int {
+	if o.p.Position() < o.end {
+		return o.cfg.CommitBytes * max(o.cfg.CommitBehind, 1)
+	}
+	return o.cfg.CommitBytes
+}
+
 // drain writes what is decided, up to one commit's worth, reading again what
 // memory did not keep.
 func (o *owner) drain(ctx context.Context) error {
 	for {
-		n := o.p.Drain(o.cfg.CommitBytes)
+		n := o.p.Drain(o.commitBytes())
 		if !n.Any() {
 			return nil
 		}
@@ -209,7 +217,7 @@ func (o *owner) commit(ctx context.Context) error {
 		o.dirtyNS = now
 	}
 	switch {
-	case o.p.OutputBytes() >= o.cfg.CommitBytes:
+	case o.p.OutputBytes() >= o.commitBytes():
 	case o.p.OutputBytes() > 0 && now-o.commitNS >= int64(o.cfg.CommitInterval):
 	case now-o.dirtyNS >= int64(o.cfg.IdleCommit):
 	default:

@@ -22,6 +22,7 @@ type Partition struct {
 	number int32
 	total  int32 // partitions of telemetry.batches
 	format Format
+	sealed SealedFormat // the format, if it takes batches as they were sealed
 
 	cars   map[string]*car
 	byName []*car // in order of first sight: decisions never depend on a map's order
@@ -42,19 +43,21 @@ type Partition struct {
 	states arena[byte]
 	buf    []byte
 
-	queued  int // items in all queues
-	turn    int // whose queues are emptied next
-	read    map[int64]held
-	decided reorder.Out
-	opener  wire.Opener
-	in      reorder.Input
-	batch   Batch
-	blocks  []wire.Block
-	noCar   Counters // records of no car
-	known   map[wire.CatalogueHash]*wire.Catalogue
-	absent  map[wire.CatalogueHash]struct{} // looked for in vain since the last commit
-	alarms  []Alarm
-	holes   []reorder.Hole
+	queued int            // items in all queues
+	turn   int            // whose queues are emptied next
+	read   map[int64]held // records of decided batches that are not written yet, see keepRead
+	// readBytes counts the bytes in read. Its owner fetches nothing while there are
+	// more than a commit takes; one fetch comes on top.
+	readBytes int
+	decided   reorder.Out
+	decoder   Decoder
+	in        reorder.Input
+	batch     Batch
+	noCar     Counters // records of no car
+	known     map[wire.CatalogueHash]*wire.Catalogue
+	absent    map[wire.CatalogueHash]struct{} // looked for in vain since the last commit
+	alarms    []Alarm
+	holes     []reorder.Hole
 }
 
 // Alarm is something that a person should know of.
@@ -95,6 +98,7 @@ func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
 		position: max(l.Offset, l.LogStart), committed: l.Offset, logStart: l.LogStart,
 		loadEnd: -1, written: maps.Clone(l.Written),
 	}
+	p.sealed, _ = p.format.(SealedFormat)
 	for i := range l.State {
 		if err := p.restore(&l.State[i]); err != nil {
 			return nil, err
@@ -183,7 +187,7 @@ func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
 		d := &p.decided.Decisions[i]
 		if d.Offset == offset && (d.Kind == reorder.KindRelease || d.Kind == reorder.KindLate || d.Kind == reorder.KindDeadLetter) {
 			waits = false
-			p.read[offset] = *h
+			p.keepRead(offset, *h)
 		}
 	}
 	if waits {
@@ -195,7 +199,7 @@ func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
 // controls reads a batch's control records. A batch whose control cannot be
 // read still counts as arrived: its number must not stay a hole.
 func (p *Partition) controls(c *car, b wire.Batch, offset int64) []wire.Control {
-	payload, err := p.opener.Payload(b)
+	payload, err := p.decoder.opener.Payload(b)
 	if err == nil {
 		var cs []wire.Control
 		if cs, err = wire.Controls(payload); err == nil {

@@ -267,7 +267,7 @@ func play(t *testing.T, k *sequencetest.Kafka, recs []topic.Record, rng *rand.Ra
 	k.NowMS = func() int64 { return utc / ms } // time stands still: windows do not run out
 	cfg := config()
 	cfg.Reorder.Windows = [4]time.Duration{1: reorder.None, 2: reorder.None, 3: reorder.None}
-	cfg.CarBytes, cfg.CommitBytes, cfg.FetchRecords = 4000, 6000, 16
+	cfg.CarBytes, cfg.CommitBytes, cfg.CommitBehind, cfg.FetchRecords = 4000, 6000, 1, 16
 	deaths := 0
 	if rng != nil {
 		var mu sync.Mutex

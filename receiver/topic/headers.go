@@ -31,6 +31,9 @@ const (
 	HeaderReason      = "reason"
 )
 
+// ContentTypeBatch is the content type of outputs that are sealed batches.
+const ContentTypeBatch = "application/x-telemetry-batch"
+
 // BatchInfo is what the headers of a batch record say: the batch's identity as
 // ingest read it from the envelope, the send header of the copy that was taken,
 // and the ingest instance that took it.

@@ -20,6 +20,7 @@ type Names struct {
 	Pulled     string // pulled forward, before its turn
 	Events     string // the critical lane's events
 	Gaps       string // what is missing, and why
+	Sessions   string // sessions, laps and marks, the latest word on each
 	DeadLetter string // what could not be used
 	State      string // the sequencer's state
 }
@@ -39,6 +40,7 @@ func NewNames(prefix string) Names {
 		Pulled:     prefix + ".pulled",
 		Events:     prefix + ".events",
 		Gaps:       prefix + ".gaps",
+		Sessions:   prefix + ".sessions",
 		DeadLetter: prefix + ".dlq",
 		State:      prefix + ".sequence.state",
 	}
@@ -46,7 +48,7 @@ func NewNames(prefix string) Names {
 
 // Outputs lists the topics that the sequencer writes besides its state.
 func (n Names) Outputs() []string {
-	return []string{n.Samples, n.Live, n.Late, n.Pulled, n.Events, n.Gaps, n.Timemap, n.DeadLetter}
+	return []string{n.Samples, n.Live, n.Late, n.Pulled, n.Events, n.Gaps, n.Timemap, n.Sessions, n.DeadLetter}
 }
 
 // Spec is how one topic must be: partitions and Kafka's topic configuration.
@@ -99,9 +101,10 @@ func (n Names) Specs(partitions int32) []Spec {
 	state := spec(n.State, partitions, "compact", "CreateTime", 0, ConfigCleanup)
 	catalogues := spec(n.Catalogues, 1, "compact", "CreateTime", 0, ConfigCleanup)
 	timemap := spec(n.Timemap, 1, "compact", "CreateTime", 0, ConfigCleanup)
+	sessions := spec(n.Sessions, 1, "compact", "CreateTime", 0, ConfigCleanup)
 	batches := spec(n.Batches, partitions, "delete", "LogAppendTime", BatchRetention, ConfigCleanup, ConfigTimestamp)
 	return []Spec{
-		batches, state, catalogues, timemap,
+		batches, state, catalogues, timemap, sessions,
 		event(n.Samples, BatchRetention), event(n.Live, liveRetention),
 		event(n.Late, BatchRetention), event(n.Pulled, BatchRetention),
 		event(n.Events, longRetention), event(n.DeadLetter, longRetention),

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,9 @@ type Config struct {
 	// TLS must ask for and verify client certificates; the common name of a
 	// certificate is the car that it may speak for. nil needs Insecure.
 	TLS *tls.Config
+	// Revoked returns an error for a certificate that was taken back; nil never
+	// does. Connections that are open are asked about too.
+	Revoked func(*x509.Certificate) error
 	// Insecure serves without TLS, and believes every client that it is the car
 	// that it names. For demos and trusted networks only.
 	Insecure bool
@@ -62,6 +66,7 @@ type Broker struct {
 	listen *limited
 	server *mqtt.Server
 	hook   *hook
+	shakes *handshakes // nil without TLS
 
 	ran atomic.Bool
 }
@@ -109,7 +114,8 @@ func Listen(cfg Config) (*Broker, error) {
 	}
 	var in net.Listener = b.listen
 	if cfg.TLS != nil {
-		in = tls.NewListener(b.listen, cfg.TLS)
+		b.shakes = newHandshakes(b.listen, cfg.TLS, cfg.Log)
+		in = b.shakes
 	}
 	if err := b.server.AddListener(listeners.NewNet("cars", in)); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded: add listener: %w", err), l.Close())
@@ -147,6 +153,9 @@ func (b *Broker) Run(ctx context.Context, h ingest.Handler) error {
 	} else {
 		b.cfg.Log.Info("mqtt broker listens", "address", b.Addr())
 	}
+	if b.cfg.Revoked != nil {
+		go b.dropRevoked(ctx) // ends with ctx
+	}
 	<-ctx.Done()
 	if err := b.server.Close(); err != nil {
 		return fmt.Errorf("embedded: close: %w", err)
@@ -176,6 +185,9 @@ func (b *Broker) Counters() Counters {
 	c := b.hook.counters()
 	c.Connections = b.listen.accepted.Load()
 	c.TooMany += b.listen.turnedAway.Load()
+	if b.shakes != nil {
+		c.Refused += b.shakes.refused.Load()
+	}
 	c.Open = int(b.listen.open.Load())
 	return c
 }

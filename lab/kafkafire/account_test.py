@@ -1,0 +1,129 @@
+"""The comparison finds what it should."""
+
+import unittest
+import zlib
+
+import account
+
+BLOCK = b"block of a batch"
+SEALED = b"envelope" + BLOCK
+
+
+def line(lane, seq, n, block=b""):
+    return f"car-1 1 00000000000000ab {lane} {seq} {n} {len(block)} {zlib.crc32(block)}\n"
+
+
+def headers(lane, seq, **more):
+    return dict({"car": "car-1", "epoch": "1", "nonce": "00000000000000ab", "lane": lane, "seq": str(seq),
+                 "content-type": "application/json"}, **more)
+
+
+def sealed(seq):
+    return headers("full", seq, **{"content-type": "application/x-telemetry-batch"})
+
+
+def event(seq, n, row="1/1"):
+    h = headers("critical", seq, row=row)
+    v = ('{"car":"car-1","epoch":1,"nonce":"00000000000000ab","lane":"critical","seq":%d,"event":"beat","detail":"%d"}' % (seq, n)).encode()
+    return h, v
+
+
+def gap(lane, first, last, change="settled", reason="gap"):
+    return {"car": "car-1", "epoch": 1, "nonce": "00000000000000ab", "lane": lane, "first": first, "last": last, "change": change, "reason": reason}
+
+
+class AccountTest(unittest.TestCase):
+    def make(self, lines, windows=False):
+        return account.Account(lines, windows, lambda text: None)
+
+    def check(self, acc, **want):
+        out = acc.finish()
+        for k, v in want.items():
+            self.assertEqual(out[k], v, f"{k} of {out}")
+        self.assertEqual(acc.ok(out), not any(want.get(k) for k in (
+            "missing", "duplicates", "out_of_order", "accounted_twice", "wrong_values", "strangers", "dead_letters")))
+
+    def test_all_is_well(self):
+        acc = self.make([line("full", 1, 1, BLOCK), line("full", 2, 2, BLOCK), line("critical", 3, 1)])
+        acc.output("samples", sealed(1), SEALED)
+        acc.output("samples", sealed(2), SEALED)
+        acc.output("events", *event(3, 1))
+        self.check(acc, in_order=3, missing=0, duplicates=0, out_of_order=0)
+
+    def test_missing(self):
+        acc = self.make([line("full", 1, 1, BLOCK), line("full", 2, 2, BLOCK)])
+        acc.output("samples", sealed(1), SEALED)
+        self.check(acc, missing=1)
+
+    def test_half_a_batch_is_missing(self):
+        acc = self.make([line("critical", 1, 1)])
+        acc.output("events", *event(1, 1, row="1/2"))
+        self.check(acc, missing=1)
+
+    def test_duplicate(self):
+        acc = self.make([line("full", 1, 1, BLOCK)])
+        acc.output("samples", sealed(1), SEALED)
+        acc.output("samples", sealed(1), SEALED)
+        self.check(acc, duplicates=1)
+
+    def test_order(self):
+        acc = self.make([line("full", 1, 1, BLOCK), line("full", 2, 2, BLOCK)])
+        acc.output("samples", sealed(2), SEALED)
+        acc.output("samples", sealed(1), SEALED)
+        self.check(acc, out_of_order=1)
+
+    def test_another_block(self):
+        acc = self.make([line("full", 1, 1, BLOCK)])
+        acc.output("samples", sealed(1), SEALED[:-1] + b"?")
+        self.check(acc, wrong_values=1)
+
+    def test_another_value(self):
+        acc = self.make([line("critical", 1, 1)])
+        acc.output("events", *event(1, 2))
+        self.check(acc, wrong_values=1)
+
+    def test_stranger(self):
+        acc = self.make([])
+        acc.output("samples", sealed(1), SEALED)
+        self.check(acc, strangers=1)
+
+    def test_late_is_a_fault_only_without_windows(self):
+        for windows, missing in ((False, 1), (True, 0)):
+            acc = self.make([line("full", 1, 1, BLOCK)], windows)
+            acc.output("late", sealed(1), SEALED)
+            self.check(acc, late=1, missing=missing)
+
+    def test_a_preview_may_be_late(self):
+        acc = self.make([line("live", 1, 1)])
+        h = headers("live", 1, row="1/1")
+        acc.output("late", h, b'{"car":"car-1","epoch":1,"nonce":"00000000000000ab","lane":"live","seq":1,"n_live":100,'
+                              b'"noise_live_1":1,"noise_live_2":2,"noise_live_3":3}')
+        self.check(acc, late=1, missing=0)
+
+    def test_gap_and_its_withdrawal(self):
+        acc = self.make([line("full", s, s, BLOCK) for s in (1, 2)], True)
+        acc.gap(gap("full", 1, 2))
+        acc.gap(gap("full", 1, 1, "withdrawn", "none"))
+        acc.output("late", sealed(1), SEALED)
+        self.check(acc, late=1, gaps=1, missing=0, accounted_twice=0)
+
+    def test_gap_and_delivered(self):
+        acc = self.make([line("full", 1, 1, BLOCK)], True)
+        acc.gap(gap("full", 1, 1))
+        acc.output("samples", sealed(1), SEALED)
+        self.check(acc, accounted_twice=1)
+
+    def test_gap_without_windows(self):
+        acc = self.make([line("full", 1, 1, BLOCK), line("live", 1, 1)])
+        acc.gap(gap("full", 1, 1))
+        acc.gap(gap("live", 1, 1, reason="superseded"))
+        self.check(acc, missing=1, superseded=1)
+
+    def test_dead_letter(self):
+        acc = self.make([])
+        acc.dead_letter({}, b"")
+        self.check(acc, dead_letters=1)
+
+
+if __name__ == "__main__":
+    unittest.main()
