@@ -1,0 +1,101 @@
+package mutants
+
+// All lists the faults. A fault without a test must be caught by the simulation.
+func All() []Mutant {
+	var all []Mutant
+	for _, part := range [][]Mutant{inSpool(), inUplink(), inIngest(), inSequence(), inReorder(), inWire()} {
+		all = append(all, part...)
+	}
+	return all
+}
+
+func edit(file, old, to string) []Edit { return []Edit{{file, old, to}} }
+
+func inSpool() []Mutant {
+	return []Mutant{
+		{Name: "spool: shown before fsync", Edits: []Edit{
+			{"spool/commit.go", "return nil, l.log.Sync()", "return nil, nil"},
+			{"spool/commit.go", "			return nil, log.Sync()\n", "			return nil, nil\n"},
+			{"spool/commit.go", "	err = log.Sync()\n", "	_ = log\n	err = nil\n"},
+		}},
+		{Name: "spool: trim off by one", Edits: edit("spool/trim.go", "c.sealed && c.pending == 0", "c.sealed && c.pending <= 1")},
+		{Name: "spool: new chunk's name not synced", Edits: edit("spool/prepare.go", "err := s.disk.SyncDir(parent)", "err := error(nil)")},
+		{Name: "spool: unlinked before the cursor is durable", Edits: edit("spool/trim.go",
+			"	if err := s.storeCursor(now); err != nil {\n		return err\n	}\n	for _, c := range gone", "	for _, c := range gone")},
+		{Name: "spool: cursor settles what is pending", Edits: edit("spool/trim.go",
+			"settled: st.settled}", "settled: wire.Ranges{{First: 1, Last: max(1, st.high)}}}")},
+		{Name: "spool: loss record names a wrong range", Edits: edit("spool/quota.go", "l.Ranges = l.Ranges.Add(e.seq, e.seq)", "l.Ranges = l.Ranges.Add(e.seq+1, e.seq+1)")},
+		{Name: "spool: base too high", Edits: edit("spool/spool.go", "		return min(low, queued)\n", "		return queued\n")},
+		{Name: "spool: base passes a loss record that is not acked", Edits: edit("spool/index.go", "len(st.lost) > 0 && (!ok", "len(st.lost) < 0 && (!ok"), Test: []string{"telemetry/spool", "-run", "TestRule02"}},
+		{Name: "spool: live base too high", Edits: edit("spool/live.go", "	if len(l.items) > 0 {\n		return l.items[0].item.ID.Seq\n", "	if len(l.items) > 0 {\n		return l.items[0].item.ID.Seq + 1\n"), Test: []string{"telemetry/spool", "-run", "Rule02|Rule06|Live"}},
+		{Name: "spool: base of an idle stream never told", Edits: edit("spool/live.go", "	base := l.baseLocked()\n", "	base := l.baseLocked()\n	if base > 0 {\n		return 0, false\n	}\n"), Test: []string{"telemetry/spool", "-run", "TestRule06"}},
+		{Name: "spool: predecessor's held set left out", Edits: edit("spool/open.go", "			if len(rs) == 0 {\n				continue\n			}\n			if len(rs) > maxHeldRanges", "			if len(rs) <= 1 {\n				continue\n			}\n			if len(rs) > maxHeldRanges")},
+		{Name: "spool: predecessor forgotten", Edits: edit("spool/open.go", "		lineage = append(lineage, s.ident.epoch)\n", "")},
+		{Name: "spool: damaged payload handed out", Edits: []Edit{
+			{"spool/spool.go", "got, size, perr := wire.Parse(out[n:])", "got, perr := wire.ParseHeader(out[n:])"},
+			{"spool/spool.go", "perr == nil && size == int(e.size) && got.Header.ID() == id", "perr == nil && got.ID() == id"},
+		}},
+		{Name: "spool: quota drops an EpochOpen", Edits: edit("spool/quota.go", "!c.dying && c.opens == 0 &&", "!c.dying &&"), Test: []string{"telemetry/spool", "-run", "TestRule05"}},
+	}
+}
+
+func inUplink() []Mutant {
+	return []Mutant{
+		{Name: "uplink: received taken for durable", Edits: edit("uplink/instances.go", "	fresh := sa.Durable\n", "	sa.Durable = sa.Durable.Clone().Union(sa.Received)\n	fresh := sa.Durable\n")},
+		{Name: "uplink: loan never returned", Edits: edit("uplink/flight.go", "func (e *Engine) ended(l loan) bool {\n", "func (e *Engine) ended(l loan) bool {\n	if e.now > 0 {\n		return false\n	}\n")},
+		{Name: "uplink: base above its batch", Edits: edit("uplink/send.go", "max(1, min(e.store.Base(id.Stream), id.Seq))", "max(1, e.store.Base(id.Stream)+1)")},
+		{Name: "uplink: critical waits behind full", Edits: edit("uplink/send.go", "	e.sendCritical()\n	for range maxSendsPerStep {", "	defer e.sendCritical()\n	for range maxSendsPerStep {")},
+		{Name: "uplink: a dropped message is never missed", Edits: edit("uplink/flight.go", "	return age >= arrivedMaxNS || ", "	return age < 0 && ")},
+		{Name: "uplink: settled only when news", Edits: edit("uplink/instances.go", "if !fresh.Contains(seq) {", "if !fresh.Contains(seq) && e.now < 0 {"), Test: []string{"telemetry/uplink", "-run", "TestABatchThatACloneHasSentIsSettled"}},
+	}
+}
+
+func inIngest() []Mutant {
+	return []Mutant{
+		{Name: "ingest: durable when received", Edits: edit("receiver/ingest/batch.go", "st.received = st.received.Add(h.Seq, h.Seq)", "st.durable = st.durable.Add(h.Seq, h.Seq)")},
+		{Name: "ingest: failed write taken for final", Edits: edit("receiver/ingest/produced.go", "if err != nil && !errors.Is(err, topic.ErrUnacceptable) {", "if err != nil && errors.Is(err, topic.ErrUnacceptable) && err == nil {")},
+		{Name: "ingest: failed write forgotten", Edits: edit("receiver/ingest/produced.go", "		c.out.Produce = append(c.out.Produce, Produce{token, p.rec})\n", "")},
+		{Name: "ingest: no wait for the catalogue", Edits: edit("receiver/ingest/hold.go", "|| !c.ready(k, p.hash)", "|| p.bytes < 0")},
+		{Name: "ingest: below base ignored", Edits: edit("receiver/ingest/batch.go", "	st.lastAt = max(st.lastAt, now)\n", "	if h.Seq < st.base {\n		return\n	}\n	st.lastAt = max(st.lastAt, now)\n"), Test: []string{"telemetry/receiver/ingest", "-run", "TestRule17"}},
+		{Name: "ingest: pulled copy merged into an unpulled one", Edits: edit("receiver/ingest/batch.go", "case s.Pulled && !st.pulled.Contains(h.Seq):", "case s.Pulled && h.Seq == 0:"), Test: []string{"telemetry/receiver/ingest", "-run", "TestRule16"}},
+		{Name: "ingest: conflict taken for a copy", Edits: edit("receiver/ingest/stream.go", "return e.seq == seq && e.crc != crc", "return e.seq == seq && e.crc != crc && seq == 0"), Test: []string{"telemetry/receiver/ingest", "-run", "Conflict"}},
+		{Name: "ingest: credit without end", Edits: edit("receiver/ingest/hold.go", "return uint64(max(0, min(mine, all)))", "return uint64(max(1<<30, min(mine, all)))"), Test: []string{"telemetry/receiver/ingest", "-run", "TestRule19"}},
+	}
+}
+
+func inSequence() []Mutant {
+	return []Mutant{
+		{Name: "sequence: offset committed past a held batch", Edits: edit("receiver/sequence/commit.go", "	offset := p.lowest()\n", "	offset := p.position\n")},
+		{Name: "sequence: dedup forgotten after a rebalance", Edits: edit("receiver/sequence/partition.go", "	c, err := parseCar(&p.cfg, key, r.Value)\n", "	c, err := parseCar(&p.cfg, key, r.Value)\n	c = newCar(&p.cfg, key)\n")},
+		{Name: "sequence: state not written without output", Edits: edit("receiver/sequence/commit.go", "		if !c.dirty {\n			continue\n		}\n		var v []byte", "		if !c.dirty || len(p.out.Records) == 0 {\n			continue\n		}\n		var v []byte")},
+		{Name: "sequence: queue left out of the state", Edits: edit("receiver/sequence/car.go", "dst = c.queue[i].append(dst)", "dst = new(fifo).append(dst[:len(dst)+0*i])"), Test: []string{"telemetry/receiver/sequence", "-run", "."}},
+		{Name: "sequence: outputs of a commit cut off are written again", Edits: edit("receiver/sequence/written.go", "	if len(p.written) == 0 {\n		return false\n", "	if len(p.written) >= 0 {\n		return false\n"), Test: []string{"telemetry/receiver/sequence", "-run", "."}},
+		{Name: "sequence: records below the state's offset are decided again", Edits: edit("receiver/sequence/partition.go", "return p.position < p.rebuildTo", "return p.position < p.rebuildTo && p.nowMS < 0"), Test: []string{"telemetry/receiver/sequence", "-run", "."}},
+	}
+}
+
+func inReorder() []Mutant {
+	return []Mutant{
+		{Name: "reorder: window half as long", Edits: edit("reorder/time.go", "at: t + ln.window,", "at: t + ln.window/2,")},
+		{Name: "reorder: window twenty times as long", Edits: edit("reorder/time.go", "at: t + ln.window,", "at: t + 20*ln.window,")},
+		{Name: "reorder: delivered twice", Edits: edit("reorder/car.go", "	if known == delivered || known == holding {\n		out.Duplicates++", "	if known == holding {\n		out.Duplicates++")},
+		{Name: "reorder: loss record wins over the truth", Edits: edit("reorder/settle.go", "		case unknown:\n			if !c.addMissing", "		case unknown, holding:\n			if !c.addMissing"), Test: []string{"telemetry/reorder", "-run", "TestRule03"}},
+		{Name: "reorder: next epoch does not wait", Edits: edit("reorder/lane.go", "		if !x.complete() {\n			return\n		}\n		c.tail(x, out)", "		if !x.complete() {\n			continue\n		}\n		c.tail(x, out)")},
+		{Name: "reorder: late batch keeps its gap", Edits: edit("reorder/car.go", "func (c *Car) late(x *stream, seq uint64, known class, e entry, in *Input, out *Out) {\n	if known == lost {", "func (c *Car) late(x *stream, seq uint64, known class, e entry, in *Input, out *Out) {\n	if known == blurred {")},
+		{Name: "reorder: pulled batch opens a hole", Edits: edit("reorder/car.go", "	if !in.Send.Pulled && (", "	if ("), Test: []string{"telemetry/reorder", "-run", "Rule16|Pull"}},
+		{Name: "reorder: predecessors are not settled", Edits: edit("reorder/control.go", "		c.closeStream(x, still[x], wire.ReasonEpoch, out)\n", "		_ = still[x]\n")},
+		{Name: "reorder: base settles in full", Edits: edit("reorder/settle.go", "	if x.id.Lane == wire.LaneLive {\n		c.settle(", "	if x.id.Lane != wire.LaneCritical {\n		c.settle("), Test: []string{"telemetry/reorder", "-run", "TestRule02"}},
+		{Name: "reorder: streams are born open", Edits: edit("reorder/car.go", "x.ended = e.closed // born closed", "x.ended = false // born closed"), Test: []string{"telemetry/reorder", "-run", "TestRule10"}},
+		{Name: "reorder: live base ignored", Edits: edit("reorder/settle.go", "		c.settle(x, x.floor+1, base-1, wire.ReasonSuperseded, out)\n", ""), Test: []string{"telemetry/reorder", "-run", "TestRule02"}},
+	}
+}
+
+func inWire() []Mutant {
+	return []Mutant{
+		{Name: "wire: CRC over a wrong range", Edits: []Edit{
+			{"wire/envelope.go", "dst = appendU32(dst, checksum(payload))", "dst = appendU32(dst, checksum(payload[1:]))"},
+			{"wire/envelope.go", "if checksum(p) != h.PayloadCRC {", "if checksum(p[min(1, len(p)):]) != h.PayloadCRC {"},
+		}, Test: []string{"telemetry/wire", "-run", "."}},
+		{Name: "wire: range set loses its last number", Edits: edit("wire/ranges.go", "		keep[n] = Range{last + 1, rs[hi-1].Last}\n", "		keep[n] = Range{last + 1, max(last+1, rs[hi-1].Last-1)}\n"), Test: []string{"telemetry/wire", "-run", "Ranges"}},
+	}
+}
