@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 
+	"periph.io/x/conn/v3/gpio"
+
 	"telemetry/board"
 	"telemetry/internal/clock"
 	"telemetry/internal/config"
@@ -36,9 +38,12 @@ type Agent struct {
 	sources  []namedSource
 	faults   config.Faults
 	warnings config.Faults
+	board    *board.Board
+	openPin  func(board.Pin) (gpio.PinIO, error)
 	health   *health
+	watcher  *sourceHealth
 	plan     *plan
-	dialer   func(modem.Modem) uplink.Dialer
+	dialer   func(modem.Modem, config.Link) uplink.Dialer
 	taken    Taken
 
 	mu      sync.Mutex
@@ -56,11 +61,15 @@ func Prepare(cfg *config.Agent, root fs.FS, log *slog.Logger) (*Agent, error) {
 }
 
 func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agent, error) {
-	a := &Agent{cfg: cfg, log: log, clock: clk, root: root}
+	a := &Agent{cfg: cfg, log: log, clock: clk, root: root, openPin: board.OpenPin}
 	var fatal config.Faults
 	profile, err := board.Find(cfg.Board)
 	if err != nil {
 		fatal = append(fatal, cfg.Fault("board", "%s", strings.TrimPrefix(err.Error(), "board: ")))
+	}
+	fatal = append(fatal, modemFaults(cfg, profile)...)
+	if _, err := gatesOf(cfg.Session); err != nil {
+		fatal = append(fatal, cfg.Fault("session.start", "%s", strings.TrimPrefix(err.Error(), "lap: ")))
 	}
 	var identity *tls.Config
 	if cfg.Receiver.TLS != nil {
@@ -68,8 +77,10 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 			fatal = append(fatal, cfg.Fault("receiver.tls", "%v", err))
 		}
 	}
-	a.dialer = func(m modem.Modem) uplink.Dialer { return &mqtt.Dialer{Net: m.Dial, TLS: identity} }
-	b := &builder{cfg: cfg, clock: clk, log: log}
+	a.dialer = func(m modem.Modem, l config.Link) uplink.Dialer {
+		return &mqtt.Dialer{Net: m.Dial, TLS: identity, Congestion: l.Congestion}
+	}
+	b := &builder{cfg: cfg, clock: clk, log: log, root: root}
 	a.sources = b.sources()
 	a.faults, a.warnings = b.faults, b.warnings
 	if !slices.ContainsFunc(a.sources, func(s namedSource) bool { _, bad := s.source.(broken); return !bad }) {
@@ -82,10 +93,20 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 	for _, l := range cfg.Links {
 		links = append(links, l.Name)
 	}
-	a.health = newHealth(clk, board.Open(profile, root), links, &a.taken)
-	a.sources = append(a.sources, namedSource{config.OwnSource, a.health})
+	a.board = board.Open(profile, root)
+	a.health = newHealth(clk, a.board, links, &a.taken)
+	for _, l := range cfg.Links {
+		if isKept(l) {
+			a.health.addModem(l.Name)
+		}
+	}
+	a.watcher = newSourceHealth(clk, a.sources)
+	a.sources = append(a.sources, namedSource{name: config.OwnSource, source: a.health}, namedSource{name: sourcesName, source: a.watcher})
 	if a.plan, err = newPlan(cfg.Car, a.sources, cfg.Live); err != nil {
 		return nil, config.Faults{cfg.Fault("sources", "%v", err)}
+	}
+	for _, n := range a.plan.notes {
+		a.warnings = append(a.warnings, cfg.Fault(n.path, "%s", n.text))
 	}
 	return a, nil
 }
@@ -98,8 +119,8 @@ func PrepareWith(cfg *config.Agent, root fs.FS, log *slog.Logger, name string, s
 		return nil, err
 	}
 	dialer := a.dialer
-	a.dialer = func(m modem.Modem) uplink.Dialer { return wrap(dialer(m)) }
-	a.sources = append(a.sources, namedSource{name, s})
+	a.dialer = func(m modem.Modem, l config.Link) uplink.Dialer { return wrap(dialer(m, l)) }
+	a.sources = append(a.sources, namedSource{name: name, source: s})
 	a.plan, err = newPlan(cfg.Car, a.sources, cfg.Live)
 	return a, err
 }

@@ -67,12 +67,12 @@ func newCar(t *testing.T, links int, change func(*config.Agent), sources ...name
 		t.Fatal(err)
 	}
 	if len(sources) > 0 {
-		a.sources = append(sources, namedSource{config.OwnSource, a.health})
+		a.sources = append(sources, namedSource{name: config.OwnSource, source: a.health})
 		if a.plan, err = newPlan(cfg.Car, a.sources, cfg.Live); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a.dialer = func(modem.Modem) uplink.Dialer { return c.cloud }
+	a.dialer = func(modem.Modem, config.Link) uplink.Dialer { return c.cloud }
 	c.Agent = a
 	return c
 }
@@ -171,7 +171,7 @@ func TestSamplesTakenAreDurableBeforeExit(t *testing.T) {
 				return errors.Join(err, out.Append(last), out.Event(wire.Event{BootNS: 1e14, Name: "last"}))
 			},
 		}}
-		c := newCar(t, 0, nil, namedSource{"s", src})
+		c := newCar(t, 0, nil, namedSource{name: "s", source: src})
 		c.start(t)
 		time.Sleep(3 * time.Second)
 		if err := c.end(); err != nil {
@@ -191,7 +191,7 @@ func TestEverySampleReachesTheCloudOnceAndDrainWaitsForIt(t *testing.T) {
 		wants := []map[point]int{{}, {}}
 		var sources []namedSource
 		for i, g := range grps {
-			sources = append(sources, namedSource{g.Name, &script{groups: []wire.Group{g}, runs: []func(context.Context, sensors.Sink) error{feed(g, uint64(i), 100, wants[i])}}})
+			sources = append(sources, namedSource{name: g.Name, source: &script{groups: []wire.Group{g}, runs: []func(context.Context, sensors.Sink) error{feed(g, uint64(i), 100, wants[i])}}})
 		}
 		c := newCar(t, 2, nil, sources...)
 		c.start(t)
@@ -249,9 +249,9 @@ func TestSourceThatFailsIsRestartedAndTheOthersGoOn(t *testing.T) {
 			func(_ context.Context, out sensors.Sink) error { return out.Append(row(6)) },
 		}}
 		c := newCar(t, 0, nil,
-			namedSource{"flaky", flaky},
-			namedSource{"good", &script{groups: []wire.Group{good}, runs: []func(context.Context, sensors.Sink) error{feed(good, 3, 50, others)}}},
-			namedSource{"lost", broken{errors.New("car.dbc: no such file")}})
+			namedSource{name: "flaky", source: flaky},
+			namedSource{name: "good", source: &script{groups: []wire.Group{good}, runs: []func(context.Context, sensors.Sink) error{feed(good, 3, 50, others)}}},
+			namedSource{name: "lost", source: broken{errors.New("car.dbc: no such file")}})
 		c.start(t)
 		time.Sleep(time.Minute)
 		st := c.Status()
@@ -282,7 +282,7 @@ func TestSourceThatNeverReturnsIsLeftBehind(t *testing.T) {
 		stuck := &script{groups: []wire.Group{group("g", 1)}, runs: []func(context.Context, sensors.Sink) error{
 			func(context.Context, sensors.Sink) error { <-release; return nil },
 		}}
-		c := newCar(t, 0, nil, namedSource{"stuck", stuck})
+		c := newCar(t, 0, nil, namedSource{name: "stuck", source: stuck})
 		c.start(t)
 		begun := time.Now()
 		if err := c.end(); err != nil {
@@ -299,7 +299,7 @@ func TestQuotaDropsTheOldestAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grp := group("g", 50)
 		src := &script{groups: []wire.Group{grp}, runs: []func(context.Context, sensors.Sink) error{feed(grp, 4, 400, map[point]int{})}}
-		c := newCar(t, 0, func(cfg *config.Agent) { cfg.Spool.Chunk, cfg.Spool.Quota = 64<<10, 1<<20 }, namedSource{"s", src})
+		c := newCar(t, 0, func(cfg *config.Agent) { cfg.Spool.Chunk, cfg.Spool.Quota = 64<<10, 1<<20 }, namedSource{name: "s", source: src})
 		c.start(t)
 		time.Sleep(2 * time.Minute)
 		st := c.Status()
@@ -323,7 +323,7 @@ func TestQuotaDropsTheOldestAndSaysSo(t *testing.T) {
 
 func TestHealthIsAGroupLikeAnyOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCar(t, 1, nil, namedSource{"s", &script{groups: []wire.Group{group("g", 1)}, runs: []func(context.Context, sensors.Sink) error{stay}}})
+		c := newCar(t, 1, nil, namedSource{name: "s", source: &script{groups: []wire.Group{group("g", 1)}, runs: []func(context.Context, sensors.Sink) error{stay}}})
 		c.start(t)
 		time.Sleep(10*time.Second + 500*time.Millisecond)
 		if err := c.Drain(t.Context()); err != nil {
@@ -359,7 +359,7 @@ func TestStatusShape(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grp := group("g", 2)
 		src := &script{groups: []wire.Group{grp}, runs: []func(context.Context, sensors.Sink) error{feed(grp, 5, 10, map[point]int{})}}
-		c := newCar(t, 1, nil, namedSource{"s", src})
+		c := newCar(t, 1, nil, namedSource{name: "s", source: src})
 		before, err := json.Marshal(c.Status())
 		if err != nil || strings.Contains(string(before), "null") {
 			t.Errorf("before Run: %s, %v", before, err)

@@ -42,7 +42,7 @@ func anchorLoop(ctx context.Context, c clocks, every time.Duration, e *encoder, 
 				return nil
 			}
 		}
-		if e.anchor(ctx, a) != nil {
+		if e.anchor(ctx.Done(), a) != nil {
 			return nil
 		}
 		last = a

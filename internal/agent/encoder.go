@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"telemetry/internal/config"
+	"telemetry/sensors/can"
 	"telemetry/wire"
 )
 
@@ -48,44 +49,35 @@ type encoder struct {
 	taken *Taken
 	log   *slog.Logger
 	in    chan chunk
+	judge anchorJudge   // of anchors
 	ended chan struct{} // closed when Run has returned
 
 	lanes   [wire.LaneFull + 1]*laneBuffer
-	typs    [][]wire.ValueType // by group
-	viewDue time.Time          // not after the earliest deadline of a view; zero = none
-	logged  time.Time          // when dropped samples were last logged
-}
-
-// laneBuffer is what one lane gathers.
-type laneBuffer struct {
-	lane     wire.Lane
-	limit    int // bytes of payload
-	groups   map[uint32]*groupBuffer
-	order    []uint32 // groups with rows, in the order of their first
-	cells    int
-	deadline time.Time // of the oldest row; zero = empty
-	body     wire.Body
-}
-
-// groupBuffer is what one group gathers in its lane.
-type groupBuffer struct {
-	rows *wire.Builder
-	last int64 // tick of the latest row
+	widths  []int     // channels by group
+	auto    bool      // the speed follows the queue
+	viewDue time.Time // not after the earliest deadline of a view; zero = none
+	logged  time.Time // when dropped samples were last logged
 }
 
 func newEncoder(p *plan, s appender, seal config.Seal, taken *Taken, log *slog.Logger) *encoder {
-	e := &encoder{plan: p, spool: s, taken: taken, log: log, in: make(chan chunk, chunkQueue), ended: make(chan struct{})}
+	e := &encoder{plan: p, spool: s, taken: taken, log: log, in: make(chan chunk, chunkQueue), ended: make(chan struct{}), auto: seal.Speed == "auto"}
 	e.seal[wire.LaneCritical], e.seal[wire.LaneLive], e.seal[wire.LaneFull] = seal.Critical.D(), seal.Live.D(), seal.Full.D()
 	limits := map[wire.Lane]int{wire.LaneCritical: wire.MaxCriticalBytes, wire.LaneLive: wire.MaxLiveBytes, wire.LaneFull: wire.MaxFullBytes}
-	for _, l := range wire.Lanes {
-		e.lanes[l] = &laneBuffer{lane: l, limit: limits[l] - headerRoom, groups: map[uint32]*groupBuffer{}}
+	speed := wire.Full
+	if seal.Speed == "fast" {
+		speed = wire.Fast
 	}
-	for _, g := range p.catalogue.Groups {
-		t := make([]wire.ValueType, len(g.Channels))
-		for i, c := range g.Channels {
-			t[i] = c.Type
+	for _, l := range wire.Lanes {
+		e.lanes[l] = &laneBuffer{lane: l, limit: limits[l] - headerRoom, blocks: wire.BlockEncoder{Speed: speed}}
+	}
+	for i, g := range p.catalogue.Groups {
+		b := &groupBuffer{id: uint32(i), keys: can.RawKeys(&g)}
+		for _, c := range g.Channels {
+			b.types = append(b.types, c.Type)
 		}
-		e.typs = append(e.typs, t)
+		e.widths = append(e.widths, len(b.types))
+		e.lanes[g.Lane].groups = append(e.lanes[g.Lane].groups, make([]*groupBuffer, i+1-len(e.lanes[g.Lane].groups))...)
+		e.lanes[g.Lane].groups[i] = b
 	}
 	return e
 }
@@ -139,14 +131,25 @@ func (e *encoder) take(c chunk) {
 }
 
 func (e *encoder) takeRows(r *rowChunk) {
-	n := len(e.typs[r.group])
+	n := e.widths[r.group]
 	l := e.lanes[e.plan.catalogue.Groups[r.group].Lane]
-	v := e.plan.views[r.group]
+	views, band := e.plan.views[r.group], e.plan.bands[r.group]
+	if band == nil {
+		e.addRows(l, r.group, r.ticks, r.values, r.present, r.bit)
+	}
+	if band == nil && len(views) == 0 {
+		return
+	}
 	for i, tick := range r.ticks {
 		values := r.values[i*n : (i+1)*n]
-		e.add(l, r.group, tick, values, r.present, r.bit+i*n)
-		if v != nil {
+		for _, v := range views {
 			e.preview(v, tick, values, r.present, r.bit+i*n)
+		}
+		if band == nil {
+			continue
+		}
+		if present, some := band.filter(tick, values, r.present, r.bit+i*n); some {
+			e.add(l, r.group, tick, values, present, 0)
 		}
 	}
 }
@@ -171,26 +174,26 @@ func (e *encoder) emit(v *view) {
 	}
 }
 
+// add takes one row.
 func (e *encoder) add(l *laneBuffer, g uint32, tick int64, values []int64, present []uint64, bit int) {
+	ticks := [1]int64{tick}
+	e.addRows(l, g, ticks[:], values, present, bit)
+}
+
+// addRows takes rows whose ticks do not decrease: at most chunkCells values, or
+// one row.
+func (e *encoder) addRows(l *laneBuffer, g uint32, ticks, values []int64, present []uint64, bit int) {
 	b := l.groups[g]
-	if b == nil {
-		b = &groupBuffer{rows: wire.NewBuilder(g, e.typs[g])}
-		l.groups[g] = b
-	}
-	if b.rows.Rows() > 0 && tick < b.last {
+	if n := len(b.ticks); n > 0 && ticks[0] < b.ticks[n-1] || l.cells > 0 && l.cells+len(values) > maxCells {
 		e.flush(l) // ticks never decrease inside a block
 	}
-	if b.rows.Rows() == 0 {
-		l.order = append(l.order, g)
+	if len(b.ticks) == 0 {
+		l.order = append(l.order, b)
 	}
-	b.rows.Append(tick, values, present, bit)
-	b.last = tick
+	b.add(ticks, values, present, bit)
 	l.cells += len(values)
 	if l.deadline.IsZero() {
-		l.deadline = time.Now().Add(e.seal[l.lane] - e.age(tick, e.seal[l.lane]/2))
-	}
-	if l.cells >= maxCells {
-		e.flush(l)
+		l.deadline = time.Now().Add(e.seal[l.lane] - e.age(ticks[0], e.seal[l.lane]/2))
 	}
 }
 
@@ -217,13 +220,15 @@ func (e *encoder) nextDeadline() (time.Time, bool) {
 func (e *encoder) flushDue(now time.Time) {
 	if !e.viewDue.IsZero() && !e.viewDue.After(now) {
 		e.viewDue = time.Time{}
-		for _, v := range e.plan.views {
-			switch {
-			case v.deadline.IsZero():
-			case !v.deadline.After(now):
-				e.emit(v)
-			case e.viewDue.IsZero() || v.deadline.Before(e.viewDue):
-				e.viewDue = v.deadline
+		for _, views := range e.plan.views {
+			for _, v := range views {
+				switch {
+				case v.deadline.IsZero():
+				case !v.deadline.After(now):
+					e.emit(v)
+				case e.viewDue.IsZero() || v.deadline.Before(e.viewDue):
+					e.viewDue = v.deadline
+				}
 			}
 		}
 	}
@@ -235,56 +240,15 @@ func (e *encoder) flushDue(now time.Time) {
 }
 
 func (e *encoder) flushAll() {
-	for _, v := range e.plan.views {
-		e.emit(v)
+	for _, views := range e.plan.views {
+		for _, v := range views {
+			e.emit(v)
+		}
 	}
 	e.viewDue = time.Time{}
 	for _, l := range wire.Lanes {
 		e.flush(e.lanes[l])
 	}
-}
-
-// flush seals everything that a lane has gathered.
-func (e *encoder) flush(l *laneBuffer) {
-	for _, g := range l.order {
-		b := l.groups[g].rows
-		e.pack(l, *b.Block())
-		b.Reset()
-	}
-	e.close(l)
-	l.order, l.cells, l.deadline = l.order[:0], 0, time.Time{}
-}
-
-// pack adds a block to the lane's open batch; one that is too large is halved.
-func (e *encoder) pack(l *laneBuffer, blk wire.Block) {
-	mark := len(l.body.Payload)
-	out, err := wire.AppendBlock(l.body.Payload, &blk)
-	if err != nil {
-		e.drop(uint64(blk.Samples()), l.lane, err)
-		return
-	}
-	if len(out)-mark > l.limit {
-		x, y, ok := wire.SplitBlock(&blk)
-		if ok {
-			e.pack(l, x)
-			e.pack(l, y)
-			return
-		}
-		// A single value: it goes out alone, past the target size.
-	}
-	if len(out) > l.limit && mark > 0 {
-		section := append([]byte(nil), out[mark:]...)
-		e.close(l)
-		out = append(l.body.Payload, section...)
-	}
-	body := &l.body
-	if len(body.Payload) == 0 {
-		*body = wire.Body{Lane: l.lane, Catalogue: e.plan.hash, FirstNS: blk.Ticks[0], LastNS: blk.Ticks[len(blk.Ticks)-1]}
-	}
-	body.FirstNS = min(body.FirstNS, blk.Ticks[0])
-	body.LastNS = max(body.LastNS, blk.Ticks[len(blk.Ticks)-1])
-	body.Samples += uint32(blk.Samples())
-	body.Payload = out
 }
 
 // close hands the lane's open batch to the spool, if there is one.

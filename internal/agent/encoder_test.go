@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -33,8 +34,13 @@ func newBench(t *testing.T, live config.Preview, groups ...[]wire.Group) *bench 
 	t.Helper()
 	var sources []namedSource
 	for i, g := range groups {
-		sources = append(sources, namedSource{string(rune('a' + i)), &script{groups: g}})
+		sources = append(sources, namedSource{name: string(rune('a' + i)), source: &script{groups: g}})
 	}
+	return newBenchOf(t, live, sources...)
+}
+
+func newBenchOf(t *testing.T, live config.Preview, sources ...namedSource) *bench {
+	t.Helper()
 	p, err := newPlan("car-7", sources, live)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +48,7 @@ func newBench(t *testing.T, live config.Preview, groups ...[]wire.Group) *bench 
 	b := &bench{plan: p, spool: &memSpool{}, taken: &Taken{}}
 	b.encoder = newEncoder(p, b.spool, seals(), b.taken, silent())
 	for i := range sources {
-		b.sinks = append(b.sinks, &sink{enc: b.encoder, stop: t.Context().Done(), groups: p.groups[i]})
+		b.sinks = append(b.sinks, &sink{enc: b.encoder, stop: t.Context().Done(), routes: p.routes[i]})
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	b.stop = func() { stop(); <-b.ended }
@@ -140,7 +146,7 @@ func TestEveryAppendedRowIsInOneBatchOnce(t *testing.T) {
 // What is not yet sealed is lost with the process: rows that their source has held
 // wait the less here, but a backlog is not cut into small batches.
 func TestRowsThatTheirSourceHeldAreSealedSooner(t *testing.T) {
-	p, err := newPlan("car-7", []namedSource{{"a", &script{groups: []wire.Group{group("g", 1)}}}}, noLive)
+	p, err := newPlan("car-7", []namedSource{{name: "a", source: &script{groups: []wire.Group{group("g", 1)}}}}, noLive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,27 +336,124 @@ func TestFlushAndTheEnd(t *testing.T) {
 	})
 }
 
-// The hot path, from a source's rows to the builders, allocates nothing per row.
-func TestTakingRowsAllocatesNothing(t *testing.T) {
-	p, err := newPlan("car-7", []namedSource{{"a", &script{groups: []wire.Group{group("g", 50)}}}}, liveLast)
-	if err != nil {
-		t.Fatal(err)
+// nowhere takes batches and keeps nothing.
+type nowhere struct{ bytes int }
+
+func (n *nowhere) Append(b wire.Body) (wire.ID, error) {
+	n.bytes += len(b.Payload)
+	return wire.ID{}, nil
+}
+
+// From a source's rows to sealed batches nothing is allocated once the buffers
+// have grown: not with absent values, not with a deadband, not at either speed.
+func TestTakingAndSealingRowsAllocatesNothing(t *testing.T) {
+	critical := group("crit", 12)
+	critical.Lane = wire.LaneCritical
+	band := config.Shape{Channels: []config.ChannelRule{{Match: config.Patterns{"*"}, Deadband: new(config.Band)}}}
+	for _, tt := range []struct {
+		name  string
+		speed string
+		group wire.Group
+		shape config.Shape
+		holes bool
+	}{
+		{"full speed", "full", group("g", 50), config.Shape{}, false},
+		{"fast", "fast", group("g", 50), config.Shape{}, false},
+		{"absent values", "full", group("g", 50), config.Shape{}, true},
+		{"deadband", "full", group("g", 50), band, false},
+		{"more than a batch", "full", group("g", 1500), config.Shape{}, false},
+		{"columns larger than a batch", "auto", critical, config.Shape{}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := newPlan("car-7", []namedSource{{name: "a", source: &script{groups: []wire.Group{tt.group}}, shape: tt.shape}}, liveLast)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seal := seals()
+			seal.Speed = tt.speed
+			out := &nowhere{}
+			e := newEncoder(p, out, seal, &Taken{}, silent())
+			r, w := rand.New(rand.NewPCG(3, 4)), len(tt.group.Channels)
+			rows := &rowChunk{ticks: make([]int64, 10), values: make([]int64, 10*w)}
+			if tt.holes {
+				rows.present = make([]uint64, (10*w+63)/64)
+			}
+			tick := int64(0)
+			take := func() {
+				for i := range rows.ticks {
+					tick += 1e6
+					rows.ticks[i] = tick
+				}
+				for i := range rows.values {
+					rows.values[i] = r.Int64() >> 20
+				}
+				for i := range rows.present {
+					rows.present[i] = r.Uint64() | r.Uint64()
+				}
+				e.takeRows(rows)
+				if tick%100e6 == 0 {
+					e.flushAll()
+				}
+			}
+			for range 200 { // the buffers have grown
+				take()
+			}
+			if n := testing.AllocsPerRun(100, take); n > 0 {
+				t.Errorf("%v allocations for 10 rows", n)
+			}
+			if out.bytes == 0 {
+				t.Error("nothing was sealed")
+			}
+		})
 	}
-	e := newEncoder(p, &memSpool{fail: func(wire.Body) error { return errors.New("nowhere") }}, seals(), &Taken{}, silent())
-	rows := &rowChunk{ticks: make([]int64, 10), values: make([]int64, 500)}
-	tick := int64(0)
-	take := func() {
-		for i := range rows.ticks {
-			tick += 1e6
-			rows.ticks[i] = tick
+}
+
+func TestSpeedFollowsTheQueue(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		now     wire.Speed
+		waiting int
+		want    wire.Speed
+	}{
+		{"idle", wire.Full, 0, wire.Full},
+		{"half full", wire.Full, chunkQueue / 2, wire.Full},
+		{"behind", wire.Full, chunkQueue, wire.Fast},
+		{"still behind", wire.Fast, chunkQueue / 2, wire.Fast},
+		{"caught up", wire.Fast, 0, wire.Full},
+	} {
+		if got := speedFor(tt.now, tt.waiting); got != tt.want {
+			t.Errorf("%s: speed %d, want %d", tt.name, got, tt.want)
 		}
-		e.takeRows(rows)
 	}
-	for range 200 { // the builders have grown
-		take()
+}
+
+// The same rows are fewer bytes at full speed, and as many samples.
+func TestFullIsSmallerThanFast(t *testing.T) {
+	sizes := map[string]int{}
+	for _, speed := range []string{"fast", "full"} {
+		p, err := newPlan("car-7", []namedSource{{name: "a", source: &script{groups: []wire.Group{group("g", 20)}}}}, noLive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal, sp := seals(), &memSpool{}
+		seal.Speed = speed
+		e := newEncoder(p, sp, seal, &Taken{}, silent())
+		want := map[point]int{}
+		for i := range int64(150) {
+			row := make([]int64, 20)
+			for c := range row {
+				row[c] = int64(1000*math.Sin(float64(i)/50+float64(c))) + i%3
+				want[point{p.catalogue.Groups[0].Channels[c].Name, i * 1e6, row[c]}]++
+			}
+			e.add(e.lanes[wire.LaneFull], 0, i*1e6, row, nil, 0)
+		}
+		e.flushAll()
+		sp.read(t, &p.catalogue).check(t, wire.LaneFull, want)
+		for _, b := range sp.bodies {
+			sizes[speed] += len(b.Payload)
+		}
 	}
-	e.flushAll()
-	if n := testing.AllocsPerRun(20, take); n > 0 {
-		t.Errorf("%v allocations for 10 rows", n)
+	if sizes["full"]*10 > sizes["fast"]*9 {
+		t.Errorf("bytes: %v", sizes)
 	}
 }

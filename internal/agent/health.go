@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"telemetry/board"
+	"telemetry/modem/keeper"
 	"telemetry/sensors"
 	"telemetry/spool"
 	"telemetry/uplink"
@@ -22,8 +23,9 @@ type health struct {
 	clock  clocks
 	board  *board.Board
 	links  []string
-	uplink func() uplink.Snapshot // set before Run
-	spool  func() spool.Stats     // set before Run
+	uplink func() uplink.Snapshot          // set before Run
+	spool  func() spool.Stats              // set before Run
+	modem  func(link string) keeper.Status // set before Run
 	taken  *Taken
 
 	channels []healthChannel
@@ -85,6 +87,10 @@ func (h *health) addLink(i int, p string) {
 	h.add(p+"_in_flight", "B", "without delivery proof", 1, of(func(l uplink.LinkSnapshot) int64 { return l.InFlight }))
 	h.add(p+"_sent", "B", "sent so far", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Bytes) }))
 	h.add(p+"_resent", "B", "of them, copies", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.ResentBytes) }))
+	h.add(p+"_today", "B", "sent today, as its budget counts", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.DayBytes) }))
+	h.add(p+"_share", "%", "of what all links delivered lately", 0.1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Share*1000 + 0.5) }))
+	h.add(p+"_wins", "", "critical batches that it delivered first", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Wins) }))
+	h.add(p+"_suspicions", "", "times that a delivery proof was overdue", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Suspicions) }))
 	h.add(p+"_state", "", "state of the link", 1, of(func(l uplink.LinkSnapshot) int64 { return linkState(l.State) }))
 	h.channels[len(h.channels)-1].channel.Enum = linkStates()
 }

@@ -37,6 +37,9 @@ type running struct {
 	encoder *encoder
 	super   *sensors.Supervisor
 	modems  []modem.Modem
+	session *sessions
+	care    *caretaker // nil if no modem is looked after
+	board   *boardCare
 	started time.Time
 
 	stopSources context.CancelFunc // tells the sources to stop
@@ -94,9 +97,14 @@ func (a *Agent) open() (*running, error) {
 	if err := a.openUplink(r); err != nil {
 		return nil, errors.Join(err, sp.Close())
 	}
-	a.health.uplink, a.health.spool = r.snapshot, sp.Stats
+	r.care = a.newCaretaker(r)
+	a.health.uplink, a.health.spool, a.health.modem = r.snapshot, sp.Stats, r.care.status
+	r.board = a.newBoardCare(r)
 	r.limitSources()
-	if r.super, err = a.supervisor(r); err != nil {
+	if r.session, err = a.openSessions(r, boot); err == nil {
+		r.super, err = a.supervisor(r)
+	}
+	if err != nil {
 		r.stopSources()
 		return nil, errors.Join(err, sp.Close())
 	}
@@ -121,50 +129,23 @@ func subFS(root fs.FS, dir string) fs.FS {
 	return s
 }
 
-func (a *Agent) openUplink(r *running) error {
-	if len(a.cfg.Links) == 0 {
-		a.log.Warn("no links are configured: samples are only spooled")
-		return nil
-	}
-	var links []uplink.Link
-	for _, l := range a.cfg.Links {
-		m := modem.NewInterface(l.Name, l.Interface, subFS(a.root, "sys"))
-		r.modems = append(r.modems, m)
-		links = append(links, uplink.Link{Name: l.Name, Addrs: l.Addresses, Dialer: a.dialer(m)})
-	}
-	epoch := r.spool.Epoch()
-	u, err := uplink.New(uplink.Config{Car: a.cfg.Car, Epoch: epoch, Seed: epoch.Nonce}, r.spool, links, a.clock, a.log.With("component", "uplink"))
-	if err != nil {
-		return fmt.Errorf("agent: %w", err)
-	}
-	r.uplink = u
-	return nil
-}
-
-// snapshot is the uplink's, or an empty one without links.
-func (r *running) snapshot() uplink.Snapshot {
-	if r.uplink == nil {
-		return uplink.Snapshot{}
-	}
-	return r.uplink.Snapshot()
-}
-
 // supervisor keeps the sources running, each with its own sink.
 func (a *Agent) supervisor(r *running) (*sensors.Supervisor, error) {
 	s := sensors.NewSupervisor(sensors.SupervisorConfig{Log: a.log.With("component", "sensors")})
 	for i, src := range a.sources {
-		out := &sink{enc: r.encoder, stop: r.sinkCtx.Done(), groups: a.plan.groups[i], latest: a.plan.watches}
-		if err := s.Add(src.name, src.source, out); err != nil {
+		out := &sink{enc: r.encoder, stop: r.sinkCtx.Done(), routes: a.plan.routes[i], latest: a.plan.watches}
+		if err := s.Add(src.name, src.source, r.session.tapped(src, out)); err != nil {
 			return nil, fmt.Errorf("agent: %w", err)
 		}
 	}
+	a.watcher.tell = s.Status
 	return s, nil
 }
 
 // drive runs every part and ends them in the order in which samples flow.
 func (a *Agent) drive(ctx context.Context, r *running) error {
 	base := context.WithoutCancel(ctx)
-	fail := make(chan error, 4) // one for each part below
+	fail := make(chan error, 6) // one for each part below
 	stopSpool := start(base, "spool", r.spool.Run, fail)
 	stopEncoder := start(base, "encoder", r.encoder.Run, fail)
 	stopUplink := func() error { return nil }
@@ -174,6 +155,11 @@ func (a *Agent) drive(ctx context.Context, r *running) error {
 	stopAnchors := start(base, "clock", func(ctx context.Context) error {
 		return anchorLoop(ctx, a.clock, a.cfg.Clock.Interval.D(), r.encoder, a.log)
 	}, fail)
+	stopCare := func() error { return nil }
+	if r.care != nil {
+		stopCare = start(base, "modems", r.care.Run, fail)
+	}
+	stopBoard := start(base, "board", r.board.Run, fail)
 	go func() { // ends when stopSources is called and every source has returned
 		defer close(r.sourcesDone)
 		_ = r.super.Run(r.sourceCtx) // a failing source is no error of Run
@@ -187,7 +173,7 @@ func (a *Agent) drive(ctx context.Context, r *running) error {
 	a.awaitSources(r)
 	err = errors.Join(err, stopAnchors())
 	err = errors.Join(err, stopEncoder()) // flushes into the spool
-	err = errors.Join(err, stopUplink())
+	err = errors.Join(err, stopUplink(), stopCare(), stopBoard())
 	return errors.Join(err, stopSpool()) // the last commit
 }
 

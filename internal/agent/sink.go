@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"sync"
 
@@ -29,6 +28,7 @@ type rowChunk struct {
 	ticks   []int64
 	values  []int64
 	present []uint64 // nil: every value is there
+	bits    []uint64 // memory of present
 	bit     int      // of the first value in present
 }
 
@@ -57,10 +57,14 @@ func (e *encoder) event(ev wire.Event, stop <-chan struct{}) error {
 	return e.put(chunk{body: &b}, stop)
 }
 
-// anchor takes a time anchor for the critical lane.
-func (e *encoder) anchor(ctx context.Context, a wire.Anchor) error {
+// anchor takes a time anchor for the critical lane and numbers it, unless a better
+// one contradicts it.
+func (e *encoder) anchor(stop <-chan struct{}, a wire.Anchor) error {
+	if !e.judge.admit(&a) {
+		return nil
+	}
 	b := wire.Body{Lane: wire.LaneCritical, Control: true, FirstNS: a.BootNS, LastNS: a.BootNS, Payload: wire.AppendAnchor(nil, &a)}
-	return e.put(chunk{body: &b}, ctx.Done())
+	return e.put(chunk{body: &b}, stop)
 }
 
 // sink hands one source's rows, which the supervisor has checked, to the
@@ -68,7 +72,7 @@ func (e *encoder) anchor(ctx context.Context, a wire.Anchor) error {
 type sink struct {
 	enc    *encoder
 	stop   <-chan struct{} // ends the waiting of a source that goes on after it was told to stop
-	groups []uint32        // by the source's group: the catalogue's
+	routes []route         // by the source's group
 	latest []*watch        // by the catalogue's group; nil: nobody looks
 }
 
@@ -76,29 +80,93 @@ var _ sensors.Sink = (*sink)(nil)
 
 // Append copies r and waits while the encoder's queue is full.
 func (s *sink) Append(r sensors.Rows) error {
-	g := s.groups[r.Group]
-	if s.latest != nil {
-		s.latest[g].take(r)
+	for _, p := range s.routes[r.Group] {
+		if err := s.part(&p, r); err != nil {
+			return err
+		}
 	}
-	width := len(s.enc.typs[g])
+	return nil
+}
+
+// part hands one group its part of the rows.
+func (s *sink) part(p *part, r sensors.Rows) error {
+	out := s.enc.widths[p.group] // values of a row here
+	in := len(r.Values) / len(r.Ticks)
 	for first := 0; first < len(r.Ticks); {
-		n := min(len(r.Ticks)-first, max(1, chunkCells/width))
-		from, end := first*width, (first+n)*width
+		n := min(len(r.Ticks)-first, max(1, chunkCells/out))
 		c := chunks.Get().(*rowChunk)
-		c.group, c.bit = g, from&63
-		c.ticks = append(c.ticks[:0], r.Ticks[first:first+n]...)
-		c.values = append(c.values[:0], r.Values[from:end]...)
-		if r.Present == nil {
-			c.present = nil
+		c.group = p.group
+		if p.columns == nil {
+			c.copy(&r, first, n, in)
 		} else {
-			c.present = append(c.present[:0], r.Present[from>>6:(end+63)>>6]...)
+			c.pick(&r, first, n, in, p.columns)
+		}
+		first += n
+		if len(c.ticks) == 0 {
+			c.free()
+			continue
+		}
+		if s.latest != nil {
+			s.latest[p.group].take(c)
 		}
 		if err := s.enc.put(chunk{rows: c}, s.stop); err != nil {
 			return err
 		}
-		first += n
 	}
 	return nil
+}
+
+// copy takes n rows of r, width values each.
+func (c *rowChunk) copy(r *sensors.Rows, first, n, width int) {
+	from, end := first*width, (first+n)*width
+	c.bit = from & 63
+	c.ticks = append(c.ticks[:0], r.Ticks[first:first+n]...)
+	c.values = append(c.values[:0], r.Values[from:end]...)
+	c.present = c.bits[:0]
+	if r.Present != nil {
+		c.present = append(c.present, r.Present[from>>6:(end+63)>>6]...)
+	}
+	c.keep(r.Present != nil)
+}
+
+// pick takes some columns of n rows of r. Rows without a value in them are left
+// out.
+func (c *rowChunk) pick(r *sensors.Rows, first, n, width int, columns []int) {
+	c.bit = 0
+	c.ticks, c.values, c.present = c.ticks[:0], c.values[:0], c.bits[:0]
+	for row := first; row < first+n; row++ {
+		at, some := len(c.values), r.Present == nil
+		for i, col := range columns {
+			k := row*width + col
+			c.values = append(c.values, r.Values[k])
+			if r.Present == nil {
+				continue
+			}
+			if (at+i)>>6 == len(c.present) {
+				c.present = append(c.present, 0)
+			}
+			if sensors.Bit(r.Present, k) {
+				c.present[(at+i)>>6] |= 1 << ((at + i) & 63)
+				some = true
+			}
+		}
+		if !some {
+			// Its bits are 0: the next row finds them so.
+			c.values = c.values[:at]
+			continue
+		}
+		c.ticks = append(c.ticks, r.Ticks[row])
+	}
+	c.keep(r.Present != nil)
+}
+
+// keep ends a chunk: the memory of its bitmap is kept, and it stands for
+// something only if values may be absent.
+func (c *rowChunk) keep(sparse bool) {
+	c.bits = c.present
+	if !sparse {
+		c.present = nil
+	}
 }
 
 // Event takes one event for the critical lane.

@@ -6,7 +6,6 @@ import (
 	"telemetry/internal/config"
 	"telemetry/sensors"
 	"telemetry/sensors/can/slcan"
-	"telemetry/sensors/dbc"
 )
 
 // slcan makes the source of a CAN adapter on a serial port.
@@ -18,13 +17,11 @@ func (b *builder) slcan(at string, c *config.Slcan, log *slog.Logger) (sensors.S
 		Stamps: map[string]slcan.StampMode{"host": slcan.StampHost, "ms": slcan.StampMilli, "us": slcan.StampMicro}[c.Timestamps],
 		Clock:  b.clock, Log: log,
 	}
-	if c.DBC != "" {
-		bus, err := b.bus(at+".dbc", c.Interface, c.DBC)
-		if err != nil {
-			return nil, b.fault(at+".dbc", err)
-		}
-		cfg.Databases = []*dbc.Database{bus.Databases[0]}
+	bus, err := b.bus(at+".dbc", c.Interface, c.DBC)
+	if err != nil {
+		return nil, err
 	}
+	cfg.Databases = bus.Databases
 	s, err := slcan.New(cfg)
 	if err != nil {
 		return nil, b.fault(at, err)

@@ -7,7 +7,6 @@ import (
 	"telemetry/internal/config"
 	"telemetry/sensors"
 	"telemetry/sensors/can/socketcan"
-	"telemetry/sensors/dbc"
 )
 
 // pairClock gives a source both clocks of one moment.
@@ -27,13 +26,11 @@ func (b *builder) socketcan(at string, c *config.Socketcan, log *slog.Logger) (s
 		Filter: map[string]socketcan.FilterMode{"none": socketcan.FilterNone, "dbc": socketcan.FilterKnown}[c.Filter],
 		Clock:  pairClock{b.clock}, Log: log,
 	}
-	if c.DBC != "" {
-		bus, err := b.bus(at+".dbc", c.Interface, c.DBC)
-		if err != nil {
-			return nil, b.fault(at+".dbc", err)
-		}
-		cfg.Databases = []*dbc.Database{bus.Databases[0]}
+	bus, err := b.bus(at+".dbc", c.Interface, c.DBC)
+	if err != nil {
+		return nil, err
 	}
+	cfg.Databases = bus.Databases
 	s, err := socketcan.New(cfg)
 	if err != nil {
 		return nil, b.fault(at, err)

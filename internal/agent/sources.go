@@ -28,6 +28,7 @@ type builder struct {
 	cfg      *config.Agent
 	clock    clocks
 	log      *slog.Logger
+	root     fs.FS         // root file system
 	faults   config.Faults // sources that cannot be used
 	warnings config.Faults // what was tolerated
 }
@@ -41,7 +42,7 @@ func (b *builder) sources() []namedSource {
 		if err != nil {
 			s = broken{fmt.Errorf("%w: put it right and reload (SIGHUP)", err)}
 		}
-		out = append(out, namedSource{c.Name, s})
+		out = append(out, namedSource{name: c.Name, source: s, at: fmt.Sprintf("sources[%d]", i), shape: c.Shape})
 	}
 	return out
 }
@@ -70,7 +71,7 @@ func (b *builder) source(at string, c config.Source) (sensors.Source, error) {
 		})
 		return s, b.fault(at+".sim", err)
 	}
-	return nil, b.fault(at, errors.New("a source without a kind"))
+	return b.device(at, c, log)
 }
 
 // fault notes err, if it is one, and returns it.
@@ -101,36 +102,67 @@ func (b *builder) candump(at string, c *config.Candump, log *slog.Logger) (senso
 	}
 	var buses []can.Bus
 	var errs []error
-	read := func(at, iface, path string) {
-		bus, err := b.bus(at, iface, path)
-		buses, errs = append(buses, bus), append(errs, b.fault(at, err))
+	read := func(at, iface string, files config.Files) {
+		bus, err := b.bus(at, iface, files)
+		buses, errs = append(buses, bus), append(errs, err)
 	}
 	for _, iface := range slices.Sorted(maps.Keys(c.BusDBC)) {
 		read(at+".bus_dbc."+iface, iface, c.BusDBC[iface])
 	}
-	if c.DBC != "" {
+	if len(c.DBC) > 0 {
 		read(at+".dbc", "", c.DBC)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	s, err := can.NewReplay(can.ReplayConfig{
-		Path: c.File, Buses: buses, Interfaces: c.Interfaces, Speed: max(0, float64(c.Speed)), Unpaced: c.Speed == config.SpeedMax, Loop: c.Loop,
+		Path: c.File, Buses: buses, Interfaces: c.Interfaces, Speed: max(0, float64(c.Speed)), Unpaced: c.Speed == config.SpeedMax, Loop: c.Loop, Raw: c.Raw,
 		Clock: b.clock, Log: log,
 	})
 	return s, b.fault(at, err)
 }
 
-// bus reads one DBC file for an interface.
-func (b *builder) bus(at, iface, path string) (can.Bus, error) {
+// bus reads the DBC files of an interface: where several know an id, the first
+// one decodes it. It notes the faults of each.
+func (b *builder) bus(at, iface string, files config.Files) (can.Bus, error) {
+	bus := can.Bus{Name: iface}
+	var errs []error
+	for i, path := range files {
+		place := fmt.Sprintf("%s[%d]", at, i)
+		db, faults, err := b.database(place, path)
+		if b.fault(place, err) != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if n := hidden(bus.Databases, db); n > 0 {
+			b.warnings = append(b.warnings, b.cfg.Fault(place, "%s: %d of its %d messages have ids that a file before it decodes", path, n, len(db.Messages)))
+		}
+		bus.Databases, bus.Faults = append(bus.Databases, db), bus.Faults+faults
+	}
+	return bus, errors.Join(errs...)
+}
+
+// hidden counts the messages of db that one of others decodes.
+func hidden(others []*dbc.Database, db *dbc.Database) int {
+	n := 0
+	for _, m := range db.Messages {
+		if slices.ContainsFunc(others, func(o *dbc.Database) bool { return o.Lookup(m.ID, m.Extended) != nil }) {
+			n++
+		}
+	}
+	return n
+}
+
+// database reads one DBC file and notes what was tolerated in it.
+func (b *builder) database(at, path string) (db *dbc.Database, faults int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return can.Bus{}, err
+		return nil, 0, err
 	}
 	defer f.Close()
 	file, warnings, err := dbc.Parse(f)
 	if err != nil {
-		return can.Bus{}, fmt.Errorf("%s: %w", path, err)
+		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	db, more := dbc.Compile(file)
 	warnings = append(warnings, more...)
@@ -141,7 +173,7 @@ func (b *builder) bus(at, iface, path string) (can.Bus, error) {
 		b.warnings = append(b.warnings, b.cfg.Fault(at, "%s: and %d more faults", path, n))
 	}
 	if len(db.Messages) == 0 {
-		return can.Bus{}, fmt.Errorf("%s: no message (BO_) in it: is it a DBC file?", path)
+		return nil, 0, fmt.Errorf("%s: no message (BO_) in it: is it a DBC file?", path)
 	}
-	return can.Bus{Name: iface, Databases: []*dbc.Database{db}, Faults: len(warnings)}, nil
+	return db, len(warnings), nil
 }

@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"telemetry/board"
 	"telemetry/internal/status"
 	"telemetry/internal/version"
+	"telemetry/modem/keeper"
 	"telemetry/wire"
 )
 
@@ -26,6 +28,8 @@ type Status struct {
 	Sources   []SourceStatus        `json:"sources"`
 	Links     []LinkStatus          `json:"links"`
 	Spool     SpoolStatus           `json:"spool"`
+	Session   *Session              `json:"session,omitempty"` // absent: none is under way
+	Shed      string                `json:"shed"`              // lanes that wait because the board is hot: nothing, live, or full (and live)
 }
 
 // LaneStatus counts one lane since the agent's start.
@@ -50,6 +54,7 @@ type SourceStatus struct {
 	Events   uint64            `json:"events"`
 	Channels int               `json:"channels"`
 	Counters map[string]uint64 `json:"counters,omitempty"`
+	Jitter   *JitterStatus     `json:"jitter,omitempty"` // of a polled source
 }
 
 // LinkStatus is one link.
@@ -69,7 +74,14 @@ type LinkStatus struct {
 	DialErrors uint64  `json:"dial_errors"`
 	Refused    uint64  `json:"refused"`
 	LastChange string  `json:"last_change"`
+	ChangeAgoS float64 `json:"last_change_ago_s"`
+	MinRTTMS   float64 `json:"min_rtt_ms"`
+	Share      float64 `json:"share"` // of what all links delivered in the last seconds, 0 to 1
+	Today      uint64  `json:"today_bytes"`
+	DayLimit   uint64  `json:"day_limit_bytes"` // 0 = none
 	ModemError string  `json:"modem_error,omitempty"`
+
+	Modem *keeper.Status `json:"modem,omitempty"` // if the agent looks after it
 }
 
 // SpoolStatus is the spool's state.
@@ -103,12 +115,14 @@ func (a *Agent) Status() Status {
 		Car: a.cfg.Car, Epoch: sp.Epoch.String(), Catalogue: a.plan.hash.String(), Version: version.Get("").Version,
 		UptimeS: time.Since(r.started).Seconds(), BootNS: now, Draining: r.draining.Load(), Held: up.Held,
 		Lanes: map[string]LaneStatus{}, Links: []LinkStatus{}, Dropped: a.taken.Dropped.Load(), Sources: a.sourceStatus(r),
+		Shed: board.Shed(r.board.shed.Load()).String(),
 		Spool: SpoolStatus{
 			DiskBytes: sp.DiskBytes, QuotaBytes: sp.QuotaBytes, Commits: sp.Commits, SyncMaxMS: ms(sp.SyncMax),
 			LostQuota: sp.LostQuota, LostCorrupt: sp.LostCorrupt, LostDisk: sp.LostDisk, Superseded: sp.Superseded,
 			Degraded: sp.Degraded, LastError: sp.LastError,
 		},
 	}
+	s.Session = r.session.now()
 	for _, l := range wire.Lanes {
 		ls := LaneStatus{
 			Samples: a.taken.Samples[l].Load(), Batches: a.taken.Batches[l].Load(),
@@ -123,10 +137,15 @@ func (a *Agent) Status() Status {
 		ls := LinkStatus{
 			Name: l.Name, Interface: a.cfg.Links[i].Interface, State: l.State, Address: l.Addr, RTTMS: float64(l.RTTNS) / 1e6,
 			RateBitS: 8 * l.RateBps, InFlight: l.InFlight, Sent: l.Bytes, Resent: l.ResentBytes, Wins: l.Wins,
+			ChangeAgoS: float64(now-l.LastChangeNS) / 1e9, MinRTTMS: float64(l.MinRTTNS) / 1e6, Share: l.Share, Today: l.DayBytes, DayLimit: l.DayLimit,
 			Suspicions: l.Suspicions, Dials: l.Dials, DialErrors: l.DialFailures, Refused: l.Refused, LastChange: l.LastChange,
 		}
 		if _, err := r.modems[i].Status(); err != nil {
 			ls.ModemError = err.Error()
+		}
+		if isKept(a.cfg.Links[i]) {
+			m := r.care.status(l.Name)
+			ls.Modem = &m
 		}
 		s.Links = append(s.Links, ls)
 	}
@@ -148,6 +167,7 @@ func (a *Agent) sourceStatus(r *running) []SourceStatus {
 			}
 			s.Counters[c.Name] = c.Value
 		}
+		s.Jitter = jitterOf(a.sources[i].source)
 		out = append(out, s)
 	}
 	return out
@@ -156,18 +176,28 @@ func (a *Agent) sourceStatus(r *running) []SourceStatus {
 // drainLimit bounds one request to drain.
 const drainLimit = 10 * time.Minute
 
-// Handler answers GET /v1/status, GET /v1/catalogue, GET /v1/channels and POST /v1/drain.
+// Handler answers GET /v1/status, GET /v1/catalogue, GET /v1/channels, POST
+// /v1/drain, POST /v1/modem/at and POST /v1/modem/reset.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		status.Reply(w, a.Status(), nil)
 	})
+	mux.HandleFunc("GET /metrics", a.metrics)
 	mux.HandleFunc("GET /v1/catalogue", func(w http.ResponseWriter, _ *http.Request) {
 		status.Reply(w, a.plan.catalogue, nil)
 	})
 	mux.HandleFunc("GET /v1/channels", func(w http.ResponseWriter, _ *http.Request) {
 		status.Reply(w, a.Channels(), nil)
 	})
+	mux.HandleFunc("POST /v1/modem/at", func(w http.ResponseWriter, req *http.Request) {
+		lines, err := a.modemCommand(req.Context(), req.FormValue("link"), req.FormValue("command"))
+		status.Reply(w, lines, err)
+	})
+	mux.HandleFunc("POST /v1/modem/reset", func(w http.ResponseWriter, req *http.Request) {
+		status.Reply(w, struct{}{}, a.modemReset(req.Context(), req.FormValue("link"), req.FormValue("rung")))
+	})
+	a.sessionRoutes(mux)
 	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, req *http.Request) {
 		limit := drainLimit
 		if d, err := time.ParseDuration(req.URL.Query().Get("timeout")); err == nil && d < limit {

@@ -8,12 +8,11 @@ import (
 	"telemetry/wire"
 )
 
-// view makes the preview of one group: a row per period of event time with the
+// view makes a preview of one group: a row per period of event time with the
 // chosen statistic of each channel. It is owned by the encoder's loop.
 type view struct {
 	group  uint32 // of the preview in the catalogue
-	stat   wire.Stat
-	period int64 // ns
+	period int64  // ns
 	cols   []viewColumn
 
 	open     bool      // the interval has a row
@@ -28,13 +27,14 @@ type view struct {
 type viewColumn struct {
 	from  int // index in the full-rate group
 	typ   wire.ValueType
+	stat  wire.Stat
 	n     int
 	value int64   // last, least or greatest raw word
 	sum   float64 // of the values, for the mean
 }
 
 func (v *view) add(from int, c wire.Channel) {
-	v.cols = append(v.cols, viewColumn{from: from, typ: c.Type})
+	v.cols = append(v.cols, viewColumn{from: from, typ: c.Type, stat: c.Stat})
 }
 
 // over reports whether a row at tick lies outside the open interval.
@@ -51,7 +51,7 @@ func (v *view) take(tick int64, values []int64, present []uint64, bit int) (open
 	for i := range v.cols {
 		c := &v.cols[i]
 		if sensors.Bit(present, bit+c.from) {
-			c.take(values[c.from], v.stat)
+			c.take(values[c.from])
 		}
 	}
 	return opened
@@ -72,20 +72,20 @@ func (v *view) finish() (tick int64, values []int64, present []uint64, ok bool) 
 		if c.n == 0 {
 			continue
 		}
-		v.values[i] = c.result(v.stat)
+		v.values[i] = c.result()
 		v.present[i>>6] |= 1 << (i & 63)
 		ok = true
-		*c = viewColumn{from: c.from, typ: c.typ}
+		*c = viewColumn{from: c.from, typ: c.typ, stat: c.stat}
 	}
 	return v.last, v.values, v.present, ok
 }
 
-func (c *viewColumn) take(x int64, stat wire.Stat) {
-	if stat != wire.StatLast && math.IsNaN(toFloat(c.typ, x)) {
+func (c *viewColumn) take(x int64) {
+	if c.stat != wire.StatLast && math.IsNaN(toFloat(c.typ, x)) {
 		return // not a number: no part of a mean, and neither least nor greatest
 	}
 	c.n++
-	switch stat {
+	switch c.stat {
 	case wire.StatMean:
 		c.sum += toFloat(c.typ, x)
 	case wire.StatMin:
@@ -101,8 +101,8 @@ func (c *viewColumn) take(x int64, stat wire.Stat) {
 	}
 }
 
-func (c *viewColumn) result(stat wire.Stat) int64 {
-	if stat == wire.StatMean {
+func (c *viewColumn) result() int64 {
+	if c.stat == wire.StatMean {
 		return fromFloat(c.typ, c.sum/float64(c.n))
 	}
 	return c.value

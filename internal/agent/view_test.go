@@ -55,8 +55,8 @@ func TestStatisticOfAnInterval(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			v := &view{stat: tt.stat, period: 1e9}
-			v.add(0, wire.Channel{Type: tt.typ})
+			v := &view{period: 1e9}
+			v.add(0, wire.Channel{Type: tt.typ, Stat: tt.stat})
 			for i, x := range tt.values {
 				v.take(int64(i), []int64{x}, nil, 0)
 			}
@@ -132,7 +132,7 @@ func TestPlanNamesAndPreviews(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := newPlan("car-7", []namedSource{{"s", &script{groups: tt.groups}}}, tt.live)
+			p, err := newPlan("car-7", []namedSource{{name: "s", source: &script{groups: tt.groups}}}, tt.live)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +162,7 @@ func TestPlanNamesAndPreviews(t *testing.T) {
 	}
 	for _, channels := range []int{0, wire.MaxBlockColumns + 1} {
 		bad := wire.Group{Name: "g", Channels: make([]wire.Channel, channels)}
-		if _, err := newPlan("car-7", []namedSource{{"s", &script{groups: []wire.Group{bad}}}}, noLive); err == nil {
+		if _, err := newPlan("car-7", []namedSource{{name: "s", source: &script{groups: []wire.Group{bad}}}}, noLive); err == nil {
 			t.Errorf("a group of %d channels was taken", channels)
 		}
 	}

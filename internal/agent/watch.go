@@ -32,15 +32,21 @@ type watch struct {
 	ticks  []int64 // by channel; 0: no value yet
 }
 
-// take notes the last row of r.
-func (w *watch) take(r sensors.Rows) {
+// take notes the last row of r, and of channels that it lacks the row that has
+// them.
+func (w *watch) take(r *rowChunk) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rows += uint64(len(r.Ticks))
-	width, last := len(w.values), len(r.Ticks)-1
-	for i := range width {
-		if sensors.Bit(r.Present, last*width+i) {
-			w.values[i], w.ticks[i] = r.Values[last*width+i], r.Ticks[last]
+	w.rows += uint64(len(r.ticks))
+	width, first := len(w.values), 0
+	if r.present == nil {
+		first = len(r.ticks) - 1
+	}
+	for row := first; row < len(r.ticks); row++ {
+		for i := range width {
+			if sensors.Bit(r.present, r.bit+row*width+i) {
+				w.values[i], w.ticks[i] = r.values[row*width+i], r.ticks[row]
+			}
 		}
 	}
 }

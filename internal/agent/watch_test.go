@@ -3,7 +3,6 @@ package agent
 import (
 	"testing"
 
-	"telemetry/sensors"
 	"telemetry/wire"
 )
 
@@ -17,8 +16,8 @@ func TestWatchKeepsTheLatestValueOfEachChannel(t *testing.T) {
 		{Name: "live.g", Source: "s", Lane: wire.LaneLive, Channels: []wire.Channel{{Name: "speed"}}},
 	}}}
 	p.watches = newWatches(p)
-	p.watches[0].take(sensors.Rows{Ticks: []int64{5e6, 6e6}, Values: []int64{1, 1, 1, 20, -1, 0}, Present: []uint64{0b011_111}})
-	p.watches[0].take(sensors.Rows{Ticks: []int64{9e6}, Values: []int64{30, 0, 0}, Present: []uint64{0b001}})
+	p.watches[0].take(&rowChunk{ticks: []int64{5e6, 6e6}, values: []int64{1, -1, 1, 20, 7, 0}, present: []uint64{0b001_011 << 5}, bit: 5})
+	p.watches[0].take(&rowChunk{ticks: []int64{9e6}, values: []int64{30, 0, 0}, present: []uint64{0b001}})
 	a := &Agent{plan: p, clock: fixedClock{}}
 	got := a.Channels()
 	if len(got) != 3 {
@@ -28,7 +27,7 @@ func TestWatchKeepsTheLatestValueOfEachChannel(t *testing.T) {
 	if speed.Value == nil || *speed.Value != 16 || speed.TickNS != 9e6 || speed.AgeMS != 1 || speed.Rows != 3 || speed.Unit != "m/s" {
 		t.Errorf("speed: %+v", speed)
 	}
-	if gear.Value == nil || *gear.Value != -1 || gear.Text != "reverse" || gear.TickNS != 6e6 {
+	if gear.Value == nil || *gear.Value != -1 || gear.Text != "reverse" || gear.TickNS != 5e6 {
 		t.Errorf("gear: %+v", gear)
 	}
 	if never.Value != nil || never.TickNS != 0 || never.Rows != 3 {

@@ -19,6 +19,7 @@ import (
 	"telemetry/internal/agent/agentcmd"
 	"telemetry/internal/cli"
 	"telemetry/internal/status"
+	"telemetry/lab/modemsim"
 	"telemetry/receiver/receivercmd"
 )
 
@@ -35,7 +36,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "await": await, "signal": sendSignal, "settle": settle,
+			"exits": exits, "await": await, "signal": sendSignal, "settle": settle, "modemsim": startModem,
 		},
 	})
 }
@@ -106,6 +107,20 @@ func poll(ts *testscript.TestScript, ok func() bool, last *string) {
 			ts.Fatalf("not within %v; last seen: %s", awaitLimit, *last)
 		}
 	}
+}
+
+// modemsim PORT starts a simulated modem on a pseudo terminal called PORT.
+func startModem(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: modemsim PORT")
+	}
+	m := modemsim.New(modemsim.Config{Boot: 500 * time.Millisecond, Register: 100 * time.Millisecond, Attach: 10 * time.Millisecond})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	path := ts.MkAbs(args[0])
+	go func() { done <- m.ServePTY(ctx, path) }() // ends with the script
+	ts.Defer(func() { cancel(); <-done })
+	poll(ts, func() bool { _, err := os.Stat(path); return err == nil }, new(string))
 }
 
 // signal NAME sends a signal to the command that was started last.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -22,6 +21,9 @@ const (
 	MinQuota   = 8e6  // two chunks per lane and the reserve
 	MaxChannel = 50e3 // per simulated car
 	MinMemory  = 16 << 20
+
+	minPreview = 1000      // mHz
+	maxPreview = 1_500_000 // mHz
 )
 
 // OwnSource is the name of the agent's own channels among the sources.
@@ -42,9 +44,14 @@ type Agent struct {
 	Sources     []Source `yaml:"sources"`
 	Receiver    Endpoint `yaml:"receiver"`
 	Links       []Link   `yaml:"links"`
+	Uplink      Uplink   `yaml:"uplink"`
 	Live        Preview  `yaml:"live"`
 	Clock       Clock    `yaml:"clock"`
 	Seal        Seal     `yaml:"seal"`
+	Session     Session  `yaml:"session"`
+	Power       Power    `yaml:"power"`
+	Watchdog    Watchdog `yaml:"watchdog"`
+	Thermal     Thermal  `yaml:"thermal"`
 	Socket      string   `yaml:"socket"` // unix socket of status; default /run/edgeagent/edgeagent.sock
 	Log         Log      `yaml:"log"`
 	MemoryLimit Size     `yaml:"memory_limit"` // soft limit of the Go heap; default 48MiB
@@ -72,33 +79,7 @@ type Seal struct {
 	Full     Duration `yaml:"full"`     // default 100ms
 	Live     Duration `yaml:"live"`     // default 100ms
 	Critical Duration `yaml:"critical"` // default 10ms
-}
-
-// Source is one named source; exactly one kind is set.
-type Source struct {
-	Name      string     `yaml:"name"`
-	Candump   *Candump   `yaml:"candump"`
-	Slcan     *Slcan     `yaml:"slcan"`
-	Socketcan *Socketcan `yaml:"socketcan"`
-	Sim       *Sim       `yaml:"sim"`
-}
-
-// Candump replays a recorded CAN log.
-type Candump struct {
-	File       string            `yaml:"file"`
-	Speed      Speed             `yaml:"speed"` // default 1; max = as fast as it can be read
-	Loop       bool              `yaml:"loop"`
-	Interfaces []string          `yaml:"interfaces"` // empty = all
-	DBC        string            `yaml:"dbc"`        // for the log's first interface
-	BusDBC     map[string]string `yaml:"bus_dbc"`    // by interface
-}
-
-// Sim is a simulated car that drives laps.
-type Sim struct {
-	Channels int   `yaml:"channels"` // default 200
-	Rate     Rate  `yaml:"rate"`     // of the fastest group; default 100Hz
-	Seed     int64 `yaml:"seed"`     // default 1
-	Laps     int   `yaml:"laps"`     // 0 = drive until stopped
+	Speed    string   `yaml:"speed"`    // full, fast or auto: full until the encoder cannot keep up; default full
 }
 
 // Endpoint is where the cloud is.
@@ -120,13 +101,17 @@ type Link struct {
 	Name      string   `yaml:"name"`
 	Interface string   `yaml:"interface"` // bound to it; empty = the system's routing decides
 	Addresses []string `yaml:"addresses"` // instead of receiver.addresses
+	Modem     *Modem   `yaml:"modem"`     // the device under it, if the agent looks after it
+	Meter     *Meter   `yaml:"meter"`     // what it may carry, if it costs money
+
+	Congestion string `yaml:"congestion"` // TCP's: bbr, cubic or reno, where the kernel has it; default the agent's choice
 }
 
 // Preview is the live lane's view of the channels.
 type Preview struct {
 	Off       bool     `yaml:"off"`
 	Rate      Rate     `yaml:"rate"`      // default 10Hz
-	Channels  []string `yaml:"channels"`  // names with * and ?; default all, up to 200
+	Channels  Patterns `yaml:"channels"`  // names with * and ?; default all, up to 200
 	Statistic string   `yaml:"statistic"` // last, mean, min or max; default last
 }
 
@@ -157,17 +142,16 @@ func ReadAgent(file string) (*Agent, error) {
 func (c *Agent) preset() {
 	c.Board = "generic"
 	c.Spool = Spool{Quota: 4 << 30, Chunk: 1 << 20, CommitInterval: Duration(50 * time.Millisecond), CriticalCommit: Duration(20 * time.Millisecond)}
-	c.Seal = Seal{Full: Duration(100 * time.Millisecond), Live: Duration(100 * time.Millisecond), Critical: Duration(10 * time.Millisecond)}
+	c.Seal = Seal{Full: Duration(100 * time.Millisecond), Live: Duration(100 * time.Millisecond), Critical: Duration(10 * time.Millisecond), Speed: "full"}
+	c.Uplink = Uplink{FullShare: 5}
 	c.Live = Preview{Rate: 10_000, Statistic: "last"}
 	c.Clock = Clock{Interval: Duration(10 * time.Second)}
+	c.Session.preset()
+	c.presetBoard()
 	c.Socket = "/run/edgeagent/edgeagent.sock"
 	c.MemoryLimit = 48 << 20
 	c.Log.defaults()
 }
-
-func (c *Candump) preset() { c.Speed = 1 }
-
-func (s *Sim) preset() { *s = Sim{Channels: 200, Rate: 100_000, Seed: 1} }
 
 // inherit fills in what depends on other keys.
 func (c *Agent) inherit() {
@@ -178,6 +162,9 @@ func (c *Agent) inherit() {
 		if len(c.Links[i].Addresses) == 0 {
 			c.Links[i].Addresses = c.Receiver.Addresses
 		}
+		if m := c.Links[i].Modem; m != nil {
+			m.inherit(i)
+		}
 	}
 }
 
@@ -185,20 +172,14 @@ func (c *Agent) resolve(dir string) {
 	abs(dir, &c.Spool.Dir)
 	abs(dir, &c.Socket)
 	for i := range c.Sources {
-		if s := c.Sources[i].Candump; s != nil {
-			abs(dir, &s.File)
-			abs(dir, &s.DBC)
-			for bus, p := range s.BusDBC {
-				abs(dir, &p)
-				s.BusDBC[bus] = p
-			}
+		set, _ := c.Sources[i].kinds()
+		for _, k := range set {
+			k.resolve(dir)
 		}
-		if s := c.Sources[i].Slcan; s != nil {
-			abs(dir, &s.Port)
-			abs(dir, &s.DBC)
-		}
-		if s := c.Sources[i].Socketcan; s != nil {
-			abs(dir, &s.DBC)
+	}
+	for _, l := range c.Links {
+		if m := l.Modem; m != nil {
+			abs(dir, &m.Port)
 		}
 	}
 	if t := c.Receiver.TLS; t != nil {
@@ -240,9 +221,17 @@ func (c *Agent) validate(report func(path, format string, args ...any)) {
 	if c.Socket == "" {
 		report("socket", "is empty (want the path of a unix socket)")
 	}
+	switch c.Seal.Speed {
+	case "full", "fast", "auto":
+	default:
+		report("seal.speed", "%q is no speed (want full, fast or auto)", c.Seal.Speed)
+	}
 	c.Log.validate(report)
 	c.validateLive(report)
+	c.Session.validate("session", report)
+	c.validateBoard(report)
 	c.validateSources(report)
+	c.Uplink.validate(report)
 	c.validateLinks(report)
 	c.inherit()
 }
@@ -251,64 +240,17 @@ func (c *Agent) validateLive(report func(path, format string, args ...any)) {
 	if _, err := ParseStat(c.Live.Statistic); err != nil {
 		report("live.statistic", "%v", err)
 	}
-	if c.Live.Rate < 1000 || c.Live.Rate > 1_500_000 {
+	if c.Live.Rate < minPreview || c.Live.Rate > maxPreview {
 		report("live.rate", "is out of range (want 1Hz to 1.5kHz)")
 	}
-	for i, p := range c.Live.Channels {
-		if _, err := path.Match(p, ""); err != nil {
-			report(fmt.Sprintf("live.channels[%d]", i), "%q is no pattern (want a name with * and ?)", p)
-		}
-	}
-}
-
-func (c *Agent) validateSources(report func(path, format string, args ...any)) {
-	if len(c.Sources) == 0 || len(c.Sources) > MaxSources {
-		report("sources", "has %d entries (want 1 to %d)", len(c.Sources), MaxSources)
-	}
-	seen := map[string]bool{}
-	for i, s := range c.Sources {
-		at := fmt.Sprintf("sources[%d]", i)
-		checkName(at+".name", s.Name, seen, report)
-		kinds := 0
-		for _, set := range []bool{s.Candump != nil, s.Slcan != nil, s.Socketcan != nil, s.Sim != nil} {
-			if set {
-				kinds++
-			}
-		}
-		if kinds != 1 {
-			report(at, "has no kind or two kinds (want one of candump, slcan, socketcan, sim)")
-		}
-		if s.Slcan != nil {
-			s.Slcan.validate(at+".slcan", report)
-		}
-		if s.Socketcan != nil {
-			s.Socketcan.validate(at+".socketcan", report)
-		}
-		if d := s.Candump; d != nil {
-			if d.File == "" {
-				report(at+".candump.file", "is missing (want a candump log, plain or .gz)")
-			}
-			if d.DBC == "" && len(d.BusDBC) == 0 {
-				report(at+".candump.dbc", "is missing (want a DBC file for the log's first interface, or bus_dbc with one for each)")
-			}
-		}
-		if m := s.Sim; m != nil && (m.Channels < 1 || m.Channels > MaxChannel) {
-			report(at+".sim.channels", "is %d (want 1 to %d)", m.Channels, int(MaxChannel))
-		}
-		if m := s.Sim; m != nil && (m.Rate < 1000 || m.Rate > 1_500_000) {
-			report(at+".sim.rate", "is out of range (want 1Hz to 1.5kHz)")
-		}
-		if m := s.Sim; m != nil && m.Laps < 0 {
-			report(at+".sim.laps", "is %d (want 0, to drive until stopped, or more)", m.Laps)
-		}
-	}
+	c.Live.Channels.validate("live.channels", report)
 }
 
 func checkName(at, name string, seen map[string]bool, report func(path, format string, args ...any)) {
 	switch {
 	case !plainName.MatchString(name):
 		report(at, "%q is no name (want 1 to 32 of letters, digits, '.', '_', '-')", name)
-	case name == OwnSource && strings.HasPrefix(at, "sources"):
+	case (name == OwnSource || strings.HasPrefix(name, OwnSource+".")) && strings.HasPrefix(at, "sources"):
 		report(at, "%q is the name of the agent's own channels (want another)", name)
 	case seen[name]:
 		report(at, "%q is used twice (want a name of its own)", name)
@@ -331,6 +273,10 @@ func (c *Agent) validateLinks(report func(path, format string, args ...any)) {
 		if len(l.Addresses) == 0 && len(c.Receiver.Addresses) == 0 {
 			report(at, "has no address (want receiver.addresses or %s.addresses)", at)
 		}
+		if l.Modem != nil {
+			l.Modem.validate(at+".modem", l.Interface, report)
+		}
+		l.validateCosts(at, report)
 		tls = checkAddresses(at+".addresses", l.Addresses, report) || tls
 	}
 	if tls && (c.Receiver.TLS == nil || c.Receiver.TLS.CA == "" || c.Receiver.TLS.Cert == "" || c.Receiver.TLS.Key == "") {

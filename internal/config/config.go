@@ -80,6 +80,9 @@ type places struct {
 // fault returns a fault of the value at path, or of the nearest mapping around
 // it.
 func (p places) fault(path, format string, args ...any) Fault {
+	if i := strings.LastIndexByte(path, '['); p.body != nil && i > 0 && strings.HasSuffix(path, "]") && isScalar(nodeAt(p.body, path[:i])) {
+		path = path[:i] // a list that is written as its only entry
+	}
 	f := Fault{File: p.file, Path: path, Message: fmt.Sprintf(format, args...)}
 	if p.body != nil {
 		f = faultAt(p.file, nodeAt(p.body, path), path, f.Message)

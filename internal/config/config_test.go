@@ -85,6 +85,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{"double name", "{name: b,", "{name: a,", "12:12", "used twice"},
 		{"reserved name", "name: sim", "name: agent", "7:11", "the agent's own channels"},
 		{"speed", "x10", "x-1", "6:40", "is no factor (want a factor"},
+		{"speed without its x", "x10", "10", "6:40", `"10" lacks its x: write x10 (want a factor from x0.001`},
+		{"speed of the encoder", "links:\n", "seal: {speed: slow}\nlinks:\n", "10:15", `"slow" is no speed (want full, fast or auto)`},
 		{"no database", ", dbc: car.dbc", "", "6:14", "candump.dbc: is missing"},
 		{"duplicate key", "car: car-7", "car: a\ncar: b", "3:1", "already defined"},
 	}
@@ -225,4 +227,27 @@ func TestReceiverBroker(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever is in a file, reading it ends, in a configuration or in faults that
+// name the file.
+func FuzzReadAgent(f *testing.F) {
+	f.Add(goodAgent)
+	f.Add("version: 1\ncar: c\nspool: {dir: s}\nsources: [{name: s, sim: {}, include: '*', rename: {a.b: c}, channels: [{match: [x], deadband: 0.5, preview: {rate: 5Hz}}]}]\n")
+	f.Add("a: &a [*a]\nb: *a\n")
+	f.Add("version: 1\nsources: [{socketcan: {dbc: [a, b]}}, {slcan: {port: p, bitrate: 1Mbit/s}}]\n<<: {car: x}\n? [a]\n: b\n")
+	file := filepath.Join(f.TempDir(), "fuzz.yaml")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := ReadAgent(file)
+		var fs Faults
+		switch {
+		case err == nil && (c == nil || c.Car == ""):
+			t.Fatalf("took %q", text)
+		case err != nil && (c != nil || !errors.As(err, &fs) || len(fs) == 0 || fs[0].File != file):
+			t.Fatalf("%q: %v", text, err)
+		}
+	})
 }

@@ -15,6 +15,9 @@ import (
 // are read, so that a zero in the file stays a zero and is judged as one.
 type presetter interface{ preset() }
 
+// loneScalar is a list that may be written as its only entry.
+type loneScalar interface{ loneScalar() }
+
 // unmarshaler is a scalar that reads itself from its node.
 type unmarshaler interface{ UnmarshalYAML(n ast.Node) error }
 
@@ -100,8 +103,17 @@ func (d *decoder) node(at ast.Node, v reflect.Value, path string) {
 		d.fields(m, v, path)
 	case reflect.Slice:
 		s, ok := n.(*ast.SequenceNode)
+		if _, lone := v.Interface().(loneScalar); lone && !ok && isScalar(n) {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			d.node(n, v.Index(0), path)
+			return
+		}
 		if !ok {
-			d.report(n, path, fmt.Sprintf("is a %s (want a list)", nodeKind(n)))
+			want := "a list"
+			if _, lone := v.Interface().(loneScalar); lone {
+				want = wantOf(v.Type().Elem()) + ", or a list"
+			}
+			d.report(n, path, fmt.Sprintf("is a %s (want %s)", nodeKind(n), want))
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values)))
@@ -127,17 +139,12 @@ func (d *decoder) fields(m ast.MapNode, v reflect.Value, path string) {
 	if p, ok := v.Addr().Interface().(presetter); ok {
 		p.preset()
 	}
-	fields := map[string]int{}
-	for i := range v.NumField() {
-		if k := keyOf(v.Type().Field(i)); k != "" {
-			fields[k] = i
-		}
-	}
+	fields := fieldsOf(v.Type())
 	for it := m.MapRange(); it.Next(); {
 		key := keyText(it.Key())
 		i, known := fields[key]
 		if known {
-			d.node(it.Value(), v.Field(i), join(path, key))
+			d.node(it.Value(), v.FieldByIndex(i), join(path, key))
 			continue
 		}
 		keys := keysOf(v.Type())
@@ -173,6 +180,11 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, path string) {
 	case reflect.Bool:
 		if b, ok := n.(*ast.BoolNode); ok {
 			v.SetBool(b.Value)
+			return
+		}
+	case reflect.Float64:
+		if f, err := strconv.ParseFloat(t, 64); err == nil && (n.Type() == ast.IntegerType || n.Type() == ast.FloatType) {
+			v.SetFloat(f)
 			return
 		}
 	case reflect.Int, reflect.Int64:

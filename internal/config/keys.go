@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
+// keyOf returns the key of a field; "" for one that is not in the file.
 func keyOf(f reflect.StructField) string {
 	tag, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 	if tag == "-" {
@@ -16,14 +17,36 @@ func keyOf(f reflect.StructField) string {
 	return tag
 }
 
+// inlined reports that a field's own fields stand beside it in the file.
+func inlined(f reflect.StructField) bool { return f.Tag.Get("yaml") == ",inline" }
+
 func keysOf(t reflect.Type) []string {
 	var ks []string
 	for i := range t.NumField() {
-		if k := keyOf(t.Field(i)); k != "" {
-			ks = append(ks, k)
+		switch f := t.Field(i); {
+		case inlined(f):
+			ks = append(ks, keysOf(f.Type)...)
+		case keyOf(f) != "":
+			ks = append(ks, keyOf(f))
 		}
 	}
 	return ks
+}
+
+// fieldsOf returns the place of each key's field.
+func fieldsOf(t reflect.Type) map[string][]int {
+	out := map[string][]int{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if inlined(f) {
+			for k, at := range fieldsOf(f.Type) {
+				out[k] = append([]int{i}, at...)
+			}
+		} else if k := keyOf(f); k != "" {
+			out[k] = []int{i}
+		}
+	}
+	return out
 }
 
 func join(path, key string) string {
@@ -75,6 +98,8 @@ func wantOf(t reflect.Type) string {
 		return "true or false"
 	case reflect.String:
 		return "a text"
+	case reflect.Float64:
+		return "a number"
 	default:
 		return "a whole number"
 	}
@@ -100,7 +125,7 @@ func nodeAt(body ast.Node, path string) ast.Node {
 	at := n
 	for path != "" {
 		var step string
-		step, path = nextStep(path)
+		step, path = nextStep(n, path)
 		next := child(n, step)
 		if next == nil {
 			return at
@@ -111,16 +136,28 @@ func nodeAt(body ast.Node, path string) ast.Node {
 	return at
 }
 
-func nextStep(path string) (step, rest string) {
+// nextStep takes the first step off a path: an index, or the longest key of n
+// that it begins with, as keys may hold dots.
+func nextStep(n ast.Node, path string) (step, rest string) {
 	path = strings.TrimPrefix(path, ".")
 	if strings.HasPrefix(path, "[") {
 		end := strings.IndexByte(path, ']')
 		return path[:end+1], path[end+1:]
 	}
-	if i := strings.IndexAny(path, ".["); i >= 0 {
-		return path[:i], path[i:]
+	if m, ok := n.(ast.MapNode); ok {
+		for it := m.MapRange(); it.Next(); {
+			if k := keyText(it.Key()); len(k) > len(step) && within(path, k) {
+				step = k
+			}
+		}
 	}
-	return path, ""
+	if step == "" {
+		step = path
+		if i := strings.IndexAny(path, ".["); i >= 0 {
+			step = path[:i]
+		}
+	}
+	return step, path[len(step):]
 }
 
 func child(n ast.Node, step string) ast.Node {

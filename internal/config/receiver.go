@@ -20,6 +20,7 @@ type Receiver struct {
 	Ingest   Ingest   `yaml:"ingest"`
 	Sequence Sequence `yaml:"sequence"`
 	Live     Live     `yaml:"live"`
+	Health   Health   `yaml:"health"`
 	Socket   string   `yaml:"socket"` // unix socket of status; empty = none
 	Log      Log      `yaml:"log"`
 }
@@ -41,6 +42,7 @@ type ServerTLS struct {
 	CA   string `yaml:"ca"`
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+	CRL  string `yaml:"crl"` // list of revocations of that CA; read again when it changes
 }
 
 // Kafka says which cluster is used; no brokers = the embedded one.
@@ -92,6 +94,14 @@ type Sequence struct {
 	Windows Windows  `yaml:"windows"`
 	Memory  Size     `yaml:"memory"` // of batches held behind holes; default 128MiB
 	Commit  Duration `yaml:"commit"` // longest time between commits; default 50ms
+	Formats Formats  `yaml:"formats"`
+}
+
+// Formats are the output formats by lane: json or batch; default json.
+type Formats struct {
+	Critical string `yaml:"critical"`
+	Live     string `yaml:"live"`
+	Full     string `yaml:"full"`
 }
 
 // Windows are the reorder windows by lane.
@@ -104,6 +114,11 @@ type Windows struct {
 // Live is the page for people.
 type Live struct {
 	Listen string `yaml:"listen"` // default 127.0.0.1:8080; "off" = none
+}
+
+// Health is where machines ask: /healthz, /readyz, /metrics. The page has them too.
+type Health struct {
+	Listen string `yaml:"listen"` // host:port; empty = none
 }
 
 var roleNames = map[string]bool{"ingest": true, "sequence": true, "live": true}
@@ -140,6 +155,9 @@ func (c *Receiver) defaults() {
 	window(&c.Sequence.Windows.Critical, time.Minute)
 	window(&c.Sequence.Windows.Live, 250*time.Millisecond)
 	window(&c.Sequence.Windows.Full, time.Minute)
+	def(&c.Sequence.Formats.Critical, "json")
+	def(&c.Sequence.Formats.Live, "json")
+	def(&c.Sequence.Formats.Full, "json")
 	def(&c.Live.Listen, "127.0.0.1:8080")
 	c.Log.defaults()
 }
@@ -158,6 +176,7 @@ func (c *Receiver) resolve(dir string) {
 		abs(dir, &t.CA)
 		abs(dir, &t.Cert)
 		abs(dir, &t.Key)
+		abs(dir, &t.CRL)
 	}
 	for _, t := range []*ClientTLS{c.MQTT.Client, c.Kafka.TLS} {
 		if t != nil {
@@ -187,8 +206,16 @@ func (c *Receiver) validate(report func(path, format string, args ...any)) {
 	if c.Live.Listen != "off" {
 		checkListen("live.listen", c.Live.Listen, report)
 	}
+	if c.Health.Listen != "" {
+		checkListen("health.listen", c.Health.Listen, report)
+	}
 	if c.Sequence.Commit.D() < time.Millisecond || c.Sequence.Commit.D() > 10*time.Second {
 		report("sequence.commit", "is %v (want 1ms to 10s)", c.Sequence.Commit.D())
+	}
+	for lane, f := range map[string]string{"critical": c.Sequence.Formats.Critical, "live": c.Sequence.Formats.Live, "full": c.Sequence.Formats.Full} {
+		if f != "json" && f != "batch" {
+			report("sequence.formats."+lane, "%q is no format (want json or batch)", f)
+		}
 	}
 	c.Log.validate(report)
 }

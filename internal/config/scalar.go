@@ -123,7 +123,7 @@ func (r *Rate) UnmarshalYAML(n ast.Node) error {
 	return nil
 }
 
-// Speed is a replay factor: "1", "x10", "2.5" or "max".
+// Speed is a replay factor: "x1", "x2.5" or "max".
 type Speed float64
 
 // SpeedMax replays as fast as the log can be read.
@@ -136,7 +136,7 @@ const (
 	maxSpeed = 1e6
 )
 
-func (*Speed) want() string { return `a factor from 0.001 to 1000000 as 1, x10 or 2.5, or max` }
+func (*Speed) want() string { return `a factor from x0.001 to x1000000, as x1 or x2.5, or max` }
 
 // UnmarshalYAML reads a factor or the word max.
 func (s *Speed) UnmarshalYAML(n ast.Node) error {
@@ -144,6 +144,9 @@ func (s *Speed) UnmarshalYAML(n ast.Node) error {
 	if t == "max" {
 		*s = SpeedMax
 		return nil
+	}
+	if isNumber(t) {
+		return badValue(n, s, fmt.Sprintf("lacks its x: write x%s", t))
 	}
 	v, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimPrefix(t, "×"), "x"), 64)
 	if err != nil || !(v >= minSpeed && v <= maxSpeed) {

@@ -17,7 +17,7 @@ type Slcan struct {
 	DataBitrate BitRate    `yaml:"data_bitrate"` // of CAN FD
 	ListenOnly  ListenOnly `yaml:"listen_only"`  // auto, true or false; default auto: where the adapter can
 	Timestamps  string     `yaml:"timestamps"`   // auto, host, ms or us; default auto: the adapter's finest
-	DBC         string     `yaml:"dbc"`
+	DBC         Files      `yaml:"dbc"`
 	Raw         bool       `yaml:"raw"` // records every frame as it is, beside its signals
 }
 
@@ -25,14 +25,20 @@ func (s *Slcan) preset() {
 	*s = Slcan{Baud: 115_200, Interface: "can0", Dialect: "lawicel", ListenOnly: "auto", Timestamps: "auto"}
 }
 
-func (s *Slcan) validate(at string, report func(path, format string, args ...any)) {
+func (s *Slcan) resolve(dir string) {
+	abs(dir, &s.Port)
+	s.DBC.resolve(dir)
+}
+
+func (s *Slcan) validate(at string, report reporter) {
+	s.DBC.validate(at+".dbc", report)
 	if s.Port == "" {
 		report(at+".port", "is missing (want a serial port, best one below /dev/serial/by-id)")
 	}
 	if s.Bitrate == 0 && s.Timing == "" {
 		report(at+".bitrate", "is missing (want the bit rate of the bus, as 500kbit/s)")
 	}
-	if s.DBC == "" && !s.Raw {
+	if len(s.DBC) == 0 && !s.Raw {
 		report(at+".dbc", "is missing (want a DBC file, or raw: true)")
 	}
 	switch s.Timestamps {

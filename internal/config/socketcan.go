@@ -9,7 +9,7 @@ type Socketcan struct {
 	ListenOnly    ListenOnly `yaml:"listen_only"`    // auto, true or false; default auto: where the driver can and the interface is ours to set up
 	Filter        string     `yaml:"filter"`         // auto, none or dbc; default auto: ids of the DBC, unless raw or many
 	ReceiveBuffer Size       `yaml:"receive_buffer"` // of the kernel; default 4MiB
-	DBC           string     `yaml:"dbc"`
+	DBC           Files      `yaml:"dbc"`
 	Raw           bool       `yaml:"raw"` // records every frame as it is, beside its signals
 }
 
@@ -17,8 +17,11 @@ func (s *Socketcan) preset() {
 	*s = Socketcan{Interface: "can0", ListenOnly: "auto", Filter: "auto", ReceiveBuffer: 4 << 20}
 }
 
-func (s *Socketcan) validate(at string, report func(path, format string, args ...any)) {
-	if s.DBC == "" && !s.Raw {
+func (s *Socketcan) resolve(dir string) { s.DBC.resolve(dir) }
+
+func (s *Socketcan) validate(at string, report reporter) {
+	s.DBC.validate(at+".dbc", report)
+	if len(s.DBC) == 0 && !s.Raw {
 		report(at+".dbc", "is missing (want a DBC file, or raw: true)")
 	}
 	switch s.Filter {

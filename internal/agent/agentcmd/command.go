@@ -34,7 +34,7 @@ func New() *cobra.Command {
 		Use:   "edgeagent",
 		Short: "Telemetry of a race car: sensors to spool to three modems",
 	}
-	root.AddCommand(runCommand(), validateCommand(), statusCommand(), configCommand(), dbcCommand(), canCommand(), channelsCommand(), tailCommand(), spoolcmd.New(defaultConfig), cli.VersionCommand("edgeagent"))
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), configCommand(), dbcCommand(), canCommand(), channelsCommand(), tailCommand(), sessionCommand(), modemCommand(), doctorCommand(), spoolcmd.New(defaultConfig), cli.VersionCommand("edgeagent"))
 	return cli.Command(root)
 }
 
@@ -197,10 +197,10 @@ func printStatus(out io.Writer, s agent.Status) error {
 		ls := s.Lanes[l]
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d ms\n", l, ls.Samples, ls.Batches, ls.Pending, ls.OldestMS)
 	}
-	fmt.Fprintln(w, "\nLINK\tSTATE\tRTT\tRATE\tIN FLIGHT\tSENT\tRESENT\tLAST CHANGE")
+	fmt.Fprintln(w, "\nLINK\tSTATE\tRTT\tRATE\tSHARE\tIN FLIGHT\tTODAY\tRESENT\tWINS\tLAST CHANGE")
 	for _, l := range s.Links {
-		fmt.Fprintf(w, "%s\t%s\t%.1f ms\t%.2f Mbit/s\t%d B\t%d B\t%d B\t%s\n",
-			l.Name, l.State, l.RTTMS, float64(l.RateBitS)/1e6, l.InFlight, l.Sent, l.Resent, l.LastChange)
+		fmt.Fprintf(w, "%s\t%s\t%.1f ms\t%.2f Mbit/s\t%.0f %%\t%d B\t%d B\t%d B\t%d\t%s\n",
+			l.Name, l.State, l.RTTMS, float64(l.RateBitS)/1e6, 100*l.Share, l.InFlight, l.Today, l.Resent, l.Wins, l.LastChange)
 	}
 	fmt.Fprintln(w, "\nSOURCE\tSTATE\tROWS\tCHANNELS\tRESTARTS\tERROR")
 	for _, x := range s.Sources {

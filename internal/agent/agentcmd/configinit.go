@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"telemetry/internal/cli"
+	"telemetry/internal/config"
 	"telemetry/sensors/dbc"
 )
 
@@ -34,7 +35,12 @@ func configCommand() *cobra.Command {
 	f.StringArrayVar(&o.files, "from-dbc", nil, "DBC file; once for each bus")
 	f.StringArrayVar(&o.buses, "interface", nil, "network interface of the bus, in the same order (default can0, can1, …)")
 	f.StringVar(&o.car, "car", "car-1", "name of the car")
-	c.AddCommand(first)
+	c.AddCommand(first, &cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of the configuration, for editors",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return cli.WriteJSON(c.OutOrStdout(), config.Schema()) },
+	})
 	return c
 }
 

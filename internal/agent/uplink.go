@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+
+	"telemetry/internal/config"
+	"telemetry/modem"
+	"telemetry/uplink"
+)
+
+// ledgerName is the file beside the spool that keeps what metered links carried.
+const ledgerName = "budgets.json"
+
+func (a *Agent) openUplink(r *running) error {
+	if len(a.cfg.Links) == 0 {
+		a.log.Warn("no links are configured: samples are only spooled")
+		return nil
+	}
+	epoch := r.spool.Epoch()
+	cfg := uplink.Config{Car: a.cfg.Car, Epoch: epoch, Seed: epoch.Nonce, FullShare: int(a.cfg.Uplink.FullShare)}
+	var links []uplink.Link
+	for _, l := range a.cfg.Links {
+		m := modem.NewInterface(l.Name, l.Interface, subFS(a.root, "sys"))
+		r.modems = append(r.modems, m)
+		links = append(links, uplink.Link{Name: l.Name, Addrs: l.Addresses, Dialer: a.dialer(m, l), Meter: meterOf(l)})
+		if l.Meter != nil {
+			cfg.Ledger = &uplink.Ledger{Path: filepath.Join(a.cfg.Spool.Dir, ledgerName)}
+		}
+	}
+	u, err := uplink.New(cfg, r.spool, links, a.clock, a.log.With("component", "uplink"))
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	r.uplink = u
+	return nil
+}
+
+func meterOf(l config.Link) uplink.Meter {
+	if l.Meter == nil {
+		return uplink.Meter{}
+	}
+	return uplink.Meter{Lanes: l.Meter.LaneList(), DayBytes: uint64(l.Meter.PerDay)}
+}
+
+// metrics answers with the links' figures for Prometheus.
+func (a *Agent) metrics(w http.ResponseWriter, _ *http.Request) {
+	a.mu.Lock()
+	r := a.running
+	a.mu.Unlock()
+	var s uplink.Snapshot
+	if r != nil {
+		s = r.snapshot()
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+	_, _ = w.Write(uplink.AppendMetrics(nil, s)) // a client that went away is not our fault
+}
+
+// snapshot is the uplink's, or an empty one without links.
+func (r *running) snapshot() uplink.Snapshot {
+	if r.uplink == nil {
+		return uplink.Snapshot{}
+	}
+	return r.uplink.Snapshot()
+}
