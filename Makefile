@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
+.PHONY: sim mutants e2e-kafka bench-receiver test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,10 +16,12 @@ test: ## vet, unit tests, layout and import rules
 	go vet ./...
 	go test ./...
 
-foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-can (installs them)
+foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-can, MCAP readers (installs them)
 	scripts/mosquitto.sh install
 	go test -tags foreign -count=1 ./receiver/ingest/external
 	lab/slcan/check_python.sh
+	sensors/can/check_convert.sh
+	internal/agent/spoolcmd/check_export.sh
 	scripts/kafka-test.sh
 
 test-vm: ## tests that want a kernel with CAN, in an emulated machine (VM_SECONDS=n for the long one, default 60)
@@ -38,6 +40,20 @@ e2e: ## a real CAN log over three bad links into Kafka, compared with cantools (
 
 e2e-fire: ## the same on a serial adapter while agent, receiver and links are killed; SEED=n KILLS=n (scripts/e2e-fire.sh --help)
 	@SEED=$(SEED) KILLS=$(KILLS) scripts/e2e-fire.sh
+
+e2e-kafka: ## 20 cars through two receivers into three Kafka brokers while all of them are killed; MINUTES=n SEED=n (scripts/e2e-kafka.sh --help)
+	@MINUTES=$(MINUTES) SEED=$(SEED) scripts/e2e-kafka.sh
+
+bench-receiver: ## the receiver beside its peers on a real Kafka (scripts/bench-receiver.sh --help)
+	@scripts/bench-receiver.sh $(ARGS)
+
+SEEDS ?= 1000
+FIRST ?= 1
+sim: ## the whole system under seeds, with faults, in virtual time (SEEDS=n FIRST=n; ARGS='--drop 1,2 --trace' replays)
+	@go run ./cmd/lab sim --seeds $(SEEDS) --first $(FIRST) --known lab/simulate/testdata/seeds.txt $(ARGS)
+
+mutants: ## break the code on purpose and see that simulation or tests notice (ARGS='--only reorder')
+	@go run ./cmd/lab mutants $(ARGS)
 
 demo: build ## one car, three bad links, Kafka, a tally; FOR=30s ends by itself, ARGS='--help' for more
 	@exec bin/demo $(if $(FOR),--for $(FOR)) $(ARGS)

@@ -42,5 +42,5 @@ require (
 	github.com/vishvananda/netns v0.0.5 // indirect
 	golang.org/x/tools v0.26.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
-	periph.io/x/host/v3 v3.8.5 // indirect
+	periph.io/x/host/v3 v3.8.5
 )

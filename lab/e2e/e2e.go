@@ -134,6 +134,9 @@ func (r *run) all(ctx context.Context) (res *Result, err error) {
 	if err := r.prepareLog(); err != nil {
 		return nil, err
 	}
+	if err := fits(r.Log, r.DBC); err != nil {
+		return nil, err
+	}
 	if err := r.decode(ctx); err != nil {
 		return nil, err
 	}

@@ -91,3 +91,32 @@ func TestPlanHasBothOutagesAndEndsThem(t *testing.T) {
 		}
 	}
 }
+
+func TestADatabaseMustFitTheFirstInterface(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	db := file("car.dbc", "BO_ 256 A: 1 X\n SG_ a : 0|8@1+ (1,0) [0|0] \"\" X\n")
+	for _, tt := range []struct{ name, log, want string }{
+		{"it fits", "(1.0) can0 7FF#00\n(2.0) can0 100#00\n", ""},
+		{"another interface", "(1.0) can0 7FF#00\n(1.5) can0 7FE#00\n(2.0) can1 100#00\n", "knows none of the 2 ids of can0"},
+		{"says which", "(1.0) can0 7FF#00\n(2.0) can1 100#00\n", "it knows some of can1"},
+		{"extended is another id", "(1.0) can0 00000100#00\n", "is it of this car?"},
+		{"requests hold no values", "(1.0) can0 100#R\n", "knows none"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := fits(file("lap.log", tt.log), db)
+			if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if err := fits(filepath.Join(dir, "lap.log"), filepath.Join(dir, "no.dbc")); err == nil {
+		t.Error("no file was taken for a database")
+	}
+}

@@ -87,8 +87,8 @@ func (l Line) Hex(i int) (uint64, bool) {
 	return v, err == nil
 }
 
-// final classifies a line that ends a reply.
-func final(s string) (err error, is bool) { //nolint:revive // the error is a value here, not a failure
+// final reports whether a line ends a reply, and what it ends it with: nil for OK.
+func final(s string) (result error, is bool) {
 	switch s {
 	case "OK":
 		return nil, true
