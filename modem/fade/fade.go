@@ -22,9 +22,9 @@ type Reading struct {
 type Config struct {
 	FloorDBm  float64       // below this RSRP nothing passes (−118)
 	FloorSINR float64       // below this SINR nothing passes (−6)
-	Horizon   time.Duration // how far ahead is looked (2 s)
+	Horizon   time.Duration // how far ahead is looked (1.5 s)
 	Window    time.Duration // over which the slope is taken (3 s)
-	Hold      time.Duration // a prediction stays at least this long (2 s)
+	Hold      time.Duration // a prediction stays at least this long (0.5 s)
 }
 
 // Limits of what is kept.
@@ -39,9 +39,10 @@ const (
 type Predictor struct {
 	Config Config
 
-	seen  []Reading
-	until time.Duration // the prediction stands to here
-	Stats Stats
+	seen   []Reading
+	until  time.Duration // the prediction stands to here
+	fading bool
+	Stats  Stats
 }
 
 // Stats counts predictions.
@@ -65,13 +66,15 @@ func (p *Predictor) Step(r Reading) bool {
 		p.take(r)
 	}
 	c := p.Config
-	if p.falls(or(c.Horizon, 2*time.Second), or(c.FloorDBm, -118), or(c.FloorSINR, -6)) {
-		if r.Now >= p.until {
-			p.Stats.Fades++
-		}
-		p.until = r.Now + or(c.Hold, 2*time.Second)
+	if p.falls(or(c.Horizon, 1500*time.Millisecond), or(c.FloorDBm, -118), or(c.FloorSINR, -6)) {
+		p.until = r.Now + or(c.Hold, 500*time.Millisecond)
 	}
-	return r.Now < p.until
+	now := r.Now < p.until
+	if now && !p.fading {
+		p.Stats.Fades++
+	}
+	p.fading = now
+	return now
 }
 
 // take keeps a reading; a new cell begins a new history.
