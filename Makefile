@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: sim mutants e2e-kafka bench-receiver test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
+.PHONY: test-arm bench-arm sim mutants e2e-kafka bench-receiver test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,8 @@ foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-ca
 	lab/slcan/check_python.sh
 	sensors/can/check_convert.sh
 	internal/agent/spoolcmd/check_export.sh
+	scripts/need.sh dbus-daemon=dbus python3-dbusmock-is-no-command=python3-dbusmock
+	go test -tags foreign -count=1 ./modem/mm
 	scripts/kafka-test.sh
 
 test-vm: ## tests that want a kernel with CAN, in an emulated machine (VM_SECONDS=n for the long one, default 60)

@@ -155,11 +155,16 @@ func (osDisk) Open(name string) (File, error) {
 }
 
 func (osDisk) Write(name string, data []byte) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	// Cut to size afterwards: a process that is killed between cutting and writing
+	// would leave nothing.
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
+	if err == nil {
+		err = f.Truncate(int64(len(data)))
+	}
 	if serr := f.Sync(); err == nil {
 		err = serr
 	}

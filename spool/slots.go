@@ -69,9 +69,10 @@ func parseSlot(b []byte, magic string) (gen uint64, value []byte, version byte, 
 		return 0, nil, 0, false
 	}
 	n := int64(binary.LittleEndian.Uint32(b[13:]))
-	if n != int64(len(b)-slotHead-4) {
+	if n > int64(len(b)-slotHead-4) {
 		return 0, nil, 0, false
 	}
+	b = b[:slotHead+int(n)+4] // a longer value of before may stand behind, if the writer was killed
 	body := b[:len(b)-4]
 	if crc32.Checksum(body, castagnoli()) != binary.LittleEndian.Uint32(b[len(body):]) {
 		return 0, nil, 0, false

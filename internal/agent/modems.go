@@ -363,6 +363,8 @@ func (h *health) addModem(name string) {
 	number("rsrq_db", "dB", "reference signal quality", 0.1)
 	number("sinr_db", "dB", "signal to noise", 0.1)
 	number("temp_c", "degC", "module temperature", 1)
+	number("rx_bytes", "B", "received over the radio, as the module counts", 1)
+	number("tx_bytes", "B", "sent over the radio, as the module counts", 1)
 	h.add(p+"_cell", "", "cell id", 1, func(*reading) int64 { return int64(of().Info.Cell) })
 	h.add(p+"_state", "", "where the modem stands", 1, func(*reading) int64 { return int64(of().State) })
 	c := &h.channels[len(h.channels)-1].channel
