@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 
+	"telemetry/board"
 	"telemetry/internal/config"
 	"telemetry/modem"
 	"telemetry/uplink"
@@ -44,7 +45,7 @@ func meterOf(l config.Link) uplink.Meter {
 	return uplink.Meter{Lanes: l.Meter.LaneList(), DayBytes: uint64(l.Meter.PerDay)}
 }
 
-// metrics answers with the links' figures for Prometheus.
+// metrics answers with the figures of links, modems and board for Prometheus.
 func (a *Agent) metrics(w http.ResponseWriter, _ *http.Request) {
 	a.mu.Lock()
 	r := a.running
@@ -53,8 +54,17 @@ func (a *Agent) metrics(w http.ResponseWriter, _ *http.Request) {
 	if r != nil {
 		s = r.snapshot()
 	}
+	b := uplink.AppendMetrics(nil, s)
+	var shed board.Shed
+	if r != nil {
+		shed = board.Shed(r.board.shed.Load())
+		if r.care != nil {
+			b = appendModemMetrics(b, r.care.group.Statuses())
+		}
+	}
+	b = appendBoardMetrics(b, a.board, shed)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	_, _ = w.Write(uplink.AppendMetrics(nil, s)) // a client that went away is not our fault
+	_, _ = w.Write(b) // a client that went away is not our fault
 }
 
 // snapshot is the uplink's, or an empty one without links.
