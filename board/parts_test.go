@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -72,13 +73,25 @@ func TestAliveNamesWhatStandsStill(t *testing.T) {
 }
 
 type dog struct {
+	mu     sync.Mutex
 	fed    []time.Time
 	closed bool
 }
 
 func (d *dog) Interval() time.Duration { return 8 * time.Second }
-func (d *dog) Feed() error             { d.fed = append(d.fed, time.Now()); return nil }
-func (d *dog) Close() error            { d.closed = true; return nil }
+func (d *dog) Feed() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fed = append(d.fed, time.Now())
+	return nil
+}
+
+func (d *dog) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	return nil
+}
 
 func TestWatchdogIsFedOnlyWhileThereIsProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -94,6 +107,7 @@ func TestWatchdogIsFedOnlyWhileThereIsProgress(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- Guard(ctx, d, alive, slog.New(slog.DiscardHandler)) }()
 		time.Sleep(2 * time.Minute)
+		d.mu.Lock()
 		last := d.fed[len(d.fed)-1].Sub(start)
 		if last < time.Minute || last > time.Minute+2*time.Second || len(d.fed) < 30 {
 			t.Errorf("fed %d times, last after %v; want until the first fault and not beyond the second", len(d.fed), last)
@@ -103,6 +117,7 @@ func TestWatchdogIsFedOnlyWhileThereIsProgress(t *testing.T) {
 				t.Errorf("%v between two feedings", gap)
 			}
 		}
+		d.mu.Unlock()
 		cancel()
 		if err := <-done; err != nil || !d.closed {
 			t.Errorf("end: got %v, closed %v, want a disarmed watchdog", err, d.closed)

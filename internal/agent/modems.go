@@ -150,8 +150,9 @@ func (r *running) around() keeper.Around {
 // Run keeps the modems until ctx ends.
 func (c *caretaker) Run(ctx context.Context) error {
 	done := make(chan error)
-	for _, k := range c.kept {
-		go func() { done <- k.keeper.Run(ctx) }()
+	for i := range c.kept {
+		k := c.kept[i].keeper
+		go func() { done <- k.Run(ctx) }() // ends with ctx
 	}
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -378,8 +379,8 @@ func (c *caretaker) of(name string) *keeper.Keeper {
 	if c == nil {
 		return nil
 	}
-	for _, k := range c.kept {
-		if k.name == name {
+	for i := range c.kept { // not by value: Run changes what is not read here
+		if k := &c.kept[i]; k.name == name {
 			return k.keeper
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,9 +192,10 @@ func TestLateReplyIsNeverGivenToTheNextCommand(t *testing.T) {
 }
 
 func TestDeafPortIsWedgedAndComesBack(t *testing.T) {
-	deaf := true
+	var deaf atomic.Bool
+	deaf.Store(true)
 	script := func(cmd string, w io.Writer) {
-		if !deaf {
+		if !deaf.Load() {
 			healthy(cmd, w)
 		}
 	}
@@ -204,7 +206,7 @@ func TestDeafPortIsWedgedAndComesBack(t *testing.T) {
 		if _, err := e.Command(t.Context(), Command{Text: "AT"}); !errors.Is(err, ErrWedged) {
 			t.Errorf("second: got %v, want ErrWedged", err)
 		}
-		deaf = false
+		deaf.Store(false)
 		time.Sleep(retryWedged)
 		if _, err := e.Command(t.Context(), Command{Text: "AT"}); err != nil {
 			t.Errorf("after it heals: got %v", err)
