@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,11 +66,10 @@ func (m *Interface) resolver(d *net.Dialer) *net.Resolver {
 	if m.iface == "" && len(servers) == 0 {
 		return net.DefaultResolver
 	}
-	next := 0
+	var next atomic.Uint32 // both families are asked at once
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if len(servers) > 0 {
-			address = servers[next%len(servers)]
-			next++
+			address = servers[int(next.Add(1)-1)%len(servers)]
 		}
 		return d.DialContext(ctx, network, address)
 	}}

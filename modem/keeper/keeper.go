@@ -106,8 +106,9 @@ type Group struct {
 
 	mu      sync.Mutex
 	keepers []*Keeper
-	around  Around  // guarded by mu
-	cycling *Keeper // guarded by mu: the one that may reset its modem
+	around  Around        // guarded by mu
+	cycling *Keeper       // guarded by mu: the one that may reset its modem
+	claimed time.Duration // guarded by mu: since when
 }
 
 // NewGroup returns a group without modems. now is the boot clock.
@@ -152,11 +153,20 @@ func (g *Group) Statuses() []Status {
 func (g *Group) claim(k *Keeper) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.cycling != nil && g.cycling != k {
+	if g.taken(k) {
 		return false
 	}
-	g.cycling = k
+	g.cycling, g.claimed = k, g.now()
 	return true
+}
+
+// claimFor is how long a claim holds: the longest proof of the ladder. A modem
+// that is dead for good must not keep the others from their turn.
+const claimFor = 2 * time.Minute
+
+// taken reports whether another modem is off its bus. Called with mu held.
+func (g *Group) taken(k *Keeper) bool {
+	return g.cycling != nil && g.cycling != k && g.now()-g.claimed < claimFor
 }
 
 func (g *Group) release(k *Keeper) {
@@ -172,7 +182,7 @@ func (g *Group) see(k *Keeper, o *ladder.Observation) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	o.NoReceiver, o.Stalled, o.Moving = g.around.NoReceiver, g.around.Stalled, g.around.Moving
-	o.OtherCycling = g.cycling != nil && g.cycling != k
+	o.OtherCycling = g.taken(k)
 	weak, others := o.RSRPdBm != 0 && o.RSRPdBm < tunnelDBm, 0
 	for _, other := range g.keepers {
 		if other == k {

@@ -162,6 +162,7 @@ type Decision struct {
 type Ladder struct {
 	cfg      Config
 	level    Rung          // the next rung to try
+	proof    time.Duration // newest that was seen
 	acting   bool          // between Act and Done
 	acted    time.Duration // when the last action ended
 	since    time.Duration // when the trouble began; 0 = none

@@ -8,10 +8,10 @@ import (
 // stateOf derives where the modem stands.
 func (l *Ladder) stateOf(o Observation) State {
 	switch {
+	case l.flows(o): // whatever is said of its place or its registration
+		return Verified
 	case !o.Present:
 		return Absent
-	case l.flows(o):
-		return Verified
 	case !o.AT:
 		return Wedged
 	case o.SIM == SIMAbsent || o.SIM == SIMLocked || o.SIM == SIMFailed:
@@ -42,6 +42,8 @@ func permanent(cause int) bool { return cause == 3 || cause == 6 || cause == 8 |
 // Step takes an observation and says what to do. While an action is under way
 // it only waits. Now must not go back.
 func (l *Ladder) Step(o Observation) Decision {
+	l.proof = max(l.proof, o.Proof) // a link that is down for a moment has no proof of its own
+	o.Proof = l.proof
 	st := l.stateOf(o)
 	d := Decision{State: st, Rung: l.level}
 	if !l.began {

@@ -56,7 +56,7 @@ type Decoder struct {
 	block   wire.Block
 	row     []int64
 	cats    map[wire.CatalogueHash]map[uint32]string // interface by raw group
-	shapes  map[uint32]string                        // likewise where no catalogue is known
+	shapes  map[wire.CatalogueHash]map[uint32]string // likewise where no catalogue is known
 	seen    map[wire.Stream]wire.Ranges
 	clocks  map[string]*timemap.Car
 	buses   map[carEpoch]*bus
@@ -88,7 +88,7 @@ func New(cfg Config) (*Decoder, error) {
 		return nil, errors.New("rawcan: no message with a signal in the databases")
 	}
 	d := &Decoder{
-		cfg: cfg, format: jsonrow.New(), cats: map[wire.CatalogueHash]map[uint32]string{}, shapes: map[uint32]string{},
+		cfg: cfg, format: jsonrow.New(), cats: map[wire.CatalogueHash]map[uint32]string{}, shapes: map[wire.CatalogueHash]map[uint32]string{},
 		seen: map[wire.Stream]wire.Ranges{}, clocks: map[string]*timemap.Car{}, buses: map[carEpoch]*bus{},
 	}
 	d.plan = wire.Catalogue{Car: "any", Groups: dec.Groups()}
@@ -148,8 +148,17 @@ func (d *Decoder) Batch(value []byte, appendMS int64, row func(line []byte) erro
 	return nil
 }
 
-// decode reads a batch's raw frames and decodes them.
+// decode reads a batch's raw frames and decodes them. The rows of a batch that is
+// no good are dropped with their decoder, so that the next one does not have them.
 func (d *Decoder) decode(sealed *wire.Batch) (*sequence.Batch, error) {
+	b, err := d.frameRows(sealed)
+	if err != nil {
+		delete(d.buses, carEpoch{sealed.Header.Stream.Car, sealed.Header.Stream.Epoch})
+	}
+	return b, err
+}
+
+func (d *Decoder) frameRows(sealed *wire.Batch) (*sequence.Batch, error) {
 	h := &sealed.Header
 	b := &sequence.Batch{ID: h.ID(), FirstNS: h.FirstNS, LastNS: h.LastNS, Hash: d.hash, Catalogue: &d.plan}
 	payload, err := d.opener.Payload(*sealed)
@@ -184,7 +193,7 @@ func (d *Decoder) decode(sealed *wire.Batch) (*sequence.Batch, error) {
 			if err := wire.ParseBlock(s.Body, &d.block); err != nil {
 				return nil, err
 			}
-			iface, ok := d.iface(raw)
+			iface, ok := d.iface(raw, h.Catalogue)
 			if !ok {
 				continue
 			}
@@ -294,7 +303,7 @@ func (d *Decoder) rawGroups(h wire.CatalogueHash) (map[uint32]string, error) {
 
 // iface returns the interface of the block at hand; ok is false when it holds no
 // raw frames.
-func (d *Decoder) iface(raw map[uint32]string) (name string, ok bool) {
+func (d *Decoder) iface(raw map[uint32]string, cat wire.CatalogueHash) (name string, ok bool) {
 	if raw != nil {
 		name, ok = raw[d.block.Group]
 		return name, ok
@@ -302,16 +311,30 @@ func (d *Decoder) iface(raw map[uint32]string) (name string, ok bool) {
 	if !can.RawBlock(&d.block) {
 		return "", false
 	}
-	name, ok = d.shapes[d.block.Group]
+	return d.shape(cat, d.block.Group), true
+}
+
+// shape names the interface of a raw group whose catalogue is not at hand: the
+// configured ones in the order in which the groups were first seen.
+func (d *Decoder) shape(cat wire.CatalogueHash, group uint32) string {
+	shapes := d.shapes[cat]
+	if shapes == nil {
+		if len(d.shapes) == maxCatalogues {
+			clear(d.shapes)
+		}
+		shapes = map[uint32]string{}
+		d.shapes[cat] = shapes
+	}
+	name, ok := shapes[group]
 	if !ok {
-		n := len(d.shapes)
+		n := len(shapes)
 		name = fmt.Sprintf("can%d", n)
 		if n < len(d.cfg.Interfaces) {
 			name = d.cfg.Interfaces[n]
 		}
-		d.shapes[d.block.Group] = name
+		shapes[group] = name
 	}
-	return name, true
+	return name
 }
 
 // blocks turns a decoder's rows into blocks.

@@ -358,3 +358,18 @@ func FuzzBatch(f *testing.F) {
 		})
 	})
 }
+
+// Two configurations of one car in one file: a group's number says nothing across
+// catalogues, each begins with the first interface.
+func TestEachCatalogueHasItsOwnInterfaces(t *testing.T) {
+	d := &Decoder{shapes: map[wire.CatalogueHash]map[uint32]string{}, cfg: Config{Interfaces: []string{"can0", "can1"}}}
+	for _, c := range []struct {
+		cat   byte
+		group uint32
+		want  string
+	}{{1, 3, "can0"}, {1, 5, "can1"}, {2, 5, "can0"}, {2, 3, "can1"}, {1, 3, "can0"}} {
+		if got := d.shape(wire.CatalogueHash{c.cat}, c.group); got != c.want {
+			t.Errorf("catalogue %d, group %d: got %q, want %q", c.cat, c.group, got, c.want)
+		}
+	}
+}
