@@ -6,7 +6,9 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -89,18 +91,40 @@ func TestPowerFailLineMakesEverythingDurable(t *testing.T) {
 	})
 }
 
+// warmFS is a machine whose one thermal zone a test heats while it is read.
+type warmFS struct {
+	fstest.MapFS
+	mu   sync.Mutex
+	temp string
+}
+
+func (f *warmFS) heat(milliC string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.temp = milliC
+}
+
+// ReadFile implements fs.ReadFileFS.
+func (f *warmFS) ReadFile(name string) ([]byte, error) {
+	if name != "sys/class/thermal/thermal_zone0/temp" {
+		return f.MapFS.ReadFile(name)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []byte(f.temp), nil
+}
+
 func TestAHotBoardShedsWhatIsSentAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCar(t, 1, func(c *config.Agent) { c.Thermal.Shed = 60 })
-		zone := "sys/class/thermal/thermal_zone0/temp"
-		root := rootFS()
+		root := &warmFS{MapFS: rootFS(), temp: "51000"}
 		c.board = board.Open(board.Profile{Name: "generic"}, root)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()
 		await := func(temp, want string) {
 			t.Helper()
-			root[zone].Data = []byte(temp) // read by the loop, which is asleep now
+			root.heat(temp)
 			for range 60 {
 				if c.Status().Shed == want {
 					return
