@@ -55,6 +55,18 @@ type LED struct {
 	Pin  Pin    `json:"pin"`
 }
 
+// Slot returns the modem's place called name; the error names all there are.
+func (p Profile) Slot(name string) (Slot, error) {
+	var names []string
+	for _, s := range p.Modems {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return Slot{}, fmt.Errorf("board %s has no modem slot %q (want one of %s)", p.Name, name, strings.Join(names, ", "))
+}
+
 // Profiles returns all built-in profiles, sorted by name.
 func Profiles() ([]Profile, error) {
 	files, err := fs.Glob(profiles, "profiles/*.json")

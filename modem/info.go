@@ -16,3 +16,6 @@ type Info struct {
 	NameServers  []string           `json:"name_servers,omitempty"`
 	MTU          int                `json:"mtu,omitempty"`
 }
+
+// Registered reports whether a network has taken the modem in, at home or roaming.
+func (i Info) Registered() bool { return i.Registration == 1 || i.Registration == 5 }

@@ -73,7 +73,7 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 	}
 	var identity *tls.Config
 	if cfg.Receiver.TLS != nil {
-		if identity, err = clientTLS(cfg.Receiver.TLS); err != nil {
+		if identity, err = ClientTLS(cfg.Receiver.TLS); err != nil {
 			fatal = append(fatal, cfg.Fault("receiver.tls", "%v", err))
 		}
 	}
@@ -133,7 +133,8 @@ func (a *Agent) Faults() config.Faults { return a.faults }
 func (a *Agent) Warnings() config.Faults { return a.warnings }
 
 // clientTLS reads a client's identity.
-func clientTLS(c *config.ClientTLS) (*tls.Config, error) {
+// ClientTLS reads the identity that the car shows to its receivers.
+func ClientTLS(c *config.ClientTLS) (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate of the car: %w", err)

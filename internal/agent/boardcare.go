@@ -141,8 +141,7 @@ func (b *boardCare) Run(ctx context.Context) error {
 		go func() { // ends with ctx
 			defer func() { ended <- struct{}{} }()
 			if board.WatchPowerFail(ctx, b.fail, *b.a.board.Profile().PowerFail) == nil {
-				b.powerFails(ctx)
-				cancel(ErrPower)
+				cancel(errors.Join(ErrPower, b.a.LosePower(ctx)))
 			}
 		}()
 	}
@@ -166,16 +165,6 @@ func (b *boardCare) tell(err error) {
 	if err != nil {
 		b.a.log.Debug("service manager not told", "error", err)
 	}
-}
-
-// holdUp is how long the last writes may take once the supply is gone.
-const holdUp = 5 * time.Second
-
-func (b *boardCare) powerFails(ctx context.Context) {
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), holdUp)
-	defer cancel()
-	rep, err := b.a.PowerFail(limit)
-	b.a.log.Warn("power fail", "bytes", rep.Bytes, "took_ms", rep.Took.Milliseconds(), "error", err)
 }
 
 // look reads lines and temperatures once.
@@ -208,9 +197,9 @@ func (b *boardCare) look(ctx context.Context, end context.CancelCauseFunc) {
 		b.r.stopSources()
 		b.tell(b.service.Status("ignition off: sending the backlog"))
 	case board.Stop:
-		b.powerFails(ctx)
+		err := b.a.LosePower(ctx)
 		b.switchOff()
-		end(ErrPower)
+		end(errors.Join(ErrPower, err))
 	case board.Run:
 		if b.r.draining.Load() { // on again: a new epoch samples
 			end(errKeyBack)

@@ -26,6 +26,7 @@ type health struct {
 	uplink func() uplink.Snapshot          // set before Run
 	spool  func() spool.Stats              // set before Run
 	modem  func(link string) keeper.Status // set before Run
+	kept   []string                        // links whose modem has channels
 	taken  *Taken
 
 	channels []healthChannel
@@ -46,6 +47,7 @@ type reading struct {
 	milliC int64
 	nowNS  int64
 	drops  uint64
+	modems map[string]keeper.Status // by link
 }
 
 func newHealth(c clocks, b *board.Board, links []string, taken *Taken) *health {
@@ -153,10 +155,13 @@ func (h *health) Run(ctx context.Context, out sensors.Sink) error {
 }
 
 func (h *health) look() reading {
-	r := reading{up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes(), drops: h.taken.Dropped.Load()}
+	r := reading{modems: map[string]keeper.Status{}, up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes(), drops: h.taken.Dropped.Load()}
 	var ru syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
 		r.cpuNS = ru.Utime.Nano() + ru.Stime.Nano()
+	}
+	for _, l := range h.kept {
+		r.modems[l] = h.modem(l)
 	}
 	// A board without sensors reads as 0.
 	ts, _ := h.board.Temperatures()

@@ -36,7 +36,7 @@ func appendModemMetrics(dst []byte, all []keeper.Status) []byte {
 	}
 	head("registered", "gauge", "1 while the network has taken it in.")
 	for _, m := range all {
-		dst = fmt.Appendf(dst, "%sregistered{modem=%q} %d\n", prefix, m.Name, truth(m.Info.Registration == 1 || m.Info.Registration == 5))
+		dst = fmt.Appendf(dst, "%sregistered{modem=%q} %d\n", prefix, m.Name, truth(m.Info.Registered()))
 	}
 	for _, n := range modemNumbers {
 		head(n.name, n.kind, n.help)

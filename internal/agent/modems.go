@@ -68,21 +68,16 @@ func modemFaults(cfg *config.Agent, p board.Profile) config.Faults {
 	return out
 }
 
+// slotOf returns where a modem is plugged in; its own place wins over its slot's.
 func slotOf(p board.Profile, m *config.Modem) (board.Slot, error) {
 	if m.Slot == "" {
 		return board.Slot{USBPath: m.USB}, nil
 	}
-	var names []string
-	for _, s := range p.Modems {
-		if s.Name == m.Slot {
-			if m.USB != "" {
-				s.USBPath = m.USB
-			}
-			return s, nil
-		}
-		names = append(names, s.Name)
+	s, err := p.Slot(m.Slot)
+	if m.USB != "" {
+		s.USBPath = m.USB
 	}
-	return board.Slot{}, fmt.Errorf("board %s has no modem slot %q (want one of %s)", p.Name, m.Slot, strings.Join(names, ", "))
+	return s, err
 }
 
 // isKept reports whether the agent looks after the link's modem.
@@ -103,7 +98,7 @@ func (a *Agent) newCaretaker(r *running) *caretaker {
 		state := filepath.Join(a.cfg.Spool.Dir, "modem-"+l.Name+".json")
 		parts := keeper.Parts{
 			Name: l.Name, Open: m.open, Present: m.present, Proof: func() time.Duration { return r.proof(i) },
-			Save:   func(b []byte) error { return replaceFile(state, b) },
+			Save:   func(b []byte) error { return writeDurably(state, b) },
 			Load:   func() ([]byte, error) { return readIfThere(state) },
 			Config: keeper.Config{PIN: l.Modem.PIN, Poll: l.Modem.Poll.D(), Off: l.Modem.WatchOnly},
 			Log:    a.log.With("component", "modem"),
@@ -333,18 +328,6 @@ func (p atPort) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// replaceFile writes a small file so that a crash leaves the old or the new one.
-func replaceFile(path string, b []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("agent: keep modem state: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("agent: keep modem state: %w", err)
-	}
-	return nil
-}
-
 func readIfThere(path string) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -356,9 +339,9 @@ func readIfThere(path string) ([]byte, error) {
 // addModem adds a kept modem's figures to the agent's own channels.
 func (h *health) addModem(name string) {
 	p := "modem_" + name
-	of := func() keeper.Status { return h.modem(name) }
+	h.kept = append(h.kept, name)
 	number := func(key, unit, what string, scale float64) {
-		h.add(p+"_"+key, unit, what, scale, func(*reading) int64 { return int64(math.Round(of().Info.Numbers[key] / scale)) })
+		h.add(p+"_"+key, unit, what, scale, func(r *reading) int64 { return int64(math.Round(r.modems[name].Info.Numbers[key] / scale)) })
 	}
 	number("rsrp_dbm", "dBm", "reference signal power", 0.1)
 	number("rsrq_db", "dB", "reference signal quality", 0.1)
@@ -366,8 +349,8 @@ func (h *health) addModem(name string) {
 	number("temp_c", "degC", "module temperature", 1)
 	number("rx_bytes", "B", "received over the radio, as the module counts", 1)
 	number("tx_bytes", "B", "sent over the radio, as the module counts", 1)
-	h.add(p+"_cell", "", "cell id", 1, func(*reading) int64 { return int64(of().Info.Cell) })
-	h.add(p+"_state", "", "where the modem stands", 1, func(*reading) int64 { return int64(of().State) })
+	h.add(p+"_cell", "", "cell id", 1, func(r *reading) int64 { return int64(r.modems[name].Info.Cell) })
+	h.add(p+"_state", "", "where the modem stands", 1, func(r *reading) int64 { return int64(r.modems[name].State) })
 	c := &h.channels[len(h.channels)-1].channel
 	for st := ladder.Absent; st <= ladder.Wedged; st++ {
 		c.Enum = append(c.Enum, wire.EnumValue{Raw: int64(st), Name: st.String()})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"telemetry/spool"
 )
@@ -27,4 +28,18 @@ func (a *Agent) PowerFail(ctx context.Context) (spool.PowerReport, error) {
 		return rep, fmt.Errorf("agent: power fail: %w", err)
 	}
 	return rep, nil
+}
+
+// holdUp is how long the last writes may take once the supply is gone; see
+// spool.PowerFail for how long they do.
+const holdUp = 5 * time.Second
+
+// LosePower is [Agent.PowerFail] within what a board's capacitors last, also when
+// ctx has ended; it logs what was saved.
+func (a *Agent) LosePower(ctx context.Context) error {
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), holdUp)
+	defer cancel()
+	rep, err := a.PowerFail(limit)
+	a.log.Warn("power fail", "bytes", rep.Bytes, "took_ms", rep.Took.Milliseconds(), "error", err)
+	return err
 }

@@ -19,7 +19,7 @@ import (
 func Surroundings(c *config.Agent) config.Faults {
 	var out config.Faults
 	warn := func(path, format string, args ...any) { out = append(out, c.Fault(path, format, args...)) }
-	dir, err := existing(c.Spool.Dir)
+	dir, err := Existing(c.Spool.Dir)
 	switch {
 	case err != nil:
 		warn("spool.dir", "%v", err)
@@ -44,9 +44,9 @@ func Surroundings(c *config.Agent) config.Faults {
 	return out
 }
 
-// existing returns the directory that stands at path, or the nearest one above
+// Existing returns the directory that stands at path, or the nearest one above
 // it, in which it would be made.
-func existing(path string) (string, error) {
+func Existing(path string) (string, error) {
 	for {
 		st, err := os.Stat(path)
 		switch {

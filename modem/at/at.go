@@ -89,7 +89,6 @@ type Engine struct {
 	done     chan struct{}
 	log      transcript
 	counters counters
-	cut      cutCounter
 }
 
 type request struct {
@@ -147,11 +146,7 @@ func (e *Engine) Command(ctx context.Context, cmd Command) (Reply, error) {
 }
 
 // Counters returns what was counted so far.
-func (e *Engine) Counters() Counters {
-	c := e.counters.get()
-	c.Cut = e.cut.n.Load()
-	return c
-}
+func (e *Engine) Counters() Counters { return e.counters.get() }
 
 // Transcript returns the newest lines sent and received, oldest first, each
 // with "> " or "< " in front. PINs are blanked.

@@ -101,9 +101,9 @@ func (d *Driver) sim(ctx context.Context) error {
 		switch re.Code {
 		case CMESIMNotInserted:
 			d.info.SIM = "absent"
-		case CMESIMPINRequired, 17:
+		case CMESIMPINRequired, CMESIMPIN2Required:
 			d.info.SIM = "SIM PIN"
-		case CMESIMPUKRequired, 18:
+		case CMESIMPUKRequired, CMESIMPUK2Required:
 			d.info.SIM = "SIM PUK"
 		case CMESIMFailure, CMESIMWrong:
 			d.info.SIM = "failed"

@@ -116,15 +116,13 @@ type ResultError struct {
 
 func (e *ResultError) Error() string { return "at: modem answered " + e.Result }
 
-// Codes of +CME ERROR (3GPP TS 27.007, 9.2).
+// Codes of +CME ERROR (3GPP TS 27.007, 9.2) that say what state the card is in.
 const (
-	CMENotAllowed     = 3
-	CMENotSupported   = 4
-	CMESIMNotInserted = 10
-	CMESIMPINRequired = 11
-	CMESIMPUKRequired = 12
-	CMESIMFailure     = 13
-	CMESIMBusy        = 14
-	CMESIMWrong       = 15
-	CMENoNetwork      = 30
+	CMESIMNotInserted  = 10
+	CMESIMPINRequired  = 11
+	CMESIMPUKRequired  = 12
+	CMESIMFailure      = 13
+	CMESIMWrong        = 15
+	CMESIMPIN2Required = 17
+	CMESIMPUK2Required = 18
 )

@@ -46,7 +46,7 @@ type LineValues struct {
 // Place is where a number or text stands in a line, and what it means.
 type Place struct {
 	Field  int     `json:"field"`
-	Kind   string  `json:"kind"`  // "int" (default), "hex", "text", "number" (decimals), "address"
+	Kind   string  `json:"kind"`  // "int" (default), "hex", "text", "number" (decimals)
 	Scale  float64 `json:"scale"` // value = field × scale + offset; 0 = 1
 	Offset float64 `json:"offset"`
 	None   []int   `json:"none"` // field values that mean unknown

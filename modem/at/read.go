@@ -28,7 +28,7 @@ func (e *Engine) read(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		e.cut.n.Store(sp.cut)
+		e.counters.cut.Store(sp.cut)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -106,13 +106,11 @@ func redact(s string) string {
 	return s
 }
 
-type counters struct{ commands, timeouts, errors, late, urcs, garbage, wedged atomic.Uint64 }
+type counters struct{ commands, timeouts, errors, late, urcs, garbage, cut, wedged atomic.Uint64 }
 
 func (c *counters) get() Counters {
 	return Counters{
 		Commands: c.commands.Load(), Timeouts: c.timeouts.Load(), Errors: c.errors.Load(), Late: c.late.Load(),
-		URCs: c.urcs.Load(), Garbage: c.garbage.Load(), Wedged: c.wedged.Load(),
+		URCs: c.urcs.Load(), Garbage: c.garbage.Load(), Cut: c.cut.Load(), Wedged: c.wedged.Load(),
 	}
 }
-
-type cutCounter struct{ n atomic.Uint64 }

@@ -10,9 +10,8 @@ import (
 // its card, and a context as soon as the network has taken it in.
 func (l *loop) tend(ctx context.Context, info modem.Info) {
 	l.tendSIM(ctx, info)
-	registered := info.Registration == 1 || info.Registration == 5
 	switch {
-	case !registered || len(info.Addresses) > 0:
+	case !info.Registered() || len(info.Addresses) > 0:
 		l.dialled = false
 	case !l.dialled && !l.k.parts.Config.Off:
 		l.dialled = true

@@ -15,6 +15,7 @@ import (
 
 	"telemetry/internal/agent"
 	"telemetry/internal/cli"
+	"telemetry/internal/clock"
 	"telemetry/internal/status"
 )
 
@@ -35,7 +36,7 @@ func channelsCommand() *cobra.Command {
 				return err
 			}
 			begun := time.Now()
-			if err := sleep(c.Context(), rateWindow); err != nil {
+			if err := clock.Sleep(c.Context(), rateWindow); err != nil {
 				return err
 			}
 			list, err := askChannels(c.Context(), socket, names)
@@ -79,7 +80,7 @@ func tailCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if sleep(c.Context(), every) != nil {
+				if clock.Sleep(c.Context(), every) != nil {
 					return nil
 				}
 			}
@@ -89,18 +90,6 @@ func tailCommand() *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "a JSON object for each value")
 	c.Flags().DurationVar(&every, "every", 200*time.Millisecond, "between two looks")
 	return c
-}
-
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // askChannels asks the agent and keeps the channels of some names.

@@ -75,7 +75,7 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	defer end(nil)
 	power, releasePower := powerSignals()
 	defer releasePower()
-	go awaitPower(ctx, power, now.Load, log, end) // ends with ctx
+	go awaitPower(ctx, power, now.Load, end) // ends with ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)

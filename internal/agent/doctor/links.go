@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"telemetry/board"
+	"telemetry/internal/agent"
 	"telemetry/internal/config"
 	"telemetry/modem"
 )
@@ -50,10 +50,8 @@ func (r *report) modem(what string, m *config.Modem) {
 		return // already told
 	}
 	place := m.USB
-	for _, s := range p.Modems {
-		if s.Name == m.Slot && place == "" {
-			place = s.USBPath
-		}
+	if s, err := p.Slot(m.Slot); err == nil && place == "" {
+		place = s.USBPath
 	}
 	port := m.Port
 	if place != "" {
@@ -135,21 +133,14 @@ func (r *report) receiver(ctx context.Context, what, address string, m *modem.In
 }
 
 func (r *report) handshake(ctx context.Context, c net.Conn, host string) (*tls.Conn, error) {
-	t := r.cfg.Receiver.TLS
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	cfg, err := agent.ClientTLS(r.cfg.Receiver.TLS)
 	if err != nil {
 		return nil, err
 	}
-	pem, err := os.ReadFile(t.CA)
-	if err != nil {
-		return nil, err
+	if cfg.ServerName == "" {
+		cfg.ServerName = host
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem) // an empty one fails below
-	if t.ServerName != "" {
-		host = t.ServerName
-	}
-	tc := tls.Client(c, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, RootCAs: pool, ServerName: host})
+	tc := tls.Client(c, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}

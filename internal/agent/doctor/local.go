@@ -9,11 +9,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"telemetry/internal/agent"
 	"telemetry/internal/clock"
 	"telemetry/internal/config"
 	"telemetry/sensors/serialport"
@@ -89,15 +89,10 @@ const probeBytes = 4 << 20
 
 // spool looks at the disk under the spool: room, rights and speed.
 func (r *report) spool() {
-	dir := r.cfg.Spool.Dir
-	for {
-		if st, err := os.Stat(dir); err == nil && st.IsDir() {
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
-		dir = filepath.Dir(dir)
+	dir, err := agent.Existing(r.cfg.Spool.Dir)
+	if err != nil {
+		r.add(Fail, "spool disk", err.Error(), "set spool.dir to a directory on a local disk")
+		return
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
