@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"telemetry/internal/clock"
 	"telemetry/lab/instance"
 	"telemetry/lab/link"
 	"telemetry/lab/simcar"
@@ -121,25 +122,14 @@ func (b *bench) driveLatency(ctx context.Context, addrs [][]string, t *times) er
 		if at := time.Now(); at.After(warm) {
 			t.note(t.durable, n, at)
 		}
-		if err := pause(ctx, time.Duration(20+rng.IntN(40))*time.Millisecond); err != nil {
+		if err := clock.Sleep(ctx, time.Duration(20+rng.IntN(40))*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	if err := c.Drain(ctx); err != nil {
 		return err
 	}
-	return pause(ctx, time.Second) // the last ones are on their way to the readers
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return clock.Sleep(ctx, time.Second) // the last ones are on their way to the readers
 }
 
 // readSamples follows telemetry.samples, read_committed.
@@ -223,7 +213,7 @@ func get(ctx context.Context, address string) (io.ReadCloser, error) {
 		if err == nil {
 			resp.Body.Close()
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := clock.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -252,7 +242,7 @@ func channelID(ctx context.Context, base string) (int, error) {
 				return c.ID, nil
 			}
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := clock.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return 0, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"telemetry/internal/clock"
 	"telemetry/lab/instance"
 	"telemetry/lab/simcar"
 	"telemetry/wire"
@@ -77,7 +78,7 @@ kafka:
 				return err
 			}
 			most = max(most, mb)
-			_ = pause(gctx, 200*time.Millisecond) // its end is looked at above
+			_ = clock.Sleep(gctx, 200*time.Millisecond) // its end is looked at above
 		}
 		return nil
 	})

@@ -68,7 +68,7 @@ func (r *run) compare(ctx context.Context) (*Result, error) {
 	if j.Origin, err = r.origin(); err != nil {
 		return nil, err
 	}
-	if j.Others, err = r.others(ctx); err != nil {
+	if j.Others, err = OtherGroups(ctx, filepath.Join(r.dir, "edgeagent.sock"), sourceName); err != nil {
 		return nil, err
 	}
 	j.Brokers, j.Clock = strings.Join(r.stack.Brokers(), ","), r.clock
@@ -81,16 +81,16 @@ func (r *run) compare(ctx context.Context) (*Result, error) {
 	return res, err
 }
 
-// others asks the agent for the groups of its other sources: their rows are no
-// business of the log.
-func (r *run) others(ctx context.Context) ([]string, error) {
+// OtherGroups asks the agent behind socket for the groups of all sources but
+// source: their rows are no business of the log that it plays.
+func OtherGroups(ctx context.Context, socket, source string) ([]string, error) {
 	var c wire.Catalogue
-	if err := status.Call(ctx, filepath.Join(r.dir, "edgeagent.sock"), http.MethodGet, "/v1/catalogue", &c); err != nil {
+	if err := status.Call(ctx, socket, http.MethodGet, "/v1/catalogue", &c); err != nil {
 		return nil, fmt.Errorf("e2e: catalogue: %w", err)
 	}
 	names := []string{}
 	for _, g := range c.Groups {
-		if g.Source != sourceName {
+		if g.Source != source {
 			names = append(names, g.Name)
 		}
 	}

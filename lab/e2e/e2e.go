@@ -99,10 +99,11 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if r.Progress == nil {
 		r.Progress = io.Discard
 	}
-	remove, err := r.makeDir()
+	dir, remove, err := StateDir(r.Dir, "e2e")
 	if err != nil {
 		return nil, err
 	}
+	r.dir = dir
 	res, err := r.all(ctx)
 	if err != nil {
 		r.say("state and logs of this run are in %s", r.dir)
@@ -111,17 +112,22 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return res, remove()
 }
 
-func (r *run) makeDir() (remove func() error, err error) {
-	if r.dir = r.Dir; r.dir != "" {
-		if err := os.MkdirAll(r.dir, 0o755); err != nil {
-			return nil, fmt.Errorf("e2e: folder for state: %w", err)
+// StateDir returns the folder of a run: dir, which stays, or a temporary one that
+// remove takes away.
+func StateDir(dir, name string) (path string, remove func() error, err error) {
+	if dir == "" {
+		path, err = os.MkdirTemp("", name)
+		remove = func() error { return os.RemoveAll(path) }
+	} else {
+		if path, err = filepath.Abs(dir); err == nil {
+			err = os.MkdirAll(path, 0o755)
 		}
-		return func() error { return nil }, nil
+		remove = func() error { return nil }
 	}
-	if r.dir, err = os.MkdirTemp("", "e2e"); err != nil {
-		return nil, fmt.Errorf("e2e: folder for state: %w", err)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: folder for state: %w", name, err)
 	}
-	return func() error { return os.RemoveAll(r.dir) }, nil
+	return path, remove, nil
 }
 
 // say writes a line for people.

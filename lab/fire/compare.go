@@ -2,16 +2,12 @@ package fire
 
 import (
 	"context"
-	"fmt"
 	"math"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"telemetry/internal/status"
 	"telemetry/lab/e2e"
-	"telemetry/wire"
 )
 
 // job is what check_fire.py is told.
@@ -65,7 +61,7 @@ func (r *run) compare(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.Others, err = r.others(ctx); err != nil {
+	if j.Others, err = e2e.OtherGroups(ctx, filepath.Join(r.dir, "edgeagent.sock"), sourceName); err != nil {
 		return nil, err
 	}
 	if err := r.bus.write(j.Truth); err != nil {
@@ -79,20 +75,4 @@ func (r *run) compare(ctx context.Context) (*Result, error) {
 	}
 	res.Seconds = math.Round(time.Since(r.begun).Seconds()*10) / 10
 	return res, err
-}
-
-// others asks the agent for the groups of its other sources: their rows are no
-// business of the log.
-func (r *run) others(ctx context.Context) ([]string, error) {
-	var c wire.Catalogue
-	if err := status.Call(ctx, filepath.Join(r.dir, "edgeagent.sock"), http.MethodGet, "/v1/catalogue", &c); err != nil {
-		return nil, fmt.Errorf("fire: catalogue: %w", err)
-	}
-	names := []string{}
-	for _, g := range c.Groups {
-		if g.Source != sourceName {
-			names = append(names, g.Name)
-		}
-	}
-	return names, nil
 }

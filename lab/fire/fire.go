@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -121,32 +120,17 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		}
 		*p = abs
 	}
-	remove, err := r.makeDir()
+	dir, remove, err := e2e.StateDir(r.Dir, "fire")
 	if err != nil {
 		return nil, err
 	}
+	r.dir = dir
 	res, err := r.all(ctx)
 	if err != nil {
 		r.say("state and logs of this run are in %s", r.dir)
 		return res, err
 	}
 	return res, remove()
-}
-
-func (r *run) makeDir() (remove func() error, err error) {
-	if r.Dir != "" {
-		if r.dir, err = filepath.Abs(r.Dir); err == nil {
-			err = os.MkdirAll(r.dir, 0o755)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("fire: folder for state: %w", err)
-		}
-		return func() error { return nil }, nil
-	}
-	if r.dir, err = os.MkdirTemp("", "fire"); err != nil {
-		return nil, fmt.Errorf("fire: folder for state: %w", err)
-	}
-	return func() error { return os.RemoveAll(r.dir) }, nil
 }
 
 // say writes a line for people.

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"telemetry/internal/clock"
 	"telemetry/lab/instance"
 	"telemetry/lab/simcar"
 )
@@ -252,7 +253,7 @@ func (p *pass) strikes(ctx context.Context, began time.Time) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range plan(p.Seed, p.Length, p.Cars) {
 		g.Go(func() error { // ends with the strike
-			if err := sleep(ctx, time.Until(began.Add(s.At))); err != nil {
+			if err := clock.Sleep(ctx, time.Until(began.Add(s.At))); err != nil {
 				return err
 			}
 			p.say("%v", s)
@@ -260,17 +261,6 @@ func (p *pass) strikes(ctx context.Context, began time.Time) error {
 		})
 	}
 	return g.Wait()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 func (p *pass) count(n *int) {
@@ -289,7 +279,7 @@ func (p *pass) strike(ctx context.Context, s strike) error {
 		if err := p.receivers[s.Target].Kill(); err != nil {
 			return err
 		}
-		if err := sleep(ctx, s.Length); err != nil {
+		if err := clock.Sleep(ctx, s.Length); err != nil {
 			return err
 		}
 		return p.receivers[s.Target].Start()
@@ -298,7 +288,7 @@ func (p *pass) strike(ctx context.Context, s strike) error {
 		if err := p.brokers.kill(s.Target); err != nil {
 			return err
 		}
-		if err := sleep(ctx, s.Length); err != nil {
+		if err := clock.Sleep(ctx, s.Length); err != nil {
 			return err
 		}
 		return p.brokers.restart(ctx)
@@ -307,13 +297,13 @@ func (p *pass) strike(ctx context.Context, s strike) error {
 		if err := p.cars[s.Target].Connect(p.both()[s.Target%2:][:1]); err != nil {
 			return err
 		}
-		if err := sleep(ctx, s.Length/2); err != nil {
+		if err := clock.Sleep(ctx, s.Length/2); err != nil {
 			return err
 		}
 		if err := p.cars[s.Target].Connect(p.both()[1-s.Target%2:][:1]); err != nil {
 			return err
 		}
-		if err := sleep(ctx, s.Length/2); err != nil {
+		if err := clock.Sleep(ctx, s.Length/2); err != nil {
 			return err
 		}
 		return p.cars[s.Target].Connect(p.both())
@@ -330,7 +320,7 @@ func (p *pass) freeze(ctx context.Context, s strike) error {
 	if err := r.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	err := sleep(ctx, s.Length)
+	err := clock.Sleep(ctx, s.Length)
 	if err := errors.Join(err, r.Signal(syscall.SIGCONT)); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"telemetry/internal/clock"
 	"telemetry/lab/sensors"
 )
 
@@ -15,7 +16,7 @@ import (
 func (m *Modem) ServePTY(ctx context.Context, link string) error {
 	for ctx.Err() == nil {
 		if !m.Present() {
-			if err := pause(ctx, 50*time.Millisecond); err != nil {
+			if err := clock.Sleep(ctx, 50*time.Millisecond); err != nil {
 				return err
 			}
 			continue
@@ -52,15 +53,4 @@ func (e ended) Close() error {
 	err := e.PTY.Close()
 	close(e.done)
 	return err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
