@@ -25,7 +25,7 @@ type Agreement struct {
 	File      string  `json:"file"`
 	Fixes     int     `json:"fixes"`      // ours with time and position
 	Foreign   int     `json:"gpsd_fixes"` // gpsd's, repeated reports of an instant counted once
-	Equal     int     `json:"equal"`      // both, same time to 1 ms and same position to 2e-9 degrees
+	Equal     int     `json:"equal"`      // both, same time to 1 ms and same position as one of gpsd's to 2e-9 degrees
 	Differing int     `json:"differing"`  // same time, another position
 	Missing   int     `json:"missing"`    // gpsd's alone
 	Extra     int     `json:"extra"`      // ours alone
@@ -35,6 +35,15 @@ type Agreement struct {
 
 // place is a position in 1e-9 degrees.
 type place struct{ lat, lon int64 }
+
+// off returns how far p is from the nearest of others.
+func (p place) off(others []place) int64 {
+	least := int64(math.MaxInt64)
+	for _, o := range others {
+		least = min(least, max(abs(p.lat-o.lat), abs(p.lon-o.lon)))
+	}
+	return least
+}
 
 // toleranceNano is how far decimal roundings may be apart.
 const toleranceNano = 2
@@ -66,7 +75,7 @@ func CompareReports(ctx context.Context, file, reports string) (*Agreement, erro
 	return compare(ctx, file, theirs)
 }
 
-func compare(ctx context.Context, file string, theirs map[int64]place) (*Agreement, error) {
+func compare(ctx context.Context, file string, theirs map[int64][]place) (*Agreement, error) {
 	ours, err := decodeOurs(ctx, file)
 	if err != nil {
 		return nil, err
@@ -79,7 +88,7 @@ func compare(ctx context.Context, file string, theirs map[int64]place) (*Agreeme
 			a.note("gpsd alone has %s", ms)
 			continue
 		}
-		d := max(abs(got.lat-want.lat), abs(got.lon-want.lon))
+		d := got.off(want)
 		a.WorstDeg = math.Max(a.WorstDeg, float64(d)/1e9)
 		if d > toleranceNano {
 			a.Differing++
@@ -164,7 +173,7 @@ func decodeOurs(ctx context.Context, file string) (map[int64]place, error) {
 // ErrNoGPSD is returned when gpsdecode is not installed.
 var ErrNoGPSD = errors.New("gpsdecode is not installed (package gpsd-clients)")
 
-func decodeGPSD(ctx context.Context, raw []byte) (map[int64]place, error) {
+func decodeGPSD(ctx context.Context, raw []byte) (map[int64][]place, error) {
 	path, err := exec.LookPath("gpsdecode")
 	if err != nil {
 		return nil, ErrNoGPSD
@@ -178,10 +187,11 @@ func decodeGPSD(ctx context.Context, raw []byte) (map[int64]place, error) {
 	return parseTPV(bytes.NewReader(out))
 }
 
-// parseTPV reads gpsd's reports, one JSON object a line: the latest position of
-// each instant, by its time in ms.
-func parseTPV(r io.Reader) (map[int64]place, error) {
-	places := map[int64]place{}
+// parseTPV reads gpsd's reports, one JSON object a line: the positions of each
+// instant, by its time in ms. There are several where a receiver speaks two protocols
+// that have not the same digits.
+func parseTPV(r io.Reader) (map[int64][]place, error) {
+	places := map[int64][]place{}
 	d := json.NewDecoder(r)
 	for {
 		var tpv struct {
@@ -203,6 +213,7 @@ func parseTPV(r io.Reader) (map[int64]place, error) {
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, fmt.Errorf("gpsd report: %w", err)
 		}
-		places[tpv.Time.UnixMilli()] = place{int64(math.Round(lat * 1e9)), int64(math.Round(lon * 1e9))}
+		ms := tpv.Time.UnixMilli()
+		places[ms] = append(places[ms], place{int64(math.Round(lat * 1e9)), int64(math.Round(lon * 1e9))})
 	}
 }

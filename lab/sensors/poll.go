@@ -90,14 +90,31 @@ type encoding struct {
 	bytes   uint64
 	first   int64
 	last    int64
+	line    slope
 	width   int
 }
+
+// slope is the straight line through points (number of a row, ns since the first):
+// one late row at an end does not bend it.
+type slope struct{ n, x, y, xx, xy float64 }
+
+func (s *slope) add(ns int64) {
+	x, y := s.n, float64(ns)
+	s.n++
+	s.x, s.y, s.xx, s.xy = s.x+x, s.y+y, s.xx+x*x, s.xy+x*y
+}
+
+// perRow returns the ns from one row to the next.
+func (s *slope) perRow() float64 { return (s.n*s.xy - s.x*s.y) / (s.n*s.xx - s.x*s.x) }
 
 func (e *encoding) Append(r sensors.Rows) error {
 	if e.rows == 0 {
 		e.first = r.Ticks[0]
 	}
 	e.last = r.Ticks[len(r.Ticks)-1]
+	for _, t := range r.Ticks {
+		e.line.add(t - e.first)
+	}
 	e.rows += uint64(len(r.Ticks))
 	b := wire.RowBlock{Ticks: r.Ticks, Types: e.types, Values: r.Values}
 	for at := 0; at < e.width; {
@@ -154,6 +171,9 @@ func judge(cfg PollConfig, src *poll.Source, sink *encoding, cpu float64) *PollR
 	span := float64(sink.last-sink.first) / 1e9
 	if sink.rows > 1 && span > 0 {
 		r.RateHz = float64(r.Reads-1) / span
+		if r.Skipped+r.Dropped == 0 {
+			r.RateHz = 1e9 / sink.line.perRow()
+		}
 		r.RateError = math.Abs(r.RateHz/float64(cfg.RateHz) - 1)
 		// What the clock should have asked for between the first row and the last.
 		want := int64(math.Round(span*float64(cfg.RateHz))) + 1

@@ -42,7 +42,7 @@ func TestReportsOfGPSD(t *testing.T) {
 `))
 	want := place{-33_860_159_001, -151_210_858_000}
 	at := time.Date(2026, 7, 18, 0, 0, 1, 500e6, time.UTC).UnixMilli()
-	if err != nil || len(got) != 1 || got[at] != want {
+	if err != nil || len(got) != 1 || len(got[at]) != 2 || got[at][1] != want {
 		t.Errorf("%v %v", got, err)
 	}
 	if _, err := parseTPV(strings.NewReader(`{"class":"TPV","lat":"north"`)); err == nil {
@@ -119,5 +119,20 @@ func TestGPSFake(t *testing.T) {
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) || len(sink.places) < 20 {
 		t.Errorf("%d fixes, %v", len(sink.places), err)
+	}
+}
+
+// TestRateIsThatOfAllRows: a single late row at the end is jitter, and no rate.
+func TestRateIsThatOfAllRows(t *testing.T) {
+	var s slope
+	for i := range int64(90_000) {
+		ns := i * 2_000_000 / 3
+		if i == 89_999 {
+			ns += 30_000_000
+		}
+		s.add(ns)
+	}
+	if hz := 1e9 / s.perRow(); math.Abs(hz/1500-1) > 1e-6 {
+		t.Errorf("%v Hz", hz)
 	}
 }

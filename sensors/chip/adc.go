@@ -140,6 +140,11 @@ func (a *ADS1115) Open() (err error) {
 	return nil
 }
 
+// FastestMilliHz returns how many rows its conversions, one after the other, allow.
+func (a *ADS1115) FastestMilliHz() uint64 {
+	return uint64(a.cfg.Rate) * 1000 / uint64(len(a.cfg.Inputs))
+}
+
 var errNotReady = errors.New("conversion does not end")
 
 // Read converts every input.

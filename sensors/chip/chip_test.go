@@ -13,6 +13,8 @@ import (
 	"periph.io/x/conn/v3/physic"
 	"periph.io/x/conn/v3/spi"
 	"periph.io/x/conn/v3/spi/spitest"
+
+	"telemetry/sensors/poll"
 )
 
 // onI2C plays a bus; done reports exchanges that did not come.
@@ -141,6 +143,10 @@ func TestADS1115(t *testing.T) {
 	c := a.Group().Channels
 	if row[0] != 0x7FF0 || row[1] != -1 || c[0].Unit != "bar" || c[1].Unit != "V" || c[1].Scale != 4.096/32768 || c[0].Max < 89.8 || c[0].Max > 90 {
 		t.Errorf("%v %+v", row, c)
+	}
+	var d poll.Device = a
+	if f, ok := d.(poll.Fastest); !ok || f.FastestMilliHz() != 430_000 { // 860 conversions a second for two inputs
+		t.Error("it does not say how fast it is")
 	}
 }
 

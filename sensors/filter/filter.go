@@ -1,9 +1,10 @@
-// Package filter reduces the rate of a device's rows without folding what is
-// faster into what is kept: a low pass with linear phase, whose delay is known and
-// already taken off the rows' time.
+// Package filter takes away what is too fast, by low passes with linear phase, whose
+// delay is known and already taken off the rows' time.
 //
-// The entry point is [NewSource], which wraps a source of one group. It is
-// pure arithmetic: no clock, no goroutine.
+// The entry points are [NewSource], which reduces the rate of a source of one group
+// without folding what is faster into what is kept, and [Smooth], which filters some
+// channels of any source at their full rate. It is pure arithmetic: no clock, no
+// goroutine.
 package filter
 
 import (

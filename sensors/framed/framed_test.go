@@ -82,13 +82,7 @@ func packet(t *testing.T) *packed.Packet {
 // board makes packet number n, framed: rowsOfPacket rows at 1500 Hz.
 func board(t *testing.T, f cobs.Framing, crc *cobs.CRC, n int) []byte {
 	t.Helper()
-	var words []int64
-	for i := range rowsOfPacket {
-		words = append(words, int64(n*rowsOfPacket+i), int64(i-5))
-	}
-	b := packet(t).Append(nil, uint64(n), uint64(n)*rowsOfPacket*1_000_000/1500, words)
-	x := crc.Sum(b)
-	return f.Encode(nil, append(b, byte(x>>8), byte(x)))
+	return f.Encode(nil, seal(packetOf(t, n), crc, true))
 }
 
 func newCRC(t *testing.T) *cobs.CRC {
@@ -119,6 +113,12 @@ func newSource(t *testing.T, port string, f cobs.Framing) *framed.Source {
 func start(t *testing.T, port string, f cobs.Framing) (*framed.Source, *book) {
 	t.Helper()
 	src := newSource(t, port, f)
+	return src, run(t, src)
+}
+
+// run runs a source until the test ends.
+func run(t *testing.T, src *framed.Source) *book {
+	t.Helper()
 	b := &book{t: t, groups: src.Groups(), seen: map[int64]int{}}
 	super := sensors.NewSupervisor(sensors.SupervisorConfig{})
 	if err := super.Add("board", src, b); err != nil {
@@ -131,7 +131,7 @@ func start(t *testing.T, port string, f cobs.Framing) (*framed.Source, *book) {
 		_ = super.Run(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	return src, b
+	return b
 }
 
 func counter(s *framed.Source, name string) uint64 {

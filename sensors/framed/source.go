@@ -55,7 +55,7 @@ type Source struct {
 	log    *slog.Logger
 	count  struct {
 		opens, bytes, packets, stuffing, long, checksum, unknown, salvaged atomic.Uint64
-		lost, repeated, late, restarts, strange                            atomic.Uint64
+		lost, repeated, late, restarts, strange, clocks                    atomic.Uint64
 	}
 }
 
@@ -112,6 +112,7 @@ func (s *Source) Counters() []sensors.Counter {
 		{Name: "packets_late", Help: "packets that came after a later one", Value: c.late.Load()},
 		{Name: "restarts", Help: "times that the board began to count anew", Value: c.restarts.Load()},
 		{Name: "stamps_strange", Help: "times of the board that made no sense", Value: c.strange.Load()},
+		{Name: "clock_resets", Help: "times that the board's time was begun anew", Value: c.clocks.Load()},
 	}
 }
 
@@ -196,13 +197,14 @@ func (r *run) flush(now int64, last bool) error {
 			return err
 		}
 	}
-	n, strange := packed.Totals(r.cfg.Streams)
+	n, clocks := packed.Totals(r.cfg.Streams)
 	c := &r.count
 	c.lost.Store(n.Lost)
 	c.repeated.Store(n.Repeated)
 	c.late.Store(n.Late)
 	c.restarts.Store(n.Restarts)
-	c.strange.Store(strange)
+	c.strange.Store(clocks.Strange)
+	c.clocks.Store(clocks.Restarts)
 	if r.untold > 0 && (last || now-r.told >= tellEveryNS) {
 		err := r.out.Event(wire.Event{BootNS: now, Name: "packets_lost", Detail: fmt.Sprintf("%d packets of %s were lost", r.untold, r.cfg.Port)})
 		r.told, r.untold = now, 0

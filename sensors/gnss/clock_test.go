@@ -113,9 +113,9 @@ func TestPulseTellsTheSecond(t *testing.T) {
 
 func TestPulseOfTwoPossibleSecondsIsNone(t *testing.T) {
 	c := &stampClock{latency: 600e6, errNS: 700e6}
-	feed(c, 0, 20, 100e6, 1e6, nil)
-	c.edge(utcBase+2*secondNS+bootOff, 1)
-	c.edge(utcBase+3*secondNS+bootOff, 2)
+	feed(c, 0, 50, 100e6, 1e6, nil)
+	c.edge(utcBase+5*secondNS+bootOff, 1)
+	c.edge(utcBase+6*secondNS+bootOff, 2)
 	if c.pulse.good != 0 {
 		t.Error("a second was chosen where two are possible")
 	}

@@ -309,6 +309,7 @@ func TestReceiverIsSetUp(t *testing.T) {
 			go func() { defer close(ended); receiver.run(t) }() // ends when the device is unplugged
 			defer func() { p.Close(); <-ended }()
 			eventually(t, "50 solutions", func() bool { return b.count() >= 50 })
+			eventually(t, "an anchor", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.anchor) > 0 })
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			for i := 1; i < len(b.ticks); i++ {

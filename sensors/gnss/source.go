@@ -11,7 +11,6 @@ import (
 	"telemetry/sensors"
 	"telemetry/sensors/nmea"
 	"telemetry/sensors/serialport"
-	"telemetry/sensors/ubx"
 	"telemetry/wire"
 )
 
@@ -149,6 +148,7 @@ type run struct {
 	located  bool
 	begun    bool  // a fix was emitted
 	pvtAt    int64 // arrival of the latest binary solution; 0: none
+	held     held  // it, while its high precision is awaited
 	lastUTC  int64
 	pacer    func(f *fix) (tick int64, err error) // of a file
 	good     int                                  // sentences and frames since the bit rate was set
@@ -162,6 +162,7 @@ type run struct {
 func (s *Source) newRun(out sensors.Sink) *run {
 	r := &run{Source: s, out: out, values: make([]int64, columns)}
 	r.asm.NotBefore = s.cfg.NotBefore
+	r.held.wanted = true // it is not known yet whether the receiver gives it
 	r.scan.line, r.scan.ubx = r.line, r.frame
 	r.clock.latency, r.clock.errNS = s.cfg.latency(false)
 	r.pulse = pulseReader{root: s.cfg.Root, name: s.cfg.PPS}
@@ -195,10 +196,7 @@ func (r *run) loop(ctx context.Context) error {
 func (r *run) watch(now int64) error {
 	r.tally()
 	if now-r.heardAt > pauseNS {
-		r.scan.idle()
-		if f, ok := r.asm.Flush(); ok {
-			r.nmeaFix(&f)
-		}
+		r.pause()
 	}
 	if err := r.search(now); err != nil {
 		return err
@@ -236,12 +234,18 @@ func (r *run) search(now int64) error {
 
 // end takes what is left when the bytes have ended.
 func (r *run) end() error {
-	r.scan.idle()
-	if f, ok := r.asm.Flush(); ok && r.err == nil {
-		r.nmeaFix(&f)
-	}
+	r.pause()
 	r.tally()
 	return r.err
+}
+
+// pause takes what will not go on.
+func (r *run) pause() {
+	r.scan.idle()
+	r.release()
+	if f, ok := r.asm.Flush(); ok {
+		r.nmeaFix(&f)
+	}
 }
 
 // line takes one sentence.
@@ -254,40 +258,6 @@ func (r *run) line(body []byte, arrival int64) {
 	}
 	if f, ok := r.asm.Add(body, arrival); ok {
 		r.nmeaFix(&f)
-	}
-}
-
-// frame takes one binary frame.
-func (r *run) frame(id ubx.ID, payload []byte, arrival int64) {
-	r.good++
-	r.goodAt = arrival
-	r.count.frames.Add(1)
-	switch id {
-	case ubx.AckAck, ubx.AckNak:
-		if cmd, ok := ubx.ParseAck(payload); ok {
-			r.setup.answered(cmd, id == ubx.AckAck)
-		}
-	case ubx.NavPVT:
-		if r.cfg.Protocol == NMEA {
-			return
-		}
-		p, err := ubx.ParsePVT(payload)
-		if err != nil {
-			r.count.malformed.Add(1)
-			return
-		}
-		r.pvtAt = arrival
-		r.clock.latency, r.clock.errNS = r.cfg.latency(true)
-		var utc int64
-		if !p.Time.IsZero() {
-			t, n := nmea.Resolve(p.Time, r.cfg.NotBefore)
-			utc = t.UnixNano()
-			if n > 0 {
-				r.count.rollovers.Add(1)
-			}
-		}
-		f := fromPVT(&p, utc, arrival)
-		r.emit(&f)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,6 +172,67 @@ func TestCapture(t *testing.T) {
 	} {
 		if got := tr.get(t, name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestLossWithoutStamps: a driver that gives no time stamps says nothing of what its
+// buffer had no room for; the time that has passed does.
+func TestLossWithoutStamps(t *testing.T) {
+	tr := newTree(t)
+	for _, what := range []string{"_en", "_type", "_index"} {
+		if err := os.Remove(filepath.Join(tr.dir, "scan_elements/in_timestamp"+what)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		rate    float64 // real, of 1000 nominal
+		stall   int64   // ms
+		kept    int     // samples of it that the buffer held
+		want    float64 // samples
+		between int     // error
+	}{
+		{"no stall", 985, 0, 0, 0, 0},
+		{"a stall that fits", 985, 450, 443, 0, 0},
+		{"a stall of two buffers", 985, 1000, 500, 485, 25},
+		{"a long stall", 1030, 20_000, 500, 20_100, 420},
+		{"a stall at the begin of the run", 1000, -700, 500, 200, 20},
+	} {
+		src, err := New(Config{Name: "imu", Device: "iio:device3", Sys: tr.sys, Dev: tr.dev, RateHz: 1000, Clock: bootClock{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &book{t: t, groups: src.Groups()}
+		r := src.newRun(b)
+		now, made, came := 5e9, 0.0, 0
+		read := func(n int) {
+			b := make([]byte, n*src.size)
+			if err := r.take(b, int64(now)); err != nil {
+				t.Fatal(err)
+			}
+			came += n
+		}
+		step := func(ms float64) { now, made = now+ms*1e6, made+ms*c.rate/1000 }
+		calm := func(reads int) {
+			for range reads {
+				step(10)
+				read(int(made) - came)
+			}
+		}
+		calm(100)
+		if c.stall > 0 {
+			calm(3000) // the rate is measured
+		}
+		if stall := max(c.stall, -c.stall); stall > 0 {
+			step(float64(stall))
+			read(c.kept)
+			came = int(made)
+		}
+		calm(3000)
+		got := float64(src.count.lost.Load())
+		if math.Abs(got-c.want) > float64(c.between) || (got > 0) != (len(b.events) == 1) || src.count.gaps.Load() != uint64(len(b.events)) {
+			t.Errorf("%s: %v lost, want %v; events %v", c.name, got, c.want, b.events)
 		}
 	}
 }

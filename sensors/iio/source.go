@@ -141,7 +141,7 @@ func (s *Source) Counters() []sensors.Counter {
 		{Name: "opens", Help: "times that the buffer was begun", Value: c.opens.Load()},
 		{Name: "bytes", Help: "bytes read", Value: c.bytes.Load()},
 		{Name: "samples", Help: "samples read", Value: c.samples.Load()},
-		{Name: "samples_lost", Help: "samples that the buffer had no room for, by their time stamps", Value: c.lost.Load()},
+		{Name: "samples_lost", Help: "samples that the buffer had no room for, by their time stamps; without stamps about so many, by the time that passed", Value: c.lost.Load()},
 		{Name: "gaps", Help: "places where they were lost", Value: c.gaps.Load()},
 		{Name: "stamps_driver", Help: "samples with the driver's time", Value: c.stamps.Load()},
 		{Name: "stamps_host", Help: "samples with the time of their arrival", Value: c.unsynced.Load()},
@@ -213,7 +213,7 @@ func (s *Source) Run(ctx context.Context, out sensors.Sink) (err error) {
 	}
 	defer f.Close()
 	s.count.opens.Add(1)
-	r := &run{Source: s, out: out}
+	r := s.newRun(out)
 	buf := make([]byte, max(1, readBytes/s.size)*s.size)
 	kept := 0 // bytes of a sample that came in parts
 	for ctx.Err() == nil {
@@ -247,7 +247,12 @@ type run struct {
 	out    sensors.Sink
 	ticks  []int64
 	values []int64
-	last   int64 // tick of the latest row; 0: none
+	last   int64   // tick of the latest row; 0: none
+	tally  elapsed // of a device without stamps
+}
+
+func (s *Source) newRun(out sensors.Sink) *run {
+	return &run{Source: s, out: out, tally: elapsed{periodNS: float64(s.periodNS), bufferNS: int64(s.cfg.Length) * s.periodNS}}
 }
 
 // take hands on whole samples that came at now.
@@ -274,6 +279,11 @@ func (r *run) take(b []byte, now int64) error {
 		r.ticks = append(r.ticks, r.last)
 		for k := range r.taken {
 			r.values = append(r.values, r.taken[k].word(sample))
+		}
+	}
+	if r.stamp == nil && r.periodNS > 0 {
+		if lost = r.tally.add(n, now); lost > 0 {
+			gaps = 1
 		}
 	}
 	r.count.samples.Add(uint64(n))

@@ -30,10 +30,12 @@ type Line struct {
 
 // Limits.
 const (
-	metresPerDegree = 111_194.93 // of latitude, on a sphere
-	maxLineM        = 500.0      // no track is wider
-	maxStepNS       = int64(2_000_000_000)
-	maxStepM        = 250.0 // between two positions: 450 km/h for the longest step
+	metresPerDegree = 111_194.93           // of latitude, on a sphere
+	maxLineM        = 500.0                // no track is wider
+	MaxStepNS       = int64(2_000_000_000) // between two positions: after more the way between is not known
+	maxStepM        = 250.0                // between two positions: 450 km/h for the longest step
+	maxSpeed        = 125.0                // m/s
+	leaveM          = 50.0                 // from the end of a line: no lap is so short
 )
 
 // gate is a line in metres around its middle.
@@ -41,10 +43,16 @@ type gate struct {
 	lat0, lon0, perLon float64 // origin, and metres in a degree of longitude
 	ax, ay, bx, by     float64
 	direction          Direction
+	far                float64 // from the middle: beyond this the car has left it
+	near               bool    // it was crossed, and the car has not left it since
 }
 
 // Gates follows one car. It is owned by one goroutine.
 type Gates struct {
+	// GapNS is the time before the latest position, if the car may have crossed the
+	// first line on its way from the one before, and that is not known; else 0.
+	GapNS int64
+
 	gates []gate
 	begun bool
 	tick  int64
@@ -56,6 +64,7 @@ type Gates struct {
 type Crossing struct {
 	Gate   int
 	TickNS int64 // boot time
+	Near   bool  // the car has stayed at the line since it crossed it before: it turned, or its position trembles
 }
 
 // NewGates checks lines.
@@ -69,9 +78,11 @@ func NewGates(lines []Line) (*Gates, error) {
 		p.perLon = metresPerDegree * math.Cos(p.lat0*math.Pi/180)
 		p.ax, p.ay = p.metres(l.ALat, l.ALon)
 		p.bx, p.by = p.metres(l.BLat, l.BLon)
-		if n := math.Hypot(p.bx-p.ax, p.by-p.ay); n < 1 || n > maxLineM {
+		n := math.Hypot(p.bx-p.ax, p.by-p.ay)
+		if n < 1 || n > maxLineM {
 			return nil, fmt.Errorf("lap: line %d is %.1f m long (want 1 to %v)", i, n, maxLineM)
 		}
+		p.far = n/2 + leaveM
 		g.gates = append(g.gates, p)
 	}
 	if len(g.gates) == 0 {
@@ -88,9 +99,19 @@ func (p *gate) metres(lat, lon float64) (x, y float64) {
 // before, in their order in time. A position that came long after, or from too
 // far away, begins anew: where the car went between is not known.
 func (g *Gates) Add(tick int64, lat, lon float64, out []Crossing) []Crossing {
+	for i := range g.gates {
+		p := &g.gates[i]
+		p.near = p.near && math.Hypot(p.metres(lat, lon)) <= p.far
+	}
 	from := *g
-	g.begun, g.tick, g.lat, g.lon = true, tick, lat, lon
-	if !from.begun || tick <= from.tick || tick-from.tick > maxStepNS {
+	g.begun, g.tick, g.lat, g.lon, g.GapNS = true, tick, lat, lon, 0
+	if !from.begun || tick <= from.tick {
+		return out
+	}
+	if gap := tick - from.tick; gap > MaxStepNS {
+		if g.gates[0].within(&from, lat, lon, gap) {
+			g.GapNS = gap
+		}
 		return out
 	}
 	first := len(out)
@@ -99,10 +120,12 @@ func (g *Gates) Add(tick int64, lat, lon float64, out []Crossing) []Crossing {
 		x0, y0 := p.metres(from.lat, from.lon)
 		x1, y1 := p.metres(lat, lon)
 		if math.Hypot(x1-x0, y1-y0) > maxStepM {
+			g.GapNS = tick - from.tick
 			continue
 		}
 		if share, ok := p.crossed(x0, y0, x1, y1); ok {
-			out = append(out, Crossing{Gate: i, TickNS: from.tick + int64(math.Round(share*float64(tick-from.tick)))})
+			out = append(out, Crossing{Gate: i, TickNS: from.tick + int64(math.Round(share*float64(tick-from.tick))), Near: p.near})
+			p.near = true
 		}
 	}
 	for i := first + 1; i < len(out); i++ { // few, and mostly one
@@ -111,6 +134,12 @@ func (g *Gates) Add(tick int64, lat, lon float64, out []Crossing) []Crossing {
 		}
 	}
 	return out
+}
+
+// within reports whether a car can have been at the line between two positions.
+func (p *gate) within(from *Gates, lat, lon float64, gap int64) bool {
+	way := math.Hypot(p.metres(from.lat, from.lon)) + math.Hypot(p.metres(lat, lon)) - 2*(p.far-leaveM)
+	return way <= maxSpeed*float64(gap)/1e9
 }
 
 // crossed returns at what share of the way from 0 to 1 the line is met.
@@ -130,73 +159,4 @@ func (p *gate) crossed(x0, y0, x1, y1 float64) (share float64, ok bool) {
 	x, y := x0+share*(x1-x0), y0+share*(y1-y0)
 	along := ((x-p.ax)*dx + (y-p.ay)*dy) / (dx*dx + dy*dy)
 	return share, along >= 0 && along <= 1
-}
-
-// Mark is a lap or sector that has ended.
-type Mark struct {
-	Lap      int // counts from 1 in a session; 0: the way to the line, which is none
-	Sector   int // counts from 1; 0: the whole lap
-	TickNS   int64
-	TimeNS   int64 // of the lap or sector; 0: not known, as its begin was missed
-	Complete bool  // of a lap: every sector was passed, in order
-}
-
-// State is what a timer must keep to go on after a restart of the process.
-type State struct {
-	Lap      int   `json:"lap"`       // under way; 0: the line was not crossed yet
-	BeginNS  int64 `json:"begin_ns"`  // of it, boot time; 0: not known
-	SectorNS int64 `json:"sector_ns"` // begin of the sector under way; 0: not known
-	Sector   int   `json:"sector"`    // under way, from 1
-}
-
-// Timer makes laps of crossings. Gate 0 is the start line, 1 and so on end the
-// sectors; the last sector ends at the line. The zero value times laps alone.
-type Timer struct {
-	State      State
-	Sectors    int   // lines beside the start line
-	ShortestNS int64 // crossings of the start line that come sooner are none
-
-	Ignored uint64 // crossings that were none: too soon, or of a sector out of order
-	lastNS  int64  // latest crossing of the line
-}
-
-// Cross takes one crossing and appends what has ended.
-func (t *Timer) Cross(c Crossing, out []Mark) []Mark {
-	s := &t.State
-	if c.Gate > 0 {
-		if s.Lap == 0 || c.Gate != s.Sector {
-			t.Ignored++
-			return out
-		}
-		out = append(out, Mark{Lap: s.Lap, Sector: s.Sector, TickNS: c.TickNS, TimeNS: since(s.SectorNS, c.TickNS)})
-		s.Sector++
-		s.SectorNS = c.TickNS
-		return out
-	}
-	begin := max(s.BeginNS, t.lastNS)
-	if begin != 0 && c.TickNS-begin < t.ShortestNS {
-		t.Ignored++
-		return out
-	}
-	t.lastNS = c.TickNS
-	if s.Lap > 0 {
-		whole := s.Sector == t.Sectors+1
-		if t.Sectors > 0 && whole {
-			out = append(out, Mark{Lap: s.Lap, Sector: s.Sector, TickNS: c.TickNS, TimeNS: since(s.SectorNS, c.TickNS)})
-		}
-		out = append(out, Mark{Lap: s.Lap, TickNS: c.TickNS, TimeNS: since(s.BeginNS, c.TickNS), Complete: whole && s.BeginNS != 0})
-	}
-	*s = State{Lap: s.Lap + 1, BeginNS: c.TickNS, SectorNS: c.TickNS, Sector: 1}
-	return out
-}
-
-// Unknown forgets when the lap under way began: the clock that counted it is
-// another one.
-func (t *Timer) Unknown() { t.State.BeginNS, t.State.SectorNS, t.lastNS = 0, 0, 0 }
-
-func since(begin, end int64) int64 {
-	if begin == 0 {
-		return 0
-	}
-	return end - begin
 }

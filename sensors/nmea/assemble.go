@@ -1,6 +1,9 @@
 package nmea
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // Mode is the kind of a fix.
 type Mode uint8
@@ -68,11 +71,11 @@ type Assembler struct {
 	open      bool
 	tod       int64 // time of day of the open instant, ns; -1: none yet
 	fix       Fix
-	day       time.Time  // latest known date; zero: none
-	lastTOD   int64      // of the instant that the date was last used for; -1: none
-	views     [256]uint8 // satellites in view by talker, hashed by its second letter
-	invalid   bool       // a sentence of the instant says that there is no fix
-	refreshed bool       // the day came with this instant
+	day       time.Time // latest known date; zero: none
+	lastTOD   int64     // of the instant that the date was last used for; -1: none
+	views     []view    // satellites in view, by talker
+	invalid   bool      // a sentence of the instant says that there is no fix
+	refreshed bool      // the day came with this instant
 	begun     bool
 }
 
@@ -99,7 +102,13 @@ func (a *Assembler) Add(body []byte, arrivalNS int64) (fix Fix, ok bool) {
 		a.Counts.Other++
 		return Fix{}, false
 	}
-	if todField != 0 && len(a.f.at(todField)) > 0 {
+	timed := todField != 0 && len(a.f.at(todField)) > 0
+	if todField != 0 && !timed && a.void(string(kind[2:])) {
+		// No fix and no time: it does not speak of the instant before.
+		a.Counts.Sentences++
+		return a.Flush()
+	}
+	if timed {
 		tod, good := parseTOD(a.f.at(todField))
 		if !good {
 			a.Counts.Malformed++
@@ -116,6 +125,22 @@ func (a *Assembler) Add(body []byte, arrivalNS int64) (fix Fix, ok bool) {
 		a.Counts.Malformed++
 	}
 	return fix, ok
+}
+
+// void reports a sentence that says that there is no fix.
+func (a *Assembler) void(kind string) bool {
+	switch kind {
+	case "RMC":
+		return a.f.letter(2) != 'A'
+	case "GGA":
+		q := a.f.letter(6)
+		return q == '0' || q == 0
+	case "GNS":
+		return len(bytes.Trim(a.f.at(6), "N")) == 0
+	case "GLL":
+		return a.f.letter(6) == 'V'
+	}
+	return false
 }
 
 func (a *Assembler) begin(tod, arrivalNS int64) {
@@ -158,9 +183,7 @@ func (a *Assembler) Flush() (Fix, bool) {
 	case f.Mode < Mode2D:
 		f.Mode = Mode2D
 	}
-	for _, n := range a.views {
-		f.InView += int64(n)
-	}
+	f.InView = a.inView()
 	a.Counts.Fixes++
 	return f, true
 }
@@ -193,8 +216,8 @@ func (a *Assembler) take(kind string, talker []byte) bool {
 			a.fix.Has |= HasHDOP
 		}
 	case "GSV":
-		if v, ok := a.f.fixed(3, 0); ok && v >= 0 && v < 128 {
-			a.views[talker[0]^talker[1]] = uint8(v)
+		if v, ok := a.f.fixed(3, 0); ok && v >= 0 && v < maxInAView {
+			a.see(talker[:2], uint8(v))
 		}
 	case "GST":
 		lat, ok1 := a.f.fixed(6, 3)

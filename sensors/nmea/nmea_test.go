@@ -93,6 +93,25 @@ func TestOneInstantOfManySentences(t *testing.T) {
 	}
 }
 
+// TestSatellitesInView adds up talkers that speak, and forgets those that have
+// fallen silent.
+func TestSatellitesInView(t *testing.T) {
+	const pos = ",A,4719.9737,N,00749.2639,E,1,2,311225,,,A"
+	got, _ := run(t,
+		"GPGSV,1,1,09,,,,",                                         // before any time
+		"GPRMC,235940"+pos, "GAGSV,1,1,05,,,,", "BDGSV,1,1,04,,,,", // these two differ in both letters, and not in their sum
+		"GPRMC,235950"+pos, "GPGSV,1,1,08,,,,", "GAGSV,1,1,05,,,,", "BDGSV,1,1,02,,,,",
+		"GPRMC,000009"+pos, "GPGSV,1,1,07,,,,", // over midnight
+		"GPRMC,000021"+pos, // the others have been silent for 31 s
+		"GPRMC,000041"+pos,
+	)
+	for i, want := range []int64{18, 15, 14, 7, 0} {
+		if i >= len(got) || got[i].InView != want {
+			t.Fatalf("instant %d: %+v, want %d in view", i, got, want)
+		}
+	}
+}
+
 func TestInstants(t *testing.T) {
 	const pos = "4719.9737,N,00749.2639,E"
 	for _, c := range []struct {
@@ -134,6 +153,13 @@ func TestInstants(t *testing.T) {
 			[]int64{utc(2026, 4, 3, 11, 22, 27, 37e6)},
 			0, 0,
 		},
+		{
+			"a fix is lost, and the time with it",
+			[]string{"GPGGA,112227," + pos + ",1,7,1.6,533.4,M,48.0,M,,", "GPRMC,112227,A," + pos + ",1,2,030426,,,A", "GPVTG,,T,,M,,N,,K,N", "GPGSA,A,1,,,,,,,,,,,,,,,,", "GPGGA,,,,,,0,,,,,,,,", "GPRMC,,V,,,,,,,,,,N"},
+			[]int64{utc(2026, 4, 3, 11, 22, 27, 0)},
+			1, 0,
+		},
+		{"a position without a time, as of old", []string{"GPRMC,112227,A," + pos + ",1,2,030426,,,A", "GPGLL," + pos + ",,A", "GPGGA,112227," + pos + ",1,7,1.6,533.4,M,48.0,M,,"}, []int64{utc(2026, 4, 3, 11, 22, 27, 0)}, 1, 0},
 		{"no time", []string{"GPRMC,,V,,,,,,,,,,N"}, nil, 0, 0},
 		{"time that is none", []string{"GPRMC,253027.037,A," + pos + ",1,2,030426,,,A"}, nil, 0, 1},
 		{"minutes that are none", []string{"GPRMC,112227,A,4760.0000,N,00749.2639,E,1,2,030426,,,A"}, []int64{utc(2026, 4, 3, 11, 22, 27, 0)}, 0, 1},

@@ -4,7 +4,7 @@
 //
 // The entry points are [NewLayout], the plan of one row, [NewPacket], that of a
 // whole packet, [TickClock], which maps a device's count to boot time, and
-// [Sequence], which tells what was lost. All is pure: no clock, no I/O.
+// [Numbers], which tells what was lost. All is pure: no clock, no I/O.
 package packed
 
 import (

@@ -171,6 +171,21 @@ func TestNumbers(t *testing.T) {
 		{"begun anew", 32, []add{{100_000, InOrder, 0}, {0, Restart, 0}, {1, InOrder, 0}}, 0, 0, 0, 1},
 		{"far ahead", 32, []add{{1, InOrder, 0}, {1 << 20, Restart, 0}, {1<<20 + 1, InOrder, 0}}, 0, 0, 0, 1},
 		{"64 bits", 64, []add{{math.MaxUint64, InOrder, 0}, {0, InOrder, 0}, {5, AfterGap, 4}}, 4, 0, 0, 0},
+		{
+			"begun anew soon after it began", 8,
+			[]add{{0, InOrder, 0}, {1, InOrder, 0}, {2, InOrder, 0}, {3, InOrder, 0}, {4, InOrder, 0}, {5, InOrder, 0}, {0, Repeat, 0}, {1, Repeat, 0}, {2, Repeat, 0}, {3, Restart, 0}, {4, InOrder, 0}, {6, AfterGap, 1}},
+			1, 0, 3, 1,
+		},
+		{
+			"every one twice, the second later", 16,
+			[]add{{1, InOrder, 0}, {2, InOrder, 0}, {3, InOrder, 0}, {1, Repeat, 0}, {4, InOrder, 0}, {2, Repeat, 0}, {5, InOrder, 0}, {3, Repeat, 0}, {6, InOrder, 0}, {4, Repeat, 0}, {7, InOrder, 0}, {5, Repeat, 0}},
+			0, 0, 5, 0,
+		},
+		{
+			"the latest again and again", 16,
+			[]add{{1, InOrder, 0}, {1, Repeat, 0}, {1, Repeat, 0}, {1, Repeat, 0}, {1, Repeat, 0}, {2, InOrder, 0}},
+			0, 0, 4, 0,
+		},
 		{"a long gap, then late", 32, []add{{1, InOrder, 0}, {200, AfterGap, 198}, {150, LateOne, 0}}, 197, 1, 0, 0},
 	} {
 		s := Numbers{Bits: c.bits}
@@ -205,7 +220,7 @@ func TestTickClock(t *testing.T) {
 			truth := 5e9 + float64(i)*period
 			raw := uint64((1e8+truth*(1+c.ppm/1e6))/c.ns) & (^uint64(0) >> (64 - c.bits))
 			arrival := int64(truth) + 300_000 + rnd.Int64N(4_000_000)
-			got := clk.Boot(raw, arrival)
+			got := clk.Boot(raw, arrival, Passage{})
 			if got > arrival {
 				t.Fatalf("%s: packet %d is stamped %d ns after it came", c.name, i, got-arrival)
 			}
@@ -228,18 +243,18 @@ func TestTickClockOfADeviceThatRestarts(t *testing.T) {
 	now := int64(9e9)
 	for i := range 100 {
 		now += 1e7
-		clk.Boot(uint64(5_000_000+i*10_000), now)
+		clk.Boot(uint64(5_000_000+i*10_000), now, Passage{})
 	}
 	for i := range 5 {
 		now += 1e7
-		if got := clk.Boot(uint64(100+i*10_000), now); got > now || now-got > 1e6 {
+		if got := clk.Boot(uint64(100+i*10_000), now, Passage{}); got > now || now-got > 1e6 {
 			t.Errorf("packet %d after the restart is stamped %d ns before it came", i, now-got)
 		}
 	}
 	if clk.Restarts != 1 || clk.Strange != 3 {
 		t.Errorf("%+v", clk)
 	}
-	late := clk.Boot(uint64(100+3*10_000), now+1000) // the one before once more: a late packet
+	late := clk.Boot(uint64(100+3*10_000), now+1000, Passage{Verdict: LateOne}) // the one before once more: a late packet
 	if d := now - late; d < 9e6 || d > 11e6 {
 		t.Errorf("a late packet is stamped %d ns before the latest", d)
 	}

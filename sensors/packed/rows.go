@@ -2,6 +2,7 @@ package packed
 
 import (
 	"fmt"
+	"math"
 
 	"telemetry/sensors"
 	"telemetry/wire"
@@ -19,7 +20,10 @@ type Stream struct {
 	rateNS float64 // between rows; 0: one row a packet
 	ticks  []int64
 	values []int64
-	last   int64 // tick of the latest row
+	last   int64  // tick of the latest row
+	came   uint64 // rows until the packet at hand, lost ones included: the count of devices without a tick
+	before int    // rows of the packet before
+	shared bool   // numbers tell nothing of this kind alone
 
 	Packets uint64 // taken
 	Rows    uint64
@@ -41,9 +45,12 @@ func NewStream(c StreamConfig) (*Stream, error) {
 	}
 	s := &Stream{Name: c.Name, packet: c.Packet, group: c.Group}
 	s.Numbers = &Numbers{Bits: max(1, c.Packet.Bits(Sequence))}
-	s.Clock = TickClock{Bits: max(1, c.Packet.Bits(Tick)), NS: c.TickNS}
 	if c.RateMilliHz > 0 {
 		s.rateNS = 1e12 / float64(c.RateMilliHz)
+	}
+	s.Clock = TickClock{Bits: c.Packet.Bits(Tick), NS: c.TickNS}
+	if !c.Packet.Has(Tick) {
+		s.Clock = TickClock{Bits: 64, NS: s.rateNS, rows: true}
 	}
 	return s, nil
 }
@@ -51,15 +58,19 @@ func NewStream(c StreamConfig) (*Stream, error) {
 // Share makes all kinds of packets count together, as a device does that numbers
 // whatever it sends.
 func Share(streams []*Stream) {
-	for _, s := range streams[1:] {
-		s.Numbers = streams[0].Numbers
+	for _, s := range streams {
+		s.Numbers, s.shared = streams[0].Numbers, true
 	}
 }
 
+// Clocks is what the clocks of streams have counted.
+type Clocks struct{ Strange, Restarts uint64 }
+
 // Totals adds up what streams have counted.
-func Totals(streams []*Stream) (n Numbers, strange uint64) {
+func Totals(streams []*Stream) (n Numbers, c Clocks) {
 	for i, s := range streams {
-		strange += s.Clock.Strange
+		c.Strange += s.Clock.Strange
+		c.Restarts += s.Clock.Restarts
 		if i > 0 && s.Numbers == streams[0].Numbers {
 			continue
 		}
@@ -68,7 +79,7 @@ func Totals(streams []*Stream) (n Numbers, strange uint64) {
 		n.Repeated += s.Numbers.Repeated
 		n.Restarts += s.Numbers.Restarts
 	}
-	return n, strange
+	return n, c
 }
 
 // WireGroup describes the stream's rows.
@@ -99,26 +110,49 @@ func (s *Stream) Add(info Info, arrival int64) (v Verdict, lost uint64) {
 		}
 	}
 	s.Packets++
-	span := int64(float64(info.Rows-1) * s.rateNS)
-	first := arrival - span // a packet comes after its last row
-	if s.packet.Has(Tick) {
-		first = s.Clock.Boot(info.Tick, first)
-	}
-	if v != LateOne {
-		first = max(first, s.last)
-	}
+	first := s.first(info, arrival, v, lost)
 	width, size := len(s.packet.Rows.Channels()), s.packet.Rows.Bytes()
 	at := len(s.values)
 	s.values = grow(s.values, info.Rows*width)
 	for i := range info.Rows {
 		s.packet.Rows.Row(info.Body[i*size:], s.values[at+i*width:at+(i+1)*width])
-		s.ticks = append(s.ticks, first+int64(float64(i)*s.rateNS))
-	}
-	if v != LateOne {
-		s.last = s.ticks[len(s.ticks)-1]
+		tick := first + int64(float64(i)*s.rateNS)
+		if v != LateOne {
+			// Where the real rate is another one, or the packet before was stamped
+			// later than it was, rows come together, but never after their arrival.
+			tick = max(tick, s.last)
+			s.last = tick
+		}
+		s.ticks = append(s.ticks, tick)
 	}
 	s.Rows += uint64(info.Rows)
 	return v, lost
+}
+
+// first returns the boot time of a packet's first row. Its last one is never later
+// than arrival.
+func (s *Stream) first(info Info, arrival int64, v Verdict, lost uint64) int64 {
+	arrival -= int64(math.Ceil(float64(info.Rows-1) * s.rateNS)) // a packet comes after its last row
+	p := Passage{Verdict: v}
+	switch {
+	case s.shared:
+		lost = 0
+	case v == InOrder && s.packet.Has(Sequence):
+		p.ElapsedNS = float64(s.before) * s.rateNS
+	}
+	switch {
+	case s.packet.Has(Tick):
+		if v != LateOne {
+			s.before = info.Rows
+		}
+		return s.Clock.Boot(info.Tick, arrival, p)
+	case s.rateNS == 0 || v == LateOne:
+		return arrival
+	}
+	s.came += lost * uint64(info.Rows)
+	first := s.Clock.Boot(s.came, arrival, p)
+	s.came += uint64(info.Rows)
+	return first
 }
 
 // grow makes v longer by n words of any value.

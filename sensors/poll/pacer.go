@@ -2,6 +2,7 @@ package poll
 
 import (
 	"context"
+	"math/bits"
 	"time"
 )
 
@@ -19,11 +20,22 @@ type pacer struct {
 	missed, skipped uint64
 }
 
+// milli is the period of 1 mHz in ns.
+const milli = 1_000_000_000_000
+
 // due returns the instant of call n, ns after the begin.
 func (p *pacer) due(n int64) int64 {
-	const milli = 1_000_000_000_000
-	rate := int64(p.rateMilliHz)
-	return n/rate*milli + n%rate*milli/rate
+	hi, lo := bits.Mul64(uint64(n), milli)
+	q, _ := bits.Div64(hi, lo, p.rateMilliHz)
+	return int64(q)
+}
+
+// latest returns the last call whose instant is not more than ns after the begin.
+func (p *pacer) latest(ns int64) int64 {
+	hi, lo := bits.Mul64(uint64(ns)+1, p.rateMilliHz)
+	lo, borrow := bits.Sub64(lo, 1, 0)
+	q, _ := bits.Div64(hi-borrow, lo, milli)
+	return int64(q)
 }
 
 // run calls read for every instant until ctx ends or it fails. late is how far
@@ -32,6 +44,9 @@ func (p *pacer) due(n int64) int64 {
 func (p *pacer) run(ctx context.Context, read func(late int64, missed bool) error) error {
 	begin := p.now()
 	for n := int64(1); ; n++ {
+		if err := ctx.Err(); err != nil { // a device that is slower than its rate never sleeps
+			return err
+		}
 		due := begin + p.due(n)
 		now := p.now()
 		if now < due {
@@ -39,23 +54,17 @@ func (p *pacer) run(ctx context.Context, read func(late int64, missed bool) erro
 				return ctx.Err()
 			}
 			now = p.now()
-		} else if n%maxCatchUp == 0 && ctx.Err() != nil {
-			return ctx.Err()
 		}
-		late, behind := max(0, now-due), n
-		for begin+p.due(behind+1) <= now && behind-n <= maxCatchUp {
-			behind++
-		}
-		if behind-n > maxCatchUp {
+		late, latest := max(0, now-due), max(n, p.latest(now-begin))
+		if latest-n > maxCatchUp {
 			// So far back that nothing can be made up for.
-			to := n + late*int64(p.rateMilliHz)/1_000_000_000_000
-			p.skipped += uint64(to - n)
-			n, behind = to, to
+			p.skipped += uint64(latest - n)
+			n = latest
 		}
-		if behind > n {
+		if latest > n {
 			p.missed++
 		}
-		if err := read(late, behind > n); err != nil {
+		if err := read(late, latest > n); err != nil {
 			return err
 		}
 	}

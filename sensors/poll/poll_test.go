@@ -1,9 +1,14 @@
 package poll
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +87,79 @@ func TestPacerAfterStalls(t *testing.T) {
 		})
 		if p.missed != c.missed || flagged != c.missed || p.skipped != c.skipped || reads != c.reads || most != int64(c.atMax) {
 			t.Errorf("%s: %d missed (%d flagged), %d skipped, %d reads, want %+v", c.name, p.missed, flagged, p.skipped, reads, c)
+		}
+	}
+}
+
+// TestPacerOfASlowDevice stops while every read is late: nothing is slept, and most
+// instants are skipped.
+func TestPacerOfASlowDevice(t *testing.T) {
+	for _, slow := range []int64{3_000_000, 500_000_000, 5_000_000_000} { // ns a read
+		v := &virtual{until: 1 << 60}
+		ctx, cancel := context.WithCancel(t.Context())
+		reads, after := 0, 0
+		err := newPacer(1_500_000, v).run(ctx, func(int64, bool) error {
+			v.now += slow
+			reads++
+			if ctx.Err() != nil {
+				after++
+			}
+			if reads == 500 {
+				cancel()
+			}
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) || after > 0 {
+			t.Errorf("%d ns a read: %d reads after the end (%v)", slow, after, err)
+		}
+	}
+}
+
+// TestPacerAfterAVeryLongStall: hours, and the fastest rate for weeks.
+func TestPacerAfterAVeryLongStall(t *testing.T) {
+	for _, c := range []struct {
+		rate  uint64
+		stall int64
+	}{{MaxRateMilliHz, 460e9}, {MaxRateMilliHz, 3600e9}, {1_500_000, 7 * 3600e9}, {1_500_000, 90 * 86400e9}, {1, 90 * 86400e9}} {
+		v := &virtual{until: 1 << 62}
+		p := newPacer(c.rate, v)
+		reads := int64(0)
+		_ = p.run(t.Context(), func(late int64, _ bool) error {
+			reads++
+			switch reads {
+			case 1:
+				v.now += c.stall
+			case 2, 3:
+				if want := p.due(reads + int64(p.skipped)); v.now-want != late && reads == 3 || late < 0 {
+					t.Errorf("%d mHz: read %d is %d ns late, want %d", c.rate, reads, late, v.now-want)
+				}
+			default:
+				v.until = 0
+				return errDevice
+			}
+			return nil
+		})
+		want := int64(float64(c.stall) / milli * float64(c.rate))
+		if got := int64(p.skipped); got < want-2 || got > want+2 {
+			t.Errorf("%d mHz: %d skipped, want %d", c.rate, got, want)
+		}
+	}
+}
+
+func TestInstantsOfEveryRate(t *testing.T) {
+	for _, rate := range []uint64{1, 999, 1_500_000, 9_300_000, 19_999_999, MaxRateMilliHz} {
+		p := &pacer{rateMilliHz: rate}
+		for _, n := range []int64{1, 2, 1000, int64(rate) - 1, int64(rate), 3*int64(rate) + 1, 1000*int64(rate) + 7} {
+			if n < 1 {
+				continue
+			}
+			due := p.due(n)
+			if due < 0 || due < p.due(n-1) || math.Abs(float64(due)-float64(n)*milli/float64(rate)) > 1+float64(due)*1e-12 {
+				t.Fatalf("%d mHz: instant %d is %d", rate, n, due)
+			}
+			if p.latest(due) != n || due > 0 && p.latest(due-1) != n-1 {
+				t.Fatalf("%d mHz: at %d the latest is %d, a ns before %d, want %d", rate, due, p.latest(due), p.latest(due-1), n)
+			}
 		}
 	}
 }
@@ -244,6 +322,53 @@ func TestSlowSinkIsTold(t *testing.T) {
 	}
 	if len(b.events) == 0 {
 		t.Error("no event tells of it")
+	}
+}
+
+// TestTheEndTellsWhatIsLeft: an event a second is the most while a source runs; at
+// its end nothing stays untold.
+func TestTheEndTellsWhatIsLeft(t *testing.T) {
+	d := &sleeper{counter: counter{failAt: 12}}
+	s := newSource(t, d, 1_000_000)
+	b := &book{groups: s.Groups(), stop: func() {}, most: 1 << 30}
+	if err := s.Run(t.Context(), b); !errors.Is(err, errDevice) {
+		t.Fatal(err)
+	}
+	var missed, skipped, dropped, sum uint64
+	for _, e := range b.events {
+		if _, err := fmt.Sscanf(e.Detail, "dev: %d reads late, %d skipped, %d rows dropped", &missed, &skipped, &dropped); err != nil {
+			t.Fatalf("%q: %v", e.Detail, err)
+		}
+		sum += missed + skipped + dropped
+	}
+	if want := s.troubles().sum(); sum != want || want < 5 {
+		t.Errorf("%d were told of %d", sum, want)
+	}
+}
+
+// sleeper takes several periods for each read.
+type sleeper struct{ counter }
+
+func (d *sleeper) Read(row []int64) error {
+	time.Sleep(5 * time.Millisecond) // this is the device's own slowness
+	return d.counter.Read(row)
+}
+
+func (*sleeper) FastestMilliHz() uint64 { return 200_000 }
+
+func TestDeviceThatIsSlowerThanItsRateIsNamed(t *testing.T) {
+	var log bytes.Buffer
+	for _, rate := range []uint64{200_000, 200_001} {
+		s, err := New(Config{Device: &sleeper{counter{failAt: 1}}, RateMilliHz: rate, Clock: bootClock{time.Now()}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(t.Context(), &book{groups: s.Groups(), stop: func() {}, most: 1 << 30}); !errors.Is(err, errDevice) {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "fastest_mhz=200000"); got != (rate > 200_000) {
+			t.Errorf("%d mHz: %q", rate, log.String())
+		}
 	}
 }
 

@@ -30,6 +30,10 @@ type Device interface {
 	Close() error
 }
 
+// Fastest is an optional capability of a [Device]: more reads a second than it says
+// cannot be made, as each takes its time. 0 means that none is known.
+type Fastest interface{ FastestMilliHz() uint64 }
+
 // Clock is what a source needs of the machine's clocks.
 type Clock interface{ BootNS() int64 }
 
@@ -111,8 +115,22 @@ func (s *Source) Counters() []sensors.Counter {
 type rows struct {
 	ticks  []int64
 	values []int64
-	// What had gone wrong when it was handed on.
-	missed, skipped, dropped uint64
+	state  troubles // when it was handed on
+}
+
+// troubles is what has gone wrong since the source was made.
+type troubles struct{ missed, skipped, dropped uint64 }
+
+func (t troubles) sum() uint64 { return t.missed + t.skipped + t.dropped }
+
+func (s *Source) troubles() troubles {
+	return troubles{s.count.missed.Load(), s.count.skipped.Load(), s.count.dropped.Load()}
+}
+
+// event tells what has gone wrong between two moments.
+func (s *Source) event(at int64, now, before troubles) wire.Event {
+	return wire.Event{BootNS: at, Name: "poll_late", Detail: fmt.Sprintf("%s: %d reads late, %d skipped, %d rows dropped",
+		s.group.Name, now.missed-before.missed, now.skipped-before.skipped, now.dropped-before.dropped)}
 }
 
 // Run polls until ctx ends or the device fails.
@@ -121,6 +139,9 @@ func (s *Source) Run(ctx context.Context, out sensors.Sink) error {
 		return err
 	}
 	s.count.opens.Add(1)
+	if f, ok := s.cfg.Device.(Fastest); ok && f.FastestMilliHz() != 0 && s.cfg.RateMilliHz > f.FastestMilliHz() {
+		s.log.Warn("device is slower than its rate, reads will be skipped: ask for less, or for fewer inputs", "rate_mhz", s.cfg.RateMilliHz, "fastest_mhz", f.FastestMilliHz())
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	full, free := make(chan *rows, waiting), make(chan *rows, waiting)
@@ -180,7 +201,7 @@ func (s *Source) read(ctx context.Context, full, free chan *rows) error {
 		run.ticks = append(run.ticks, tick)
 		run.values = append(run.values, row...)
 		if len(run.ticks) >= most {
-			run.missed, run.skipped, run.dropped = missed+p.missed, skipped+p.skipped, s.count.dropped.Load()
+			run.state = s.troubles()
 			full <- run
 			run = nil
 		}
@@ -188,27 +209,28 @@ func (s *Source) read(ctx context.Context, full, free chan *rows) error {
 	})
 }
 
-// hand hands runs on until the reading thread has ended. After an error of the
-// sink it only empties the channel.
+// hand hands runs on until the reading thread has ended, and then tells what is left
+// to tell. After an error of the sink it only empties the channel.
 func (s *Source) hand(full, free chan *rows, out sensors.Sink, stop context.CancelFunc) (err error) {
-	told := rows{missed: s.count.missed.Load(), skipped: s.count.skipped.Load(), dropped: s.count.dropped.Load()}
+	told := s.troubles()
 	var toldAt int64
 	for r := range full {
 		if err == nil {
 			err = out.Append(sensors.Rows{Ticks: r.ticks, Values: r.values})
 		}
 		last := r.ticks[len(r.ticks)-1]
-		if err == nil && last-toldAt >= tellEveryNS && r.missed+r.skipped+r.dropped > told.missed+told.skipped+told.dropped {
-			toldAt = last
-			err = out.Event(wire.Event{BootNS: last, Name: "poll_late", Detail: fmt.Sprintf(
-				"%s: %d reads late, %d skipped, %d rows dropped", s.group.Name, r.missed-told.missed, r.skipped-told.skipped, r.dropped-told.dropped)})
-			told.missed, told.skipped, told.dropped = r.missed, r.skipped, r.dropped
+		if err == nil && last-toldAt >= tellEveryNS && r.state.sum() > told.sum() {
+			err = out.Event(s.event(last, r.state, told))
+			toldAt, told = last, r.state
 		}
 		if err != nil {
 			stop()
 		}
 		r.ticks, r.values = r.ticks[:0], r.values[:0]
 		free <- r
+	}
+	if now := s.troubles(); err == nil && now.sum() > told.sum() {
+		err = out.Event(s.event(s.cfg.Clock.BootNS(), now, told))
 	}
 	return err
 }

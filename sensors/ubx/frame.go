@@ -24,6 +24,8 @@ type ID uint16
 // Messages that this package knows.
 const (
 	NavPVT    ID = 0x0107
+	NavHP     ID = 0x0114 // NAV-HPPOSLLH
+	NavEOE    ID = 0x0161 // no more of this instant
 	AckNak    ID = 0x0500
 	AckAck    ID = 0x0501
 	CfgMsg    ID = 0x0601

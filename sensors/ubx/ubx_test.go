@@ -91,6 +91,28 @@ func TestPVT(t *testing.T) {
 	}
 }
 
+func TestHighPrecision(t *testing.T) {
+	for _, want := range []HP{
+		{TowMS: 450402000, Valid: true, Lon: 170_500_142_487, Lat: -45_877_513_612, MSL: 335_812, HAcc: 142, VAcc: 201},
+		{Valid: false, Lon: -1, Lat: 99, MSL: -9},
+	} {
+		if got, err := ParseHP(AppendHP(nil, &want)); err != nil || got != want {
+			t.Errorf("got %+v %v\nwant %+v", got, err, want)
+		}
+	}
+	if p, err := ParseHP(AppendHP(nil, &HP{Valid: true, Lat: 90_000_000_001})); err != nil || p.Valid {
+		t.Errorf("beyond the pole: %+v %v", p, err)
+	}
+	// As a ZED-F9P has sent it: the bytes beside the coordinates are signed.
+	p, err := ParseHP([]byte{0, 0, 0, 0, 1, 0, 0, 0, 100, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf3, 13, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0})
+	if err != nil || p.Lon != 10_000-13 || p.Lat != 10_013 || p.MSL != -1 || !p.Valid {
+		t.Errorf("%+v %v", p, err)
+	}
+	if _, err := ParseHP(make([]byte, hpBytes-1)); err == nil {
+		t.Error("35 bytes were taken")
+	}
+}
+
 func TestCommands(t *testing.T) {
 	// Bytes as u-center sends them.
 	for _, c := range []struct {
@@ -130,6 +152,7 @@ func TestTimePulseAndAck(t *testing.T) {
 func FuzzFrame(f *testing.F) {
 	p := samplePVT()
 	f.Add(Append(nil, NavPVT, AppendPVT(nil, &p)))
+	f.Add(Append(nil, NavHP, AppendHP(nil, &HP{Valid: true, Lat: 1, Lon: -1})))
 	f.Add(AppendValset(nil, Setting{KeyRateMeas, 40}, Setting{KeyPVTUSB, 1}))
 	f.Add([]byte{Sync1, Sync2, 1, 7, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -150,6 +173,9 @@ func FuzzFrame(f *testing.F) {
 					t.Fatalf("%x became %x", b[:n], again)
 				}
 				if p, err := ParsePVT(payload); err == nil && p.Located() && (p.Lat > 90e7 || p.Lat < -90e7) {
+					t.Fatalf("a position beyond the globe: %+v", p)
+				}
+				if p, err := ParseHP(payload); err == nil && p.Valid && (p.Lat > 90e9 || p.Lat < -90e9) {
 					t.Fatalf("a position beyond the globe: %+v", p)
 				}
 				_, _ = ParseTP(payload)

@@ -100,14 +100,23 @@ func (s *socket) setUp(cfg *Config) error {
 	return s.join(cfg.Group, index)
 }
 
+// join makes the socket take one group, and none that another socket of this
+// machine has joined: by default every socket of a port has the datagrams of all.
 func (s *socket) join(group netip.Addr, index int) (err error) {
 	switch {
 	case !group.IsValid():
 		return nil
 	case group.Is4():
-		err = unix.SetsockoptIPMreqn(s.fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(index)})
+		err = errors.Join(
+			unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0),
+			unix.SetsockoptIPMreqn(s.fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(index)}),
+		)
 	default:
-		err = unix.SetsockoptIPv6Mreq(s.fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(index)})
+		// A kernel before 4.20 does not know the first.
+		if err = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0); errors.Is(err, unix.ENOPROTOOPT) {
+			err = nil
+		}
+		err = errors.Join(err, unix.SetsockoptIPv6Mreq(s.fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(index)}))
 	}
 	if err != nil {
 		return fmt.Errorf("udp: join %v: %w: has the interface a route for multicast?", group, err)

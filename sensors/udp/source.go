@@ -64,6 +64,7 @@ type Source struct {
 	count  struct {
 		opens, datagrams, bytes, foreign, unknown, misfit, long, strangers    atomic.Uint64
 		lost, late, repeated, restarts, strange, dropped, reads, rows, buffer atomic.Uint64
+		clocks                                                                atomic.Uint64
 	}
 }
 
@@ -132,6 +133,7 @@ func (s *Source) Counters() []sensors.Counter {
 		{Name: "datagrams_dropped", Help: "datagrams that found the receive buffer full", Value: c.dropped.Load()},
 		{Name: "restarts", Help: "times that a stream began to count anew", Value: c.restarts.Load()},
 		{Name: "stamps_strange", Help: "times of the sender that made no sense", Value: c.strange.Load()},
+		{Name: "clock_resets", Help: "times that a sender's time was begun anew", Value: c.clocks.Load()},
 		{Name: "receive_buffer", Help: "bytes of the receive buffer, as the kernel counts them", Value: c.buffer.Load()},
 	}
 }
@@ -194,12 +196,13 @@ func (r *run) flush(now int64, last bool) error {
 			r.err = s.Flush(r.out)
 		}
 	}
-	n, strange := packed.Totals(r.all)
+	n, clocks := packed.Totals(r.all)
 	r.count.lost.Store(n.Lost)
 	r.count.late.Store(n.Late)
 	r.count.repeated.Store(n.Repeated)
 	r.count.restarts.Store(n.Restarts)
-	r.count.strange.Store(strange)
+	r.count.strange.Store(clocks.Strange)
+	r.count.clocks.Store(clocks.Restarts)
 	if len(r.untold) > 0 && (last || now-r.told >= tellEveryNS) {
 		for name, lost := range r.untold {
 			r.event(now, lossEvent, fmt.Sprintf("%d datagrams of stream %s", lost, name))
@@ -224,6 +227,7 @@ func (s *Source) Run(ctx context.Context, out sensors.Sink) error {
 	}
 	r := &run{Source: s, out: out, untold: map[string]uint64{}, looked: s.cfg.Clock.BootNS()}
 	err = r.loop(ctx, sock)
+	s.count.dropped.Add(uint64(sock.newDrops()))
 	err = errors.Join(err, r.flush(s.cfg.Clock.BootNS(), true), sock.close())
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err)

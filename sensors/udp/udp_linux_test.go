@@ -122,7 +122,7 @@ func start(t *testing.T, cfg Config, gate chan struct{}) (*Source, *book, net.Co
 	})
 	to := cfg.Listen.String()
 	if cfg.Group.IsValid() {
-		to = netip.AddrPortFrom(cfg.Group, cfg.Listen.Port()).String()
+		to = netip.AddrPortFrom(cfg.Group.WithZone(cfg.Interface), cfg.Listen.Port()).String()
 	}
 	c, err := net.Dial("udp", to)
 	if err != nil {
@@ -287,6 +287,111 @@ func TestMulticast(t *testing.T) {
 		}
 	}
 	eventually(t, "all rows", func() bool { return b.count() == 40 })
+}
+
+// sender returns a socket on an interface that takes multicast: the loopback for
+// IPv4, any with an address for IPv6.
+func sender(t *testing.T, six bool) (*net.UDPConn, *net.Interface) {
+	t.Helper()
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagUp == 0 || six == (i.Flags&net.FlagLoopback != 0) {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addrs {
+			n, ok := a.(*net.IPNet)
+			if !ok || six == (n.IP.To4() != nil) {
+				continue
+			}
+			at := &net.UDPAddr{IP: n.IP}
+			if n.IP.IsLinkLocalUnicast() {
+				at.Zone = i.Name
+			}
+			if c, err := net.ListenUDP("udp", at); err == nil {
+				t.Cleanup(func() { c.Close() })
+				return c, &i
+			}
+		}
+	}
+	t.Skip("no interface for it")
+	return nil, nil
+}
+
+// TestGroupsOfOnePortStayApart: two control units send to two groups on one port;
+// each source has its own alone.
+func TestGroupsOfOnePortStayApart(t *testing.T) {
+	for _, c := range []struct {
+		name, listen string
+		groups       [2]string // of this machine alone
+	}{
+		{"IPv4", "0.0.0.0", [2]string{"239.77.0.2", "239.77.0.3"}},
+		{"IPv6", "::", [2]string{"ff01::7702", "ff01::7703"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			from, by := sender(t, c.name == "IPv6")
+			if err := sendBy(from, by.Index); err != nil {
+				t.Skipf("no multicast on %s: %v", by.Name, err)
+			}
+			port := netip.MustParseAddrPort(freePort(t)).Port()
+			listen := netip.AddrPortFrom(netip.MustParseAddr(c.listen), port)
+			var sources [2]*Source
+			var books [2]*book
+			for i, g := range c.groups {
+				sources[i], books[i], _ = start(t, Config{Listen: listen, Group: netip.MustParseAddr(g), Interface: by.Name, Streams: []Stream{newStream(t, 1, 3)}}, nil)
+			}
+			for seq := range uint32(20) {
+				for i, g := range c.groups {
+					to := &net.UDPAddr{IP: net.ParseIP(g), Port: int(port), Zone: by.Name}
+					if _, err := from.WriteTo(makeDatagram(t, 1, 3, 2, seq+uint32(i)*500), to); err != nil {
+						t.Skipf("no multicast on %s: %v", by.Name, err)
+					}
+				}
+			}
+			for i := range sources {
+				eventually(t, "all rows", func() bool { return books[i].count() >= 40 })
+				if n := counter(sources[i], "datagrams"); n != 20 || counter(sources[i], "restarts")+counter(sources[i], "datagrams_lost") != 0 {
+					t.Errorf("source %d: %+v", i, sources[i].Counters())
+				}
+			}
+		})
+	}
+}
+
+// TestDropsOfTheEndAreCounted: what found the buffer full before a source ends is
+// asked for once more.
+func TestDropsOfTheEndAreCounted(t *testing.T) {
+	gate := make(chan struct{})
+	cfg := Config{Listen: netip.MustParseAddrPort(freePort(t)), Streams: []Stream{newStream(t, 1, 700)}, ReceiveBuffer: 64 << 10, Clock: bootClock{time.Now()}}
+	src, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &book{t: t, groups: src.Groups(), seen: map[string]int{}, gate: gate}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- src.Run(ctx, b) }() // ends with cancel
+	eventually(t, "the socket is open", func() bool { return counter(src, "opens") > 0 })
+	c, err := net.Dial("udp", cfg.Listen.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range uint32(1000) {
+		send(t, c, makeDatagram(t, 1, 700, 1, i))
+	}
+	cancel()
+	close(gate)
+	<-ended
+	if counter(src, "datagrams_dropped") == 0 {
+		t.Errorf("a buffer of 64 KiB held 1.4 MB: %+v", src.Counters())
+	}
 }
 
 func TestConfigFaults(t *testing.T) {
