@@ -150,6 +150,45 @@ func TestIgnitionPolicy(t *testing.T) {
 	}
 }
 
+// A line that is broken, or that this process may not read, says off from the
+// start: a car that is driven must not be switched off for it.
+func TestALineThatWasNeverOnSwitchesNothingOff(t *testing.T) {
+	g := Ignition{}
+	for now := time.Duration(0); now < time.Hour; now += time.Minute {
+		if got := g.Step(now, false, 0); got != Run {
+			t.Fatalf("at %v: got %v", now, got)
+		}
+	}
+	g.Step(time.Hour, true, 0)
+	g.Step(time.Hour+time.Second, false, 0)
+	if got := g.Step(time.Hour+4*time.Second, false, 0); got != Stop {
+		t.Errorf("after it was on: got %v, want Stop", got)
+	}
+	known := Ignition{Seen: true} // by an earlier process
+	known.Step(0, false, 0)
+	if got := known.Step(3*time.Second, false, 0); got != Stop {
+		t.Errorf("a line that is known to work: got %v, want Stop", got)
+	}
+}
+
+func TestLampsBlink(t *testing.T) {
+	for lamp, want := range map[Lamp]int{Dark: 0, Lit: 0, Slow: 2, Fast: 4} { // changes in a second
+		changes, was := 0, lamp.Shines(0)
+		for now := time.Duration(0); now < time.Second; now += time.Millisecond {
+			if is := lamp.Shines(now); is != was {
+				was = is
+				changes++
+			}
+		}
+		if lamp.Shines(time.Second) != was {
+			changes++
+		}
+		if changes != want || (lamp == Lit) != lamp.Shines(700*time.Millisecond) && lamp < Slow {
+			t.Errorf("lamp %d: %d changes in a second, want %d", lamp, changes, want)
+		}
+	}
+}
+
 func TestHeatShedsTheLowestLaneFirstAndComesBack(t *testing.T) {
 	var h Heat
 	var got []Shed

@@ -3,8 +3,10 @@ package board
 import "time"
 
 // Ignition decides what follows when the key is turned off. It is a pure state
-// machine; the zero value with Drain 0 stops at once.
+// machine; with Drain 0 it stops at once. A line that was never seen on may be one
+// that cannot be read: it does nothing until it was.
 type Ignition struct {
+	Seen   bool          // on, since the start or earlier; Step sets it
 	Drain  time.Duration // how long the backlog may still be sent
 	Settle time.Duration // the line must be off this long: cranking dips it; 0 means 2 s
 
@@ -25,7 +27,10 @@ const (
 // Step takes the line's state and the bytes still to be sent.
 func (g *Ignition) Step(now time.Duration, on bool, backlog int64) Power {
 	if on {
-		g.off = false
+		g.off, g.Seen = false, true
+		return Run
+	}
+	if !g.Seen {
 		return Run
 	}
 	if !g.off {

@@ -19,6 +19,11 @@ const (
 	// stagger is the head start of an address before the next is tried beside it
 	// (RFC 8305, connection attempt delay).
 	stagger = 250 * time.Millisecond
+	// lookupTry bounds one look-up: a query that is lost is asked again after it.
+	lookupTry = 1500 * time.Millisecond
+	// lookupPatience is how long a look-up is waited for whose last good answer is
+	// known: the name server may be black-holed while the receiver is not.
+	lookupPatience = 400 * time.Millisecond
 )
 
 // Dial connects over this interface: the socket is bound to the device, and
@@ -75,21 +80,69 @@ func (m *Interface) resolver(d *net.Dialer) *net.Resolver {
 	}}
 }
 
+// resolve returns the addresses of host: those of the last good look-up, if a
+// new one fails or takes long.
 func (m *Interface) resolve(ctx context.Context, d *net.Dialer, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	addrs, err := m.resolver(d).LookupNetIP(ctx, "ip", host)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		if last := m.cache[host]; len(last) > 0 {
-			return last, nil
+	look := func(ctx context.Context) ([]netip.Addr, error) {
+		addrs, err := m.lookup(ctx, d, "ip", host)
+		if err == nil {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.cache[host] = addrs
 		}
-		return nil, err
+		return addrs, err
 	}
-	m.cache[host] = addrs
-	return addrs, nil
+	m.mu.Lock()
+	last := m.cache[host]
+	m.mu.Unlock()
+	if len(last) == 0 {
+		return look(ctx)
+	}
+	return patiently(ctx, last, look)
+}
+
+// patiently returns what ask brings, or last if that fails or takes longer than
+// lookupPatience; ask then goes on for its own sake, for at most lookupTry.
+func patiently[T any](ctx context.Context, last T, ask func(context.Context) (T, error)) (T, error) {
+	type outcome struct {
+		v   T
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() { // ends with lookupTry
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTry)
+		defer cancel()
+		v, err := ask(ctx)
+		done <- outcome{v, err}
+	}()
+	t := time.NewTimer(lookupPatience)
+	defer t.Stop()
+	select {
+	case o := <-done:
+		if o.err == nil {
+			return o.v, nil
+		}
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return last, ctx.Err()
+}
+
+// lookup asks for the addresses of host until ctx ends: a query without an
+// answer is asked again, any other failure is final.
+func (m *Interface) lookup(ctx context.Context, d *net.Dialer, network, host string) ([]netip.Addr, error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, lookupTry)
+		addrs, err := m.resolver(d).LookupNetIP(try, network, host)
+		late := try.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil {
+			return addrs, err
+		}
+	}
 }
 
 // reachable replaces IPv4 addresses by their NAT64 form on a link that has IPv6
@@ -133,19 +186,33 @@ var wellKnown = []netip.Addr{netip.MustParseAddr("192.0.0.170"), netip.MustParse
 // made by the network's DNS64 and holds its prefix. Only prefixes of 96 bits,
 // which all known carriers use, are recognised.
 func (m *Interface) discoverNAT64(ctx context.Context, d *net.Dialer) (netip.Prefix, bool) {
-	addrs, err := m.resolver(d).LookupNetIP(ctx, "ip6", "ipv4only.arpa")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err == nil {
+	look := func(ctx context.Context) (netip.Prefix, error) {
+		addrs, err := m.lookup(ctx, d, "ip6", "ipv4only.arpa")
+		if err != nil {
+			return netip.Prefix{}, err
+		}
 		for _, a := range addrs {
 			b := a.As16()
 			if slices.Contains(wellKnown, netip.AddrFrom4([4]byte(b[12:]))) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
 				m.nat64 = netip.PrefixFrom(a, 96).Masked()
-				break
+				return m.nat64, nil
 			}
 		}
+		return netip.Prefix{}, errors.New("no NAT64 here")
 	}
-	return m.nat64, m.nat64.IsValid()
+	m.mu.Lock()
+	last := m.nat64
+	m.mu.Unlock()
+	var p netip.Prefix
+	var err error
+	if last.IsValid() {
+		p, err = patiently(ctx, last, look)
+	} else {
+		p, err = look(ctx)
+	}
+	return p, err == nil && p.IsValid()
 }
 
 // synthesise puts an IPv4 address behind a prefix of 96 bits (RFC 6052, 2.2).

@@ -144,3 +144,35 @@ func TestIPv6Only(t *testing.T) {
 		}
 	}
 }
+
+func TestALateAnswerIsReplacedByTheLastOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration
+		err   error
+		want  string
+	}{
+		"in time":   {lookupPatience / 2, nil, "new"},
+		"fails":     {0, errors.New("refused"), "last"},
+		"late":      {lookupPatience * 2, nil, "last"},
+		"never":     {time.Hour, nil, "last"},
+		"too late":  {lookupTry + time.Second, nil, "last"},
+		"at a time": {lookupPatience - 1, nil, "new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got, err := patiently(t.Context(), "last", func(ctx context.Context) (string, error) {
+					select {
+					case <-time.After(c.takes):
+						return "new", c.err
+					case <-ctx.Done():
+						return "", ctx.Err()
+					}
+				})
+				if err != nil || got != c.want {
+					t.Errorf("got %q, %v, want %q", got, err, c.want)
+				}
+				time.Sleep(2 * time.Hour) // whoever is still asking has ended
+			})
+		})
+	}
+}

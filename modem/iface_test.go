@@ -90,3 +90,24 @@ func TestLastGoodAddressesServeWhenTheNameServerFails(t *testing.T) {
 	}
 	_ = c.Close()
 }
+
+// A name server that swallows every question must not hold up a receiver whose
+// address is known.
+func TestABlackHoledNameServerDoesNotHoldUpKnownAddresses(t *testing.T) {
+	hole, err := net.ListenPacket("udp", "127.0.0.1:0") // nobody reads it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = hole.Close() }()
+	m := NewInterface("a", "", os.DirFS("/sys"))
+	m.servers = []string{hole.LocalAddr().String()}
+	m.cache["receiver.test"] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	_, port, _ := net.SplitHostPort(listen(t).Addr().String())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // less than one try of the system's resolver
+	defer cancel()
+	c, err := m.Dial(ctx, "tcp", "receiver.test:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+}

@@ -3,8 +3,10 @@ package modem
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,7 +41,25 @@ func (c NetConfig) Apply() error {
 	if err := c.routes(link); err != nil {
 		return err
 	}
+	if err := c.looseFilter(); err != nil {
+		return err
+	}
 	return c.rules()
+}
+
+// looseFilter lets packets in that come by this interface although the system's
+// own route to their sender is another one: with the strict reverse path filter
+// the kernel drops them. The greater of two settings counts, and 2 is the loose
+// one: the other interfaces' stay as they are.
+func (c NetConfig) looseFilter() error {
+	if !c.has(net.IPv4len) {
+		return nil
+	}
+	p := "/proc/sys/net/ipv4/conf/" + c.Interface + "/rp_filter"
+	if err := os.WriteFile(p, []byte("2"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("modem: loosen the reverse path filter of %s: %w", c.Interface, err)
+	}
+	return nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
@@ -59,8 +79,8 @@ func (c NetConfig) addresses(link netlink.Link) error {
 		return fmt.Errorf("modem: addresses of %s: %w", c.Interface, err)
 	}
 	for _, a := range have {
-		if a.Scope != int(netlink.SCOPE_UNIVERSE) || want[a.IPNet.String()] {
-			continue
+		if a.Scope != int(netlink.SCOPE_UNIVERSE) || want[a.IPNet.String()] || a.Flags&unix.IFA_F_PERMANENT == 0 {
+			continue // not ours: link-local, wanted, or given by the network for a time (SLAAC, DHCP)
 		}
 		if err := netlink.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("modem: remove stale address %v of %s: %w", a.IPNet, c.Interface, err)
@@ -70,8 +90,11 @@ func (c NetConfig) addresses(link netlink.Link) error {
 }
 
 func (c NetConfig) routes(link netlink.Link) error {
-	for _, family := range []int{4, 16} {
+	for _, family := range []int{net.IPv4len, net.IPv6len} {
 		if !c.has(family) {
+			if err := c.dropRoutes(family); err != nil {
+				return err
+			}
 			continue
 		}
 		r := &netlink.Route{LinkIndex: link.Attrs().Index, Table: c.Table, Dst: &net.IPNet{IP: make(net.IP, family), Mask: net.CIDRMask(0, family*8)}}
@@ -85,6 +108,26 @@ func (c NetConfig) routes(link netlink.Link) error {
 	return nil
 }
 
+// dropRoutes takes the table's routes of a family away that the network does not
+// give any more. A kernel without the family has none.
+func (c NetConfig) dropRoutes(bytes int) error {
+	family := netlink.FAMILY_V4
+	if bytes == net.IPv6len {
+		family = netlink.FAMILY_V6
+	}
+	rs, err := netlink.RouteListFiltered(family, &netlink.Route{Table: c.Table}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil // no such family, or no such table
+	}
+	for _, r := range rs {
+		if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("modem: remove stale route of table %d: %w", c.Table, err)
+		}
+	}
+	return nil
+}
+
+// has reports whether the network gave an address of so many bytes.
 func (c NetConfig) has(bytes int) bool {
 	for _, p := range c.Addresses {
 		if len(p.Addr().AsSlice()) == bytes {
@@ -98,7 +141,10 @@ func (c NetConfig) has(bytes int) bool {
 // the table. Rules of the table that are not wanted any more are removed.
 func (c NetConfig) rules() error {
 	want := map[string]*netlink.Rule{}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+	for bytes, family := range map[int]int{net.IPv4len: netlink.FAMILY_V4, net.IPv6len: netlink.FAMILY_V6} {
+		if !c.has(bytes) {
+			continue // a kernel without the family would refuse its rule
+		}
 		r := c.rule(family)
 		r.OifName = c.Interface
 		want[key(*r)] = r

@@ -73,8 +73,8 @@ func TestEachLinkHasATableOfItsOwn(t *testing.T) {
 		if rs := routesOf(t, table); len(rs) != 1 || rs[0].LinkIndex != want.Index {
 			t.Errorf("table %d: got %v, want the default route of %s", table, rs, want.Name)
 		}
-		if rs := rulesOf(t, table); len(rs) != 3 {
-			t.Errorf("table %d: got rules %v, want two for the interface, one for its address", table, rs)
+		if rs := rulesOf(t, table); len(rs) != 2 {
+			t.Errorf("table %d: got rules %v, want one for the interface, one for its address", table, rs)
 		}
 	}
 	if main := routesOf(t, unix.RT_TABLE_MAIN); len(main) != 0 {
@@ -110,6 +110,45 @@ func TestANewAddressReplacesTheOldOne(t *testing.T) {
 	}
 	if rs := rulesOf(t, 300); len(rs) != 0 {
 		t.Errorf("rules left: %v", rs)
+	}
+}
+
+// What the network does not give any more goes; what somebody else was given
+// for a time stays, as an address by SLAAC or DHCP.
+func TestOneFamilyLeavesNothingOfTheOther(t *testing.T) {
+	ownNetwork(t)
+	l := tun(t, "wwan0")
+	both := NetConfig{Interface: "wwan0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.5/32"), netip.MustParsePrefix("2001:db8::5/128")}, Table: 101}
+	if err := both.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	leased, err := netlink.ParseAddr("10.99.0.7/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leased.ValidLft, leased.PreferedLft = 600, 600
+	if err := netlink.AddrAdd(l, leased); err != nil {
+		t.Fatal(err)
+	}
+	four := both
+	four.Addresses = both.Addresses[:1]
+	if err := four.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rulesOf(t, 101) {
+		if r.Family == netlink.FAMILY_V6 {
+			t.Errorf("rule of IPv6: %v", r)
+		}
+	}
+	if rs := routesOf(t, 101); len(rs) != 1 || rs[0].Family != netlink.FAMILY_V4 {
+		t.Errorf("routes: got %v, want the one of IPv4", rs)
+	}
+	as, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	if err != nil || len(as) != 2 {
+		t.Errorf("addresses: got %v, %v, want ours and the leased one", as, err)
+	}
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/conf/wwan0/rp_filter"); err != nil || string(b) != "2\n" {
+		t.Errorf("reverse path filter: got %q, %v, want the loose one", b, err)
 	}
 }
 

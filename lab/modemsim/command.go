@@ -44,18 +44,31 @@ func (m *Modem) read(cmd string) []string {
 		return []string{fmt.Sprintf("+CFUN: %d", map[bool]int{true: 1, false: 4}[m.radio]), "OK"}
 	case "AT+CPIN?":
 		return m.sim()
-	case "AT+CREG?", "AT+CGREG?", "AT+CEREG?":
+	case "AT+CREG?", "AT+CGREG?":
 		return []string{strings.TrimSuffix(strings.TrimPrefix(cmd, "AT"), "?") + ": " + m.registration(), "OK"}
 	case "AT+C5GREG?":
 		return []string{"+CME ERROR: 4"}
-	case "AT+COPS?":
+	case "AT+CEREG?":
+		if m.fault.Cause != 0 {
+			return []string{fmt.Sprintf("+CEREG: 3,2,,,,0,%d", m.fault.Cause), "OK"}
+		}
+		return []string{"+CEREG: " + m.registration(), "OK"}
+	case "AT+CEER":
+		return []string{"+CEER: No cause information available", "OK"}
+	case "AT+QCCID":
+		if m.fault.SIM == "absent" {
+			return []string{"+CME ERROR: 10"}
+		}
+		return []string{"+QCCID: 8944000000000000017", "OK"}
+	case "AT+COPS=3,2;+COPS?":
+		return []string{`+COPS: 0,2,"26201",7`, "OK"}
+	case "AT+COPS?", "AT+COPS=3,0;+COPS?":
 		return []string{`+COPS: 0,0,"Simulated, Ltd",7`, "OK"}
-	case "AT+CSQ":
-		return []string{fmt.Sprintf("+CSQ: %d,99", max(0, min(31, (m.rsrp()+133)/2))), "OK"}
-	case "AT+CESQ":
-		return []string{fmt.Sprintf("+CESQ: 99,99,255,255,20,%d", m.rsrp()+141), "OK"}
-	case `AT+QENG="servingcell"`:
-		return []string{fmt.Sprintf(`+QENG: "servingcell","NOCONN","LTE","FDD",262,01,1A2B3C4,123,1300,3,5,5,00C3,%d,-11,-65,14,30`, m.rsrp()), "OK"}
+	}
+	if lines := m.signal(cmd); lines != nil {
+		return lines
+	}
+	switch cmd {
 	case "AT+QTEMP":
 		return []string{fmt.Sprintf("+QTEMP: %d,40,41", max(m.fault.HotC, 45)), "OK"}
 	case "AT+QGDCNT?":
@@ -65,12 +78,48 @@ func (m *Modem) read(cmd string) []string {
 	case strings.HasPrefix(cmd, "AT+CGPADDR"):
 		return []string{m.addresses(), "OK"}
 	case strings.HasPrefix(cmd, "AT+CGCONTRDP"):
-		if !m.up() {
-			return []string{"OK"}
-		}
-		return []string{fmt.Sprintf(`+CGCONTRDP: 1,5,"internet","10.0.0.%d.255.255.255.0","10.0.0.1","10.0.0.53","10.0.0.54",,,,,1430`, m.address), "OK"}
+		return m.context3GPP()
 	}
 	return []string{"OK"}
+}
+
+// signal answers what asks for the signal; nil for any other command.
+func (m *Modem) signal(cmd string) []string {
+	none := m.fault.NoSignal
+	switch cmd {
+	case "AT+CSQ":
+		if none {
+			return []string{"+CSQ: 99,99", "OK"}
+		}
+		return []string{fmt.Sprintf("+CSQ: %d,99", max(0, min(31, (m.rsrp()+133)/2))), "OK"}
+	case "AT+CESQ":
+		if none {
+			return []string{"+CESQ: 99,99,255,255,255,255", "OK"}
+		}
+		return []string{fmt.Sprintf("+CESQ: 99,99,255,255,20,%d", m.rsrp()+141), "OK"}
+	case `AT+QENG="servingcell"`:
+		if none {
+			return []string{`+QENG: "servingcell","SEARCH"`, "OK"}
+		}
+		return []string{fmt.Sprintf(`+QENG: "servingcell","NOCONN","LTE","FDD",262,01,1A2B3C4,123,1300,3,5,5,00C3,%d,-11,-65,14,30`, m.rsrp()), "OK"}
+	}
+	return nil
+}
+
+// context3GPP answers AT+CGCONTRDP.
+func (m *Modem) context3GPP() []string {
+	switch {
+	case !m.up():
+		return []string{"OK"}
+	case m.cfg.IPv6:
+		return []string{fmt.Sprintf(`+CGCONTRDP: 1,5,"internet","%s.255.255.255.255.255.255.255.255.0.0.0.0.0.0.0.0","","%s","",,,,,1358`, m.ipv6(m.address), m.ipv6(53)), "OK"}
+	}
+	return []string{fmt.Sprintf(`+CGCONTRDP: 1,5,"internet","10.0.0.%d.255.255.255.0","10.0.0.1","10.0.0.53","10.0.0.54",,,,,1430`, m.address), "OK"}
+}
+
+// ipv6 is an address as modules write it that do not know AT+CGPIAF.
+func (m *Modem) ipv6(last byte) string {
+	return fmt.Sprintf("32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.%d", last)
 }
 
 func (m *Modem) up() bool { return m.registered() && m.attached && m.context && !m.fault.NoContext }
@@ -78,6 +127,9 @@ func (m *Modem) up() bool { return m.registered() && m.attached && m.context && 
 func (m *Modem) addresses() string {
 	if !m.up() {
 		return `+CGPADDR: 1,"0.0.0.0"`
+	}
+	if m.cfg.IPv6 {
+		return fmt.Sprintf(`+CGPADDR: 1,"%s"`, m.ipv6(m.address))
 	}
 	return fmt.Sprintf(`+CGPADDR: 1,"10.0.0.%d"`, m.address)
 }
@@ -110,6 +162,9 @@ func (m *Modem) sim() []string {
 	case "SIM PUK":
 		return []string{"+CPIN: SIM PUK", "OK"}
 	}
+	if m.pinLeft == 0 {
+		return []string{"+CPIN: SIM PUK", "OK"}
+	}
 	if m.fault.SIM == "SIM PIN" || !m.unlocked {
 		return []string{"+CPIN: SIM PIN", "OK"}
 	}
@@ -117,10 +172,12 @@ func (m *Modem) sim() []string {
 }
 
 func (m *Modem) pin(arg string) []string {
+	m.pinTries++
 	if m.fault.SIM == "SIM PIN" || arg != m.cfg.PIN {
+		m.pinLeft = max(0, m.pinLeft-1)
 		return []string{"+CME ERROR: 16"}
 	}
-	m.unlocked = true
+	m.unlocked, m.pinLeft = true, 3
 	m.regAt = time.Now().Add(m.cfg.Register)
 	return []string{"OK", "+CPIN: READY"}
 }

@@ -35,7 +35,14 @@ type faultCase struct {
 	lone   bool // no other modem
 	bare   bool // neither reset line nor power key
 	around keeper.Around
+	nobody bool           // packets pass, but no receiver answers
 	others modemsim.Fault // of the other modems
+	dead   bool           // the second modem is dead, with its lines
+	then   modemsim.Fault // replaces fault after a while
+	after  time.Duration  // that while
+	blink  time.Duration  // every 15 s a link has no proof for so long
+	least  time.Duration  // it must not be mended sooner
+	calm   bool           // nothing must be done
 }
 
 // car is a car with modems under virtual time.
@@ -44,7 +51,9 @@ type car struct {
 	modems []*modemsim.Modem
 	keeps  []*keeper.Keeper
 	proof  []*atomic.Int64
-	cycles atomic.Int64 // times two modems were off their bus at once while a third carried data
+	mute   []*atomic.Int64 // boot clock until which a link has no proof
+	dead   int             // modem that does not count as being reset; −1 = none
+	cycles atomic.Int64    // times two modems were off their bus at once while a third carried data
 }
 
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -53,7 +62,10 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 func boot() time.Duration { return time.Since(epoch) + time.Hour }
 
 func newCar(ctx context.Context, c faultCase, done chan<- error) *car {
-	v := &car{group: keeper.NewGroup(boot)}
+	v := &car{group: keeper.NewGroup(boot), dead: -1}
+	if c.dead {
+		v.dead = 1
+	}
 	n := 3
 	if c.lone {
 		n = 1
@@ -62,7 +74,7 @@ func newCar(ctx context.Context, c faultCase, done chan<- error) *car {
 		cfg := c.cfg
 		cfg.Seed = uint64(i)
 		m := modemsim.New(cfg)
-		proof := new(atomic.Int64)
+		proof, mute := new(atomic.Int64), new(atomic.Int64)
 		p := keeper.Parts{
 			Name: fmt.Sprintf("m%d", i),
 			Open: func(context.Context) (keeper.Control, error) {
@@ -73,23 +85,48 @@ func newCar(ctx context.Context, c faultCase, done chan<- error) *car {
 				return at.NewControl(port, at.Settings{APN: "internet"})
 			},
 			Present: m.Present,
-			Proof:   func() time.Duration { return time.Duration(proof.Load()) },
-			USB:     func(context.Context) error { m.BusReset(); return nil },
-			Config:  c.keep,
+			Proof: func() time.Duration {
+				if boot() < time.Duration(mute.Load()) {
+					return 0
+				}
+				return time.Duration(proof.Load())
+			},
+			Nobody: func() bool { return c.nobody },
+			USB:    func(context.Context) error { m.BusReset(); return nil },
+			Config: c.keep,
 		}
 		if !c.bare {
 			p.Reset = func(_ context.Context, d time.Duration) error { m.HoldReset(d); return nil }
 			p.Power = func(_ context.Context, d time.Duration) error { m.HoldPower(d); return nil }
 		}
 		k := v.group.Add(p)
-		v.modems, v.keeps, v.proof = append(v.modems, m), append(v.keeps, k), append(v.proof, proof)
+		v.modems, v.keeps, v.proof, v.mute = append(v.modems, m), append(v.keeps, k), append(v.proof, proof), append(v.mute, mute)
 	}
 	v.group.SetAround(c.around)
 	for _, k := range v.keeps {
 		go func() { done <- k.Run(ctx) }()
 	}
 	go v.carry(ctx) // ends with ctx
+	if c.blink > 0 {
+		go v.blink(ctx, c.blink) // ends with ctx
+	}
 	return v
+}
+
+// blink takes all links' proof away for d every 15 s, as a reconnect does.
+func (v *car) blink(ctx context.Context, d time.Duration) {
+	t := time.NewTicker(15 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, m := range v.mute {
+			m.Store(int64(boot() + d))
+		}
+	}
 }
 
 // carry is the data plane: proof of delivery wherever packets pass.
@@ -108,7 +145,7 @@ func (v *car) carry(ctx context.Context) {
 				v.proof[i].Store(int64(boot()))
 				data++
 			}
-			if !m.Present() {
+			if !m.Present() && i != v.dead {
 				off++
 			}
 		}
@@ -178,12 +215,24 @@ func faultCases() []faultCase {
 		{name: "too hot, then cool", fault: f{HotC: 92, NoData: true, Cure: modemsim.Never, For: 4 * time.Minute}},
 		{name: "weak signal", fault: f{RSRPdBm: -128, NoData: true, Cure: modemsim.Never}, want: rests, reason: "coverage"},
 		{name: "tunnel", fault: f{RSRPdBm: -118, NoData: true, Cure: modemsim.Never, For: 2 * time.Minute}, others: f{RSRPdBm: -119, NoData: true, Cure: modemsim.Never, For: 2 * time.Minute}},
-		{name: "receiver down", fault: f{NoData: true, Cure: modemsim.Never}, want: rests, reason: "receiver", around: keeper.Around{NoReceiver: true}},
+		{name: "receiver down", fault: f{NoData: true, Cure: modemsim.Never}, want: rests, reason: "receiver", nobody: true},
 		{name: "receiver stalled", fault: f{NoData: true, Cure: modemsim.Never}, want: rests, reason: "receiver", around: keeper.Around{Stalled: true}},
 		{name: "all modems hang at once", fault: f{Deaf: true, NoData: true, Cure: modemsim.USB}, others: f{Deaf: true, NoData: true, Cure: modemsim.USB}},
 		{name: "the only modem hangs", fault: f{Deaf: true, NoData: true, Cure: modemsim.ResetPin}, lone: true},
 		{name: "at speed, reset waits, context does not", fault: f{NoData: true, Cure: modemsim.Radio}, around: keeper.Around{Moving: true}},
 		{name: "slow attach", fault: f{NoData: true, Cure: modemsim.Reattach}, cfg: modemsim.Config{Attach: 20 * time.Second}},
+		{name: "reconnects without proof for five seconds", fault: f{}, blink: 5 * time.Second, calm: true},
+		{name: "no proof for five seconds again and again, redial helps", fault: f{NoData: true, Cure: modemsim.Redial}, blink: 5 * time.Second},
+		{name: "hangs beside a dead modem with lines", fault: f{Deaf: true, NoData: true, Cure: modemsim.ResetPin}, dead: true, within: 15 * time.Minute},
+		{name: "hot, then hangs", fault: f{HotC: 92, NoData: true, Cure: modemsim.Never}, then: f{HotC: 92, Deaf: true, NoData: true, Cure: modemsim.USB}, after: 30 * time.Second},
+		{name: "leaves coverage, hangs searching", fault: f{RSRPdBm: -125, NoData: true, Cure: modemsim.Never}, then: f{NoSignal: true, Unregistered: true, Cure: modemsim.Radio}, after: 40 * time.Second},
+		{name: "switched off", fault: f{OffPower: true, Cure: modemsim.PowerKey}},
+		{name: "rejected for good while it searches", fault: f{Cause: 11, Cure: modemsim.Never}, want: rests, reason: "denies"},
+		{name: "only watched", fault: f{NoData: true, Cure: modemsim.Never}, want: rests, reason: "only watched", keep: keeper.Config{Off: true}, calm: true},
+		{name: "carrier without IPv4, context lost", fault: f{NoContext: true, Cure: modemsim.Redial}, cfg: modemsim.Config{IPv6: true}},
+		{name: "at speed, hangs beside good links", fault: f{Deaf: true, NoData: true, Cure: modemsim.USB}, around: keeper.Around{Moving: true}, least: 5 * time.Minute},
+		{name: "attach of a minute and a half", fault: f{NoData: true, Cure: modemsim.Reattach}, cfg: modemsim.Config{Attach: 90 * time.Second}, within: 20 * time.Minute},
+		{name: "boots for half a minute", fault: f{Deaf: true, NoData: true, Cure: modemsim.USB}, cfg: modemsim.Config{Boot: 32 * time.Second, Register: 20 * time.Second}},
 	}
 }
 
@@ -206,6 +255,7 @@ func TestFault(t *testing.T) {
 		}
 		t.Logf("%-52s %-20s rungs %v", r.name, end, r.rungs)
 	}
+	t.Logf("%d faults, %d recoveries went beyond what was needed", len(table), beyond)
 	if len(table) < 40 {
 		t.Errorf("%d faults, want at least 40", len(table))
 	}
@@ -238,7 +288,15 @@ func runFault(t *testing.T, c faultCase) result {
 	for _, m := range v.modems[1:] {
 		m.Break(c.others)
 	}
+	if c.dead {
+		v.modems[1].Break(modemsim.Fault{OffBus: true, Cure: modemsim.Never})
+	}
 	at := boot()
+	if c.after > 0 {
+		time.Sleep(c.after)
+		v.modems[0].Break(c.then)
+		c.fault = c.then
+	}
 	if c.want == flows {
 		return c.checkFlows(t, v, at, before)
 	}
@@ -252,6 +310,9 @@ func (c faultCase) checkFlows(t *testing.T, v *car, at time.Duration, before [8]
 	}
 	r := result{name: c.name, took: -1}
 	good := time.Duration(0) // when data began to flow without a break
+	if c.calm {              // nothing is to happen: look for long
+		time.Sleep(within)
+	}
 	for boot()-at < within+time.Minute {
 		time.Sleep(time.Second)
 		switch {
@@ -271,8 +332,17 @@ func (c faultCase) checkFlows(t *testing.T, v *car, at time.Duration, before [8]
 		st := v.keeps[0].Status()
 		t.Errorf("no data within %v: %s (%s), rungs %v, port %q\n%s", within, st.State, st.Reason, r.rungs, st.PortError, strings.Join(st.Last, "\n"))
 	}
+	if r.took < c.least {
+		t.Errorf("data after %v, want not before %v", r.took, c.least)
+	}
+	if c.calm {
+		r.resting = "left alone, data flows"
+		if len(r.rungs) > 0 {
+			t.Errorf("it was disturbed: %v", r.rungs)
+		}
+	}
 	need := ladder.Rung(c.fault.Cure)
-	if c.fault.Cure == modemsim.Never {
+	if c.fault.Cure == modemsim.Never || c.fault.Cure == modemsim.Nothing {
 		need = ladder.Redial // it mends itself: a gentle attempt meanwhile does no harm
 	}
 	for _, x := range r.rungs {
@@ -290,6 +360,9 @@ func (c faultCase) checkRests(t *testing.T, v *car, before [8]uint64) result {
 	r := result{name: c.name, resting: st.Reason, rungs: tried(before, st.Stats.Tried)}
 	if !st.Resting || !strings.Contains(st.Reason, c.reason) {
 		t.Errorf("got %s, resting %v (%s), want rest because of %q", st.State, st.Resting, st.Reason, c.reason)
+	}
+	if c.calm && (len(r.rungs) > 0 || len(v.modems[0].Actions()) > 0) {
+		t.Errorf("rungs %v and actions %v, want none", r.rungs, v.modems[0].Actions())
 	}
 	if c.reason != "used up" && slices.ContainsFunc(r.rungs, ladder.Rung.Disruptive) {
 		t.Errorf("it was reset although nothing could help: %v", r.rungs)

@@ -89,7 +89,7 @@ func TestFromDeadDataToPowerKeyToData(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	begun := time.Now()
 	now := func() time.Duration { return time.Since(begun) + time.Hour }
-	m := modemsim.New(modemsim.Config{Boot: 300 * time.Millisecond, Register: 100 * time.Millisecond, Attach: 10 * time.Millisecond})
+	m := modemsim.New(modemsim.Config{Boot: 300 * time.Millisecond, Register: 100 * time.Millisecond, Attach: 10 * time.Millisecond, Logout: 100 * time.Millisecond})
 	spec, err := link.ParseSpec("rate=10M,delay=5ms")
 	if err != nil {
 		t.Fatal(err)

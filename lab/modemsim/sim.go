@@ -50,8 +50,11 @@ type Fault struct {
 	Pieces       bool // answers come byte by byte
 	Errors       bool // every command but plain AT is an ERROR
 	OffBus       bool
+	OffPower     bool // off its bus because it is switched off
+	NoSignal     bool // says nothing of its signal: it searches
 	HotC         int
 	RSRPdBm      int
+	Cause        int // of the network's rejection, told while it searches
 }
 
 // Config of a [Modem]; zero fields mean the defaults.
@@ -62,7 +65,9 @@ type Config struct {
 	Register     time.Duration // from radio on to registration (4 s)
 	Attach       time.Duration // of one CGATT or CGACT (1 s)
 	Seed         uint64
-	PIN          string // of the card; empty: none
+	PIN          string        // of the card; empty: none
+	Logout       time.Duration // from the power key to off (2 s)
+	IPv6         bool          // a carrier without IPv4
 }
 
 // Modem is one modem. It is safe for concurrent use.
@@ -80,6 +85,9 @@ type Modem struct {
 	attached bool
 	context  bool
 	unlocked bool
+	off      bool // switched off
+	pinLeft  int  // tries that the card still takes
+	pinTries int  // tries so far
 	ports    map[*port]bool
 	did      []Strength // actions seen, in order
 	wg       sync.WaitGroup
@@ -96,12 +104,13 @@ func New(c Config) *Modem {
 	def(&c.Boot, 8*time.Second)
 	def(&c.Register, 4*time.Second)
 	def(&c.Attach, time.Second)
+	def(&c.Logout, 2*time.Second)
 	if c.Manufacturer == "" {
 		c.Manufacturer, c.Model = "Quectel", "EC25"
 	}
 	m := &Modem{
 		cfg: c, rng: rand.New(rand.NewPCG(c.Seed, 1)), ports: map[*port]bool{},
-		onBus: true, radio: true, attached: true, context: true, unlocked: c.PIN == "", address: 2,
+		onBus: true, radio: true, attached: true, context: true, unlocked: c.PIN == "", address: 2, pinLeft: 3,
 	}
 	return m
 }
@@ -115,10 +124,11 @@ func (m *Modem) Break(f Fault) {
 	if f.For > 0 {
 		m.faultEnd = time.Now().Add(f.For)
 	}
-	if f.NoContext || f.Unregistered || f.Denied || f.SIM != "" {
+	if f.NoContext || f.Unregistered || f.Denied || f.SIM != "" || f.Cause != 0 {
 		m.context = false
 	}
-	if f.OffBus {
+	if f.OffBus || f.OffPower {
+		m.off = f.OffPower
 		m.leaveBus(0)
 	}
 	if f.NoContext {
@@ -145,7 +155,7 @@ func (m *Modem) heal() {
 func (m *Modem) clear() {
 	off := m.fault.OffBus
 	m.fault, m.faultEnd = Fault{}, time.Time{}
-	if off && !m.onBus && m.backAt.IsZero() {
+	if off && !m.off && !m.onBus && m.backAt.IsZero() {
 		m.backAt = time.Now().Add(m.cfg.Boot)
 	}
 }
@@ -187,7 +197,7 @@ func (m *Modem) Data() bool {
 }
 
 func (m *Modem) registered() bool {
-	return m.radio && m.unlocked && m.fault.SIM == "" && !m.fault.Unregistered && !m.fault.Denied && !time.Now().Before(m.regAt)
+	return m.radio && m.unlocked && m.fault.SIM == "" && !m.fault.Unregistered && !m.fault.Denied && m.fault.Cause == 0 && !time.Now().Before(m.regAt)
 }
 
 // Actions returns what was done to the modem so far, in order.
@@ -207,17 +217,57 @@ func (m *Modem) HoldReset(d time.Duration) {
 	}
 }
 
-// HoldPower is the power key, held for d: shorter than 500 ms does nothing.
+// Holds of the power key, as most modules' manuals have them.
+const (
+	powerOn  = 500 * time.Millisecond
+	powerOff = 650 * time.Millisecond
+)
+
+// HoldPower is the power key, held for d. It is a toggle: a module that is off
+// is switched on, one that is on (hung or not) logs out and is off. What is too
+// short does nothing.
 func (m *Modem) HoldPower(d time.Duration) {
-	if d >= 500*time.Millisecond {
-		m.restart(PowerKey)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heal()
+	switch {
+	case m.off && d >= powerOn:
+		m.off = false
+		m.act(PowerKey)
+		if m.fault.OffBus {
+			m.leaveBus(0) // dead
+			return
+		}
+		m.leaveBus(m.cfg.Boot)
+	case !m.off && d >= powerOff:
+		m.off = true
+		time.AfterFunc(m.cfg.Logout, func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if m.off {
+				m.leaveBus(0)
+			}
+		})
 	}
 }
 
+// PINTries returns how often the card was given a PIN.
+func (m *Modem) PINTries() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pinTries
+}
+
+// restart is what a bus reset or the reset line does; a module that is switched
+// off stays so.
 func (m *Modem) restart(s Strength) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.heal()
+	if m.off {
+		m.did = append(m.did, s)
+		return
+	}
 	gone := m.fault.OffBus && s < m.fault.Cure
 	m.act(s)
 	if gone {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"telemetry/modem"
@@ -20,6 +21,7 @@ type Settings struct {
 	PDPType string // "IP", "IPV6" or "IPV4V6" (default)
 	User    string
 	Pass    string
+	Watch   bool // read only: access point and radio stay as they are
 }
 
 // Control is a modem behind an AT port, for the keeper.
@@ -28,6 +30,8 @@ type Control struct {
 	eng     *Engine
 	drv     *Driver
 	changed chan struct{}
+	began   atomic.Bool // the module has said that it started
+	upAt    time.Time   // when it was last brought up
 }
 
 var (
@@ -55,15 +59,19 @@ func NewControl(port io.ReadWriteCloser, set Settings) (*Control, error) {
 	}
 	c := &Control{set: set, changed: make(chan struct{}, 1)}
 	c.eng = New(port, Config{URC: c.urc})
-	c.drv = NewDriver(c.eng, set.CID, prof)
+	c.drv = NewDriver(c.eng, set.CID, prof) // before Run, which is what calls urc
 	return c, nil
 }
 
 // urc takes an unsolicited code: those that say that bearer, registration or
 // card changed are worth a poll at once.
 func (c *Control) urc(l Line) {
+	if l.Prefix == "" && (l.Raw == "RDY" || l.Raw == "APP RDY") {
+		c.began.Store(true)
+	}
 	switch l.Prefix {
 	case "+CGEV", "+CREG", "+CEREG", "+CGREG", "+C5GREG", "+CPIN", "+QUSIM":
+		c.drv.Look()
 		select {
 		case c.changed <- struct{}{}:
 		default:
@@ -101,8 +109,13 @@ func gone(err error) error {
 // BringUp identifies the module, defines its context and switches its radio
 // on. A command that the module refuses is no error: proof decides.
 func (c *Control) BringUp(ctx context.Context) error {
+	c.began.Store(false)
+	c.upAt = time.Now()
 	if err := c.drv.Identify(ctx); err != nil {
 		return gone(err)
+	}
+	if c.set.Watch {
+		return nil
 	}
 	if err := c.define(ctx); err != nil {
 		return gone(err)
@@ -144,20 +157,40 @@ func (c *Control) each(ctx context.Context, timeout time.Duration, cmds ...strin
 	return nil
 }
 
-// Poll reads the modem's state.
+// beganAgain is how seldom a module may say that it started to be believed: one
+// that says so all the time is only noisy.
+const beganAgain = 30 * time.Second
+
+// Poll reads the modem's state. A module that has started anew behind a port
+// that stayed, as on a UART, has lost what it was told, and is told again.
 func (c *Control) Poll(ctx context.Context) (modem.Info, error) {
+	if c.began.Load() && time.Since(c.upAt) >= beganAgain {
+		if err := c.BringUp(ctx); err != nil && !isResult(err) {
+			return modem.Info{Access: -1}, gone(err)
+		}
+	}
 	info, err := c.drv.Poll(ctx)
 	return info, gone(err)
 }
 
 // Unlock gives the card its PIN.
 func (c *Control) Unlock(ctx context.Context, pin string) error {
+	c.drv.Look()
 	_, err := c.eng.Command(ctx, Command{Text: "AT+CPIN=" + pin, Timeout: Slow})
+	var re *ResultError
+	if errors.As(err, &re) {
+		switch re.Code {
+		case CMESIMNotInserted, CMESIMFailure, CMESIMBusy, CMESIMWrong: // not looked at: it costs no try
+		default:
+			return errors.Join(keeper.ErrRefused, err)
+		}
+	}
 	return gone(err)
 }
 
 // Dial attaches and activates the context.
 func (c *Control) Dial(ctx context.Context) error {
+	c.drv.Look()
 	return gone(c.each(ctx, Network, "AT+CGATT=1", fmt.Sprintf("AT+CGACT=1,%d", c.set.CID)))
 }
 
@@ -167,10 +200,7 @@ func (c *Control) Do(ctx context.Context, rung string) error { return gone(c.drv
 // Timings of the profile's lines.
 func (c *Control) Timings() keeper.Timings {
 	t := c.drv.Profile().Timings
-	return keeper.Timings{
-		PowerKey: time.Duration(t.PowerOnMS) * time.Millisecond,
-		Reset:    time.Duration(t.ResetMS) * time.Millisecond,
-	}
+	return t.Keeper()
 }
 
 // Changed receives a value after codes that are worth a poll.

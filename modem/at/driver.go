@@ -7,19 +7,27 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"telemetry/modem"
 )
 
 // Driver keeps one module going: identity, setup, polls and the rungs that
-// commands can do. It is used by one goroutine.
+// commands can do. It is used by one goroutine, but for Look.
 type Driver struct {
 	eng  *Engine
 	cid  int
 	prof Profile
 	info modem.Info
 	poll int
+	calm int         // polls since everything was read
+	look atomic.Bool // something changed: the next poll reads everything
 }
+
+// calmPolls is how many polls read the signal alone while all is well: the codes
+// of the module say when something changes, and each command costs it time that
+// its data may need.
+const calmPolls = 4
 
 // NewDriver returns a driver on eng for PDP context cid. A profile with an
 // empty name is replaced at Identify by the one that matches.
@@ -73,13 +81,24 @@ func isResult(err error) bool {
 // it was read when an error says that the port stopped answering.
 func (d *Driver) Poll(ctx context.Context) (modem.Info, error) {
 	d.poll++
-	for _, step := range []func(context.Context) error{d.sim, d.registration, d.context, d.reads} {
+	steps := []func(context.Context) error{d.sim, d.registration, d.context, d.reads}
+	if well := d.info.SIM == "READY" && d.info.Registered() && len(d.info.Addresses) > 0; !d.look.Swap(false) && well && d.calm < calmPolls {
+		d.calm++
+		steps = []func(context.Context) error{d.reads}
+	} else {
+		d.calm = 0
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
+			d.Look()
 			return d.copyInfo(), err
 		}
 	}
 	return d.copyInfo(), nil
 }
+
+// Look makes the next Poll read everything. It is safe for concurrent use.
+func (d *Driver) Look() { d.look.Store(true) }
 
 func (d *Driver) copyInfo() modem.Info {
 	c := d.info
@@ -123,7 +142,7 @@ func (d *Driver) sim(ctx context.Context) error {
 var domains = []string{"+C5GREG", "+CEREG", "+CGREG", "+CREG"}
 
 func (d *Driver) registration(ctx context.Context) error {
-	best := -1
+	best, reason := -1, 0
 	for _, p := range domains {
 		r, err := d.eng.Command(ctx, Command{Text: "AT" + p + "?", Prefix: p})
 		if isResult(err) || (err == nil && len(r.Lines) == 0) {
@@ -132,15 +151,74 @@ func (d *Driver) registration(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		st, ok := r.First().Int(1)
+		l := r.First()
+		if kind, ok := l.Int(5); p == "+CEREG" && ok && kind == 0 { // with n = 3: an EMM cause
+			reason, _ = l.Int(6)
+		}
+		st, ok := l.Int(1)
 		if !ok || rank(st) <= rank(best) {
 			continue
 		}
 		best = st
-		d.cell(r.First())
+		d.cell(l)
 	}
 	d.info.Registration = max(best, 0)
+	return d.rejection(ctx, reason)
+}
+
+// askWhy is how many polls pass between two questions why the network does not
+// take the modem in.
+const askWhy = 15
+
+// rejection notes why the network does not take the modem in. A module that does
+// not say so with its state is asked, once it has given up.
+func (d *Driver) rejection(ctx context.Context, reason int) error {
+	st := d.info.Registration
+	switch {
+	case d.info.Registered():
+		d.info.Cause = 0
+		return nil
+	case reason != 0:
+		d.info.Cause = reason
+		return nil
+	case st != 0 && st != 3: // it searches
+		d.info.Cause = 0
+		return nil
+	case d.poll%askWhy != 1:
+		return nil
+	}
+	r, err := d.eng.Command(ctx, Command{Text: "AT+CEER", Prefix: "+CEER"})
+	if err != nil && !isResult(err) {
+		return err
+	}
+	d.info.Cause = causeOf(r.First().Raw)
 	return nil
+}
+
+// causes are rejections after which trying again soon is of no use, as modules
+// write them in +CEER (3GPP TS 24.301, 9.9.3.9).
+var causes = []struct {
+	text string
+	code int
+}{
+	{"illegal ms", 3},
+	{"illegal ue", 3},
+	{"illegal me", 6},
+	{"eps services and non-eps services not allowed", 8},
+	{"eps and non-eps services not allowed", 8},
+	{"gprs and non-gprs services not allowed", 8},
+	{"plmn not allowed", 11},
+}
+
+// causeOf returns the cause that a text names, 0 if none that is known.
+func causeOf(s string) int {
+	s = strings.ToLower(s)
+	for _, c := range causes {
+		if strings.Contains(s, c.text) {
+			return c.code
+		}
+	}
+	return 0
 }
 
 // rank orders registration states: registered, denied, searching, idle, unknown.
@@ -181,8 +259,8 @@ func (d *Driver) context(ctx context.Context) error {
 	}
 	for _, l := range r.Lines {
 		for i := 1; i < len(l.Fields); i++ {
-			if a := l.String(i); a != "" && a != "0.0.0.0" && strings.Trim(a, "0:.") != "" {
-				d.info.Addresses = append(d.info.Addresses, a)
+			if a, ok := parseAddress(l.String(i)); ok {
+				d.info.Addresses = append(d.info.Addresses, a.String())
 			}
 		}
 	}
@@ -195,8 +273,8 @@ func (d *Driver) context(ctx context.Context) error {
 	}
 	for _, l := range r.Lines { // cid, bearer, apn, address and mask, gateway, DNS, DNS, …, MTU in field 11
 		for _, i := range []int{5, 6} {
-			if l.String(i) != "" {
-				d.info.NameServers = append(d.info.NameServers, l.String(i))
+			if a, ok := parseAddress(l.String(i)); ok {
+				d.info.NameServers = append(d.info.NameServers, a.String())
 			}
 		}
 		if mtu, ok := l.Int(11); ok && mtu > 0 {
@@ -211,6 +289,7 @@ func (d *Driver) reads(ctx context.Context) error {
 		if r.Every > 1 && d.poll%r.Every != 1 {
 			continue
 		}
+		r.forget(&d.info) // what is not said again is not known any more
 		reply, err := d.eng.Command(ctx, r.command())
 		if isResult(err) {
 			continue
@@ -225,6 +304,19 @@ func (d *Driver) reads(ctx context.Context) error {
 	return nil
 }
 
+// forget removes all values that r can bring.
+func (r Read) forget(info *modem.Info) {
+	for _, lv := range r.Lines {
+		for name, p := range lv.Values {
+			if p.Kind == "text" {
+				delete(info.Texts, name)
+			} else {
+				delete(info.Numbers, name)
+			}
+		}
+	}
+}
+
 // take fills the values of the first matching layout.
 func (d *Driver) take(r Read, l Line) {
 	for _, lv := range r.Lines {
@@ -233,12 +325,12 @@ func (d *Driver) take(r Read, l Line) {
 		}
 		for name, p := range lv.Values {
 			if p.Kind == "text" {
-				d.info.Texts[name] = strings.TrimPrefix(l.String(p.Field), p.Strip)
+				if v := strings.TrimPrefix(l.String(p.Field), p.Strip); v != "" {
+					d.info.Texts[name] = v
+				}
 				continue
 			}
-			if v := p.number(l); math.IsNaN(v) {
-				delete(d.info.Numbers, name)
-			} else {
+			if v := p.number(l); !math.IsNaN(v) {
 				d.info.Numbers[name] = v
 			}
 		}
@@ -291,6 +383,7 @@ func (d *Driver) Do(ctx context.Context, rung string) error {
 	if !ok {
 		return fmt.Errorf("at: profile %s cannot do rung %q", d.prof.Name, rung)
 	}
+	d.Look()
 	var errs []error
 	for _, text := range cmds {
 		text = strings.ReplaceAll(text, "{cid}", strconv.Itoa(d.cid))

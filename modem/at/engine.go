@@ -32,6 +32,8 @@ type loop struct {
 	e     *Engine
 	owed  map[string]bool // prefixes of commands whose final result is still to come
 	wedge time.Time       // when the port was last found wedged
+	early []string        // lines that came while a command was written
+	stuck chan error      // of a write that the port has not taken yet; nil if there is none
 }
 
 // Run reads and writes the port until ctx ends or the port fails, closes it,
@@ -151,38 +153,69 @@ func (l *loop) settle(ctx context.Context) {
 // exchange sends cmd and reads to its final result. strict takes a final result
 // only after an information line of the command itself.
 func (l *loop) exchange(ctx context.Context, cmd Command, strict bool) (Reply, error) {
-	if err := l.write(cmd.Text); err != nil {
-		return Reply{}, err
-	}
 	timer := time.NewTimer(cmd.Timeout)
 	defer timer.Stop()
+	defer l.flush()
+	if err := l.write(ctx, cmd.Text, timer.C); err != nil {
+		return Reply{}, l.late(cmd, err)
+	}
 	var reply Reply
 	for {
-		select {
-		case <-ctx.Done():
-			return Reply{}, ctx.Err()
-		case <-timer.C:
-			l.owed[cmd.Prefix] = true
-			l.e.counters.timeouts.Add(1)
-			return Reply{}, fmt.Errorf("%w: %s within %v", ErrTimeout, redact(cmd.Text), cmd.Timeout)
-		case s := <-l.e.lines:
-			if s == cmd.Text {
-				continue // echo
-			}
-			if res, is := final(s); is {
-				if strict && len(reply.Lines) == 0 {
-					l.e.counters.late.Add(1)
-					continue
-				}
-				return reply, res
-			}
-			line := ParseLine(s)
-			if !solicited(cmd, s, line) || len(reply.Lines) >= maxInfo {
-				l.unsolicited(s)
+		s, err := l.line(ctx, timer.C)
+		if err != nil {
+			return Reply{}, l.late(cmd, err)
+		}
+		if s == cmd.Text {
+			continue // echo
+		}
+		if res, is := final(s); is {
+			if strict && len(reply.Lines) == 0 {
+				l.e.counters.late.Add(1)
 				continue
 			}
-			reply.Lines = append(reply.Lines, line)
+			return reply, res
 		}
+		line := ParseLine(s)
+		if !solicited(cmd, s, line) || len(reply.Lines) >= maxInfo {
+			l.unsolicited(s)
+			continue
+		}
+		reply.Lines = append(reply.Lines, line)
+	}
+}
+
+// flush takes what came early and belonged to no command.
+func (l *loop) flush() {
+	for _, s := range l.early {
+		l.idle(s)
+	}
+	l.early = l.early[:0]
+}
+
+// late notes that the answer to cmd is owed, if err says that its time is up.
+func (l *loop) late(cmd Command, err error) error {
+	if !errors.Is(err, ErrTimeout) {
+		return err
+	}
+	l.owed[cmd.Prefix] = true
+	l.e.counters.timeouts.Add(1)
+	return fmt.Errorf("%w: %s within %v", ErrTimeout, redact(cmd.Text), cmd.Timeout)
+}
+
+// line returns the next line, those that came early first.
+func (l *loop) line(ctx context.Context, limit <-chan time.Time) (string, error) {
+	if len(l.early) > 0 {
+		s := l.early[0]
+		l.early = l.early[1:]
+		return s, nil
+	}
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-limit:
+		return "", ErrTimeout
+	case s := <-l.e.lines:
+		return s, nil
 	}
 }
 
@@ -223,13 +256,51 @@ func (l *loop) unsolicited(s string) {
 	}
 }
 
-func (l *loop) write(text string) error {
-	l.e.log.add("> ", text)
-	b := []byte(text + "\r")
-	for len(b) > 0 {
-		n, err := l.e.port.Write(b)
+// write gives text to the port, and goes on reading meanwhile: a modem that is
+// in the middle of saying something may take nothing until that is taken. A port
+// that takes nothing at all is left with the write; there is never a second one
+// beside it.
+func (l *loop) write(ctx context.Context, text string, limit <-chan time.Time) error {
+	done := l.stuck
+	if done == nil {
+		l.e.log.add("> ", text)
+		done = make(chan error, 1)
+		go func() { done <- writeAll(l.e.port, text+"\r") }() // ends when the port takes it or is closed
+	} else {
+		text = "" // an earlier one is still under way: this one is not sent
+	}
+	for {
+		select {
+		case err := <-done:
+			l.stuck = nil
+			if err != nil {
+				return fmt.Errorf("%w: %w", errPort, err)
+			}
+			if text == "" {
+				return ErrTimeout
+			}
+			return nil
+		case s := <-l.e.lines:
+			if len(l.early) == maxInfo {
+				l.e.counters.garbage.Add(1)
+				continue
+			}
+			l.early = append(l.early, s)
+		case <-limit:
+			l.stuck = done
+			return ErrTimeout
+		case <-ctx.Done():
+			l.stuck = done
+			return ctx.Err()
+		}
+	}
+}
+
+func writeAll(w io.Writer, text string) error {
+	for b := []byte(text); len(b) > 0; {
+		n, err := w.Write(b)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errPort, err)
+			return err
 		}
 		b = b[n:]
 	}

@@ -122,6 +122,7 @@ const (
 	CMESIMPINRequired  = 11
 	CMESIMPUKRequired  = 12
 	CMESIMFailure      = 13
+	CMESIMBusy         = 14
 	CMESIMWrong        = 15
 	CMESIMPIN2Required = 17
 	CMESIMPUK2Required = 18

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"telemetry/modem/keeper"
 )
 
 //go:embed profiles/*.json
@@ -62,9 +64,15 @@ type Timings struct {
 	BootMS     int `json:"boot_ms"`      // until it is back on its bus
 }
 
+// Keeper returns the timings as the keeper takes them.
+func (t Timings) Keeper() keeper.Timings {
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	return keeper.Timings{PowerOn: ms(t.PowerOnMS), PowerOff: ms(t.PowerOffMS), OffWait: ms(t.OffWaitMS), Reset: ms(t.ResetMS), Boot: ms(t.BootMS)}
+}
+
 // names that a Place may fill.
 var known = []string{
-	"rssi_dbm", "rsrp_dbm", "rsrq_db", "sinr_db", "cell", "tac", "band", "arfcn", "pci", "operator", "tech",
+	"rssi_dbm", "rsrp_dbm", "rsrq_db", "sinr_db", "cell", "tac", "band", "arfcn", "pci", "operator", "plmn", "tech",
 	"temp_c", "rx_bytes", "tx_bytes", "imei", "iccid", "model", "revision",
 }
 

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// Reading is what a modem says of its signal at one moment; 0 is unknown.
+// Reading is what a modem says of its signal at one moment.
 type Reading struct {
 	Now     time.Duration // boot clock
-	RSRPdBm float64
-	SINRdB  float64 // 0 dB counts as known when RSRP is
+	RSRPdBm float64       // 0: nothing new is known, only time has passed
+	SINRdB  float64       // NaN = unknown
 	Cell    uint64
 }
 
@@ -60,8 +60,11 @@ func or[T comparable](v, def T) T {
 }
 
 // Step takes a reading and reports whether the link will fade within the
-// horizon. Readings without a signal change nothing.
+// horizon. What was read before the window is forgotten: a port that has died
+// announces nothing.
 func (p *Predictor) Step(r Reading) bool {
+	from := r.Now - or(p.Config.Window, 3*time.Second)
+	p.seen = slices.DeleteFunc(p.seen, func(o Reading) bool { return o.Now < from })
 	if r.RSRPdBm != 0 {
 		p.take(r)
 	}
@@ -83,8 +86,6 @@ func (p *Predictor) take(r Reading) {
 		p.Stats.Changes++
 		p.seen = p.seen[:0]
 	}
-	from := r.Now - or(p.Config.Window, 3*time.Second)
-	p.seen = slices.DeleteFunc(p.seen, func(o Reading) bool { return o.Now < from })
 	if len(p.seen) == maxReadings {
 		p.seen = slices.Delete(p.seen, 0, 1)
 	}

@@ -1,6 +1,7 @@
 package fade
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -79,5 +80,31 @@ func TestBelowTheFloorIsAFadeAtOnceAndEnds(t *testing.T) {
 	}
 	if p.Stats.Fades != 1 {
 		t.Errorf("fades: got %d", p.Stats.Fades)
+	}
+}
+
+func TestAFadeEndsWithItsReadings(t *testing.T) {
+	var p Predictor
+	for i := range 4 { // falls, and then the port dies
+		p.Step(Reading{Now: time.Duration(i) * time.Second, RSRPdBm: -105 - 4*float64(i), SINRdB: 4})
+	}
+	if !p.Step(Reading{Now: 4 * time.Second}) {
+		t.Error("a falling signal was not announced")
+	}
+	if p.Step(Reading{Now: 8 * time.Second}) {
+		t.Error("a fade goes on without readings")
+	}
+}
+
+func TestAnUnknownQualityIsNoBadOne(t *testing.T) {
+	var p Predictor
+	for i := range 6 {
+		r := Reading{Now: time.Duration(i) * time.Second / 2, RSRPdBm: -90, SINRdB: 12}
+		if i%2 == 1 {
+			r.SINRdB = math.NaN()
+		}
+		if p.Step(r) {
+			t.Errorf("reading %d: a fade out of an unknown quality", i)
+		}
 	}
 }

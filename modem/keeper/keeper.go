@@ -26,10 +26,12 @@ type Parts struct {
 	Open    func(ctx context.Context) (Control, error)          // its control; nil: the modem has none
 	Present func() bool                                         // on its bus; nil: always
 	Proof   func() time.Duration                                // boot clock of the newest proof of delivery on its link; 0 = never
+	Nobody  func() bool                                         // packets pass on its link, but no receiver answers there: not the modem's fault
+	Service func(ctx context.Context) error                     // starts the service that owns the control again, as often as that makes sense
 	USB     func(ctx context.Context) error                     // takes the device off its bus and back
 	Reset   func(ctx context.Context, hold time.Duration) error // holds the reset line
 	Power   func(ctx context.Context, hold time.Duration) error // holds the power key
-	Save    func(b []byte) error                                // keeps the spent budgets; nil: they die with the process
+	Save    func(b []byte) error                                // keeps durably what must outlive the process; nil: it dies with it
 	Load    func() ([]byte, error)
 	Config  Config
 	Log     *slog.Logger
@@ -45,7 +47,8 @@ type Control interface {
 	BringUp(ctx context.Context) error
 	// Poll reads its state.
 	Poll(ctx context.Context) (modem.Info, error)
-	// Unlock gives the card its PIN.
+	// Unlock gives the card its PIN; ErrRefused, wrapped or not, says that it is
+	// the wrong one.
 	Unlock(ctx context.Context, pin string) error
 	// Dial attaches and activates the data context.
 	Dial(ctx context.Context) error
@@ -61,25 +64,39 @@ type Control interface {
 	Counters() map[string]uint64
 }
 
-// Timings of a module's lines.
-type Timings struct{ PowerKey, Reset time.Duration }
+// Timings of a module's lines, from its hardware manual.
+type Timings struct {
+	PowerOn  time.Duration // power key held to switch on
+	PowerOff time.Duration // power key held to switch off
+	OffWait  time.Duration // at most until it has logged out and is off
+	Reset    time.Duration // reset line held
+	Boot     time.Duration // at most until it is on its bus
+}
 
-// ErrGone says that a control cannot be used any more.
-var ErrGone = errors.New("keeper: control is gone")
+// Errors of a [Control].
+var (
+	// ErrGone says that it cannot be used any more.
+	ErrGone = errors.New("keeper: control is gone")
+	// ErrNoService says that the service that owns the modem does not run or does
+	// not answer: nothing is known of the modem, and nothing of it is to be mended.
+	ErrNoService = errors.New("keeper: the modem's service does not run")
+	// ErrRefused says that the card does not take the PIN.
+	ErrRefused = errors.New("keeper: the card refuses the PIN")
+)
 
 // Config of one modem.
 type Config struct {
-	PIN    string        // tried once for each card
-	Poll   time.Duration // between two readings; 0 means 1 s
-	Ladder ladder.Config
-	Off    bool // watch only: no recovery
+	PIN     string        // tried once for each card
+	Poll    time.Duration // between two readings; 0 means 1 s
+	Ladder  ladder.Config
+	Timings Timings // of the lines, where the control does not know them; zero fields mean the defaults
+	Off     bool    // watch only: nothing is done to the modem
 }
 
 // Around is what a group's owner knows of the world; all zero is fine.
 type Around struct {
-	NoReceiver bool // links work, but no receiver answers on any of them
-	Stalled    bool // the receiver says that it can take nothing
-	Moving     bool // the car is at speed
+	Stalled bool // the receiver says that it can take nothing
+	Moving  bool // the car is at speed
 }
 
 // Status of one modem at one moment.
@@ -88,6 +105,7 @@ type Status struct {
 	State     ladder.State      `json:"state"`
 	Rung      ladder.Rung       `json:"rung"`
 	Acting    bool              `json:"acting"`
+	Busy      string            `json:"busy,omitempty"` // what its control is occupied with
 	Resting   bool              `json:"resting"`
 	Reason    string            `json:"reason"`
 	Since     time.Duration     `json:"since_ns"` // boot clock at which state and reason last changed
@@ -95,6 +113,7 @@ type Status struct {
 	Info      modem.Info        `json:"info"`
 	Port      map[string]uint64 `json:"port,omitempty"`
 	PortError string            `json:"port_error,omitempty"`
+	NoPIN     bool              `json:"pin_refused,omitempty"` // the configured PIN is not tried any more for this card
 	Stats     ladder.Stats      `json:"stats"`
 	Last      []string          `json:"-"` // newest lines of the control port
 	obs       ladder.Observation
@@ -129,7 +148,7 @@ func (g *Group) Add(p Parts) *Keeper {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{group: g, parts: p, log: p.Log.With("modem", p.Name), asks: make(chan func(context.Context, *loop))}
+	k := &Keeper{group: g, parts: p, log: p.Log.With("modem", p.Name), asks: make(chan ask)}
 	k.status.Name = p.Name
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -181,7 +200,8 @@ func (g *Group) release(k *Keeper) {
 func (g *Group) see(k *Keeper, o *ladder.Observation) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	o.NoReceiver, o.Stalled, o.Moving = g.around.NoReceiver, g.around.Stalled, g.around.Moving
+	o.Stalled, o.Moving = g.around.Stalled, g.around.Moving
+	o.NoReceiver = k.parts.Nobody != nil && k.parts.Nobody()
 	o.OtherCycling = g.taken(k)
 	weak, others := o.RSRPdBm != 0 && o.RSRPdBm < tunnelDBm, 0
 	for _, other := range g.keepers {
@@ -209,7 +229,7 @@ type Keeper struct {
 	group *Group
 	parts Parts
 	log   *slog.Logger
-	asks  chan func(context.Context, *loop) // to the run loop
+	asks  chan ask // to the run loop
 
 	mu     sync.Mutex
 	status Status // guarded by mu

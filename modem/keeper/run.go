@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -21,33 +20,48 @@ const (
 	// modem counts as wedged; a slow attach is covered by the commands' own
 	// timeouts.
 	deafAfter = 8 * time.Second
+	// hotHold is how long a temperature counts after it was last read: a module
+	// that was hot and is silent now is left to cool for a while, not for ever.
+	hotHold = 2 * time.Minute
+	// servedAfter is how long a service may be missing, or silent, before it is started again.
+	servedAfter = 20 * time.Second
+	// askPatience is how long an operator's wish waits for something else to end
+	// before it is refused.
+	askPatience = 5 * time.Second
+	// upAgain is waited between two attempts to bring a modem up that answers.
+	upAgain = 10 * time.Second
 )
 
 // loop is the state of Run, owned by its goroutine.
 type loop struct {
-	k       *Keeper
-	lad     *ladder.Ladder
-	ctl     Control       // nil while there is none
-	pinUsed string        // card at which the PIN was tried
-	deaf    time.Duration // when the port began not to answer; 0 = it answers
-	dialled bool          // since registration was last gained or the context last lost
+	k        *Keeper
+	run      context.Context // Run's: outlives the session of one control
+	lad      *ladder.Ladder
+	ctl      Control // nil while there is none
+	timings  Timings // of the last control that knew them
+	info     modem.Info
+	fresh    bool // info's numbers are of the last poll
+	hotC     int  // newest temperature
+	hotAt    time.Duration
+	pin      pinMark       // what was tried at the card
+	pinAt    time.Duration // when; 0 = not since the start
+	deaf     time.Duration // when the port began not to answer; 0 = it answers
+	unserved time.Duration // when the service was first found missing; 0 = it is there
+	up       bool          // brought up since the control was opened and the module last began
+	upAt     time.Duration // boot clock of the last attempt; 0 = not since the control was opened
+	dialled  bool          // since registration was last gained or the context last lost
+	busy     string        // what during waits for; empty = nothing
+	acting   bool          // it is a rung
 }
 
 // Run keeps the modem until ctx ends, and returns ctx's error.
 func (k *Keeper) Run(ctx context.Context) error {
-	l := &loop{k: k, lad: ladder.New(k.ladderConfig())}
-	if k.parts.Load != nil {
-		if b, err := k.parts.Load(); err != nil {
-			k.log.Warn("spent budgets of the recovery ladder not read", "error", err)
-		} else if len(b) > 0 {
-			if err := l.lad.Load(b, time.Now(), k.group.now()); err != nil {
-				k.log.Warn("spent budgets of the recovery ladder not taken over", "error", err)
-			}
-		}
-	}
+	l := &loop{k: k, run: ctx, lad: ladder.New(k.ladderConfig()), info: modem.Info{Access: -1}}
+	l.load()
 	for ctx.Err() == nil {
 		err := l.session(ctx)
-		k.update(func(s *Status) { s.Info, s.PortError = modem.Info{Access: -1}, errText(err) }) // what was true is not any more
+		l.info, l.fresh = modem.Info{Access: -1}, false // what was true is not any more
+		k.update(func(s *Status) { s.Info, s.PortError = l.info, errText(err) })
 	}
 	k.group.release(k)
 	return ctx.Err()
@@ -63,6 +77,7 @@ func errText(err error) string {
 // ladderConfig masks what this modem and board cannot do.
 func (k *Keeper) ladderConfig() ladder.Config {
 	c := k.parts.Config.Ladder
+	c.Off = c.Off || k.parts.Config.Off
 	for r := ladder.Wait; r <= ladder.PowerKey; r++ {
 		c.Can[r] = k.can(r)
 	}
@@ -92,16 +107,14 @@ func (l *loop) session(ctx context.Context) error {
 		ctl, err = l.k.parts.Open(ctx)
 	}
 	if ctl == nil || err != nil {
+		l.serviceFound(ctx, err)
 		return errors.Join(err, l.rounds(ctx, reopen))
 	}
 	g, sctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ctl.Run(sctx) })
 	g.Go(func() error {
-		l.ctl = ctl
+		l.ctl, l.up, l.upAt = ctl, false, 0
 		defer func() { l.ctl = nil }()
-		if err := ctl.BringUp(sctx); err != nil && (errors.Is(err, ErrGone) || sctx.Err() != nil) {
-			return err
-		}
 		return l.polls(sctx)
 	})
 	return g.Wait()
@@ -109,28 +122,34 @@ func (l *loop) session(ctx context.Context) error {
 
 func (l *loop) present() bool { return l.k.parts.Present == nil || l.k.parts.Present() }
 
+// serviceFound notes whether err says that the service is missing, and has it
+// started again.
+func (l *loop) serviceFound(ctx context.Context, err error) {
+	now := l.k.group.now()
+	switch {
+	case !errors.Is(err, ErrNoService):
+		l.unserved = 0
+		return
+	case l.unserved == 0:
+		l.unserved, l.up = max(now, 1), false
+	}
+	if l.k.parts.Service == nil || l.k.parts.Config.Off || now-l.unserved < servedAfter {
+		return
+	}
+	if err := l.k.parts.Service(ctx); err != nil && ctx.Err() == nil {
+		l.k.log.Warn("the modem's service was not started again", "error", err)
+	}
+}
+
 // polls reads the modem and steps the ladder until the port ends.
 func (l *loop) polls(ctx context.Context) error {
 	t := time.NewTicker(l.k.parts.Config.Poll)
 	defer t.Stop()
 	for {
-		info, err := l.ctl.Poll(ctx)
-		l.k.update(func(s *Status) {
-			s.Read, s.Info, s.Port, s.Last, s.PortError = l.k.group.now(), info, l.ctl.Counters(), l.ctl.Transcript(), errText(err)
-		})
-		switch {
-		case errors.Is(err, ErrGone) || ctx.Err() != nil:
+		if err := l.poll(ctx); err != nil {
 			return err
-		case err == nil:
-			if !l.answering() {
-				l.k.log.Info("control port answers again")
-			}
-			l.deaf = 0
-			l.tend(ctx, info)
-		default:
-			l.unanswered()
 		}
-		if err := l.step(ctx, info); err != nil {
+		if err := l.step(ctx); err != nil {
 			return err
 		}
 		if err := l.pause(ctx, t.C); err != nil {
@@ -142,6 +161,57 @@ func (l *loop) polls(ctx context.Context) error {
 	}
 }
 
+// bringUp gives the modem what it needs, at first and whenever it has lost it: a
+// module that was deaf at first or began anew, a service that was started again.
+// What fails is tried again once the modem answers.
+func (l *loop) bringUp(ctx context.Context) error {
+	now := l.k.group.now()
+	if l.up || (l.upAt != 0 && (!l.fresh || now-l.upAt < upAgain)) {
+		return nil
+	}
+	l.upAt = max(now, 1)
+	err := l.during(ctx, "the modem is being brought up", l.ctl.BringUp)
+	l.up = err == nil
+	if errors.Is(err, ErrGone) || ctx.Err() != nil {
+		return err
+	}
+	return nil
+}
+
+// poll reads the modem once. An error ends the session.
+func (l *loop) poll(ctx context.Context) error {
+	if err := l.bringUp(ctx); err != nil {
+		return err
+	}
+	info, err := l.ctl.Poll(ctx)
+	l.serviceFound(ctx, err)
+	if l.fresh = err == nil; l.fresh {
+		l.info = info
+		if c, ok := info.Numbers["temp_c"]; ok {
+			l.hotC, l.hotAt = int(c), l.k.group.now()
+		}
+	} else {
+		l.info = l.info.WithoutReadings()
+	}
+	l.timings = l.ctl.Timings()
+	l.k.update(func(s *Status) {
+		s.Read, s.Info, s.Port, s.Last, s.PortError = l.k.group.now(), l.info, l.ctl.Counters(), l.ctl.Transcript(), errText(err)
+	})
+	switch {
+	case errors.Is(err, ErrGone) || ctx.Err() != nil:
+		return err
+	case err == nil:
+		if !l.answering() {
+			l.k.log.Info("control port answers again")
+		}
+		l.deaf = 0
+		l.tend(ctx)
+	case l.unserved == 0:
+		l.unanswered()
+	}
+	return ctx.Err()
+}
+
 // pause waits for the next poll, or for what makes one worth while at once.
 func (l *loop) pause(ctx context.Context, tick <-chan time.Time) error {
 	select {
@@ -149,8 +219,8 @@ func (l *loop) pause(ctx context.Context, tick <-chan time.Time) error {
 		return ctx.Err()
 	case <-tick:
 		return nil
-	case ask := <-l.k.asks:
-		ask(ctx, l)
+	case a := <-l.k.asks:
+		l.serve(ctx, a)
 		return nil
 	case <-l.ctl.Changed():
 	}
@@ -169,19 +239,55 @@ func (l *loop) rounds(ctx context.Context, d time.Duration) error {
 	t := time.NewTicker(l.k.parts.Config.Poll)
 	defer t.Stop()
 	for end := l.k.group.now() + d; l.k.group.now() < end; {
-		l.unanswered()
-		if err := l.step(ctx, modem.Info{Access: -1}); err != nil {
+		if l.unserved == 0 {
+			l.unanswered()
+		}
+		if err := l.step(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case ask := <-l.k.asks:
-			ask(ctx, l)
+		case a := <-l.k.asks:
+			l.serve(ctx, a)
 		case <-t.C:
 		}
 	}
 	return nil
+}
+
+// during waits for work that may take minutes, as a dial does, and goes on
+// deciding meanwhile: work must not touch l.
+func (l *loop) during(ctx context.Context, what string, work func(context.Context) error) error {
+	was := l.busy
+	l.setBusy(what)
+	defer func() { l.setBusy(was) }()
+	done := make(chan error, 1)
+	go func() { done <- work(ctx) }() // ends when the modem has answered, or with ctx
+	t := time.NewTicker(l.k.parts.Config.Poll)
+	defer t.Stop()
+	patience := time.NewTimer(askPatience)
+	defer patience.Stop()
+	var asks chan ask // nil at first: what is over soon is waited for
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-patience.C:
+			asks = l.k.asks
+		case a := <-asks:
+			l.serve(ctx, a)
+		case <-t.C:
+			if ctx.Err() == nil {
+				_ = l.step(ctx) // its only error is ctx's, which work returns too
+			}
+		}
+	}
+}
+
+func (l *loop) setBusy(what string) {
+	l.busy = what
+	l.k.update(func(s *Status) { s.Busy = what })
 }
 
 func (l *loop) answering() bool { return l.deaf == 0 || l.k.group.now()-l.deaf < deafAfter }
@@ -194,23 +300,30 @@ func (l *loop) unanswered() {
 }
 
 // observe puts together what the ladder decides by.
-func (l *loop) observe(info modem.Info) ladder.Observation {
+func (l *loop) observe() ladder.Observation {
+	now := l.k.group.now()
 	o := ladder.Observation{
-		Now: l.k.group.now(), Present: l.present(), AT: l.k.parts.Open == nil || l.answering(),
-		Reg: ladder.Registration(info.Registration), PDP: len(info.Addresses) > 0,
-		RSRPdBm: int(info.Numbers["rsrp_dbm"]), HotC: int(info.Numbers["temp_c"]),
+		Now: now, Present: l.present(), AT: l.k.parts.Open == nil || l.answering(), Unserved: l.unserved != 0,
+		Reg: ladder.Registration(l.info.Registration), Cause: l.info.Cause, PDP: len(l.info.Addresses) > 0,
+		Busy: l.busy != "" && !l.acting,
+	}
+	if l.fresh {
+		o.RSRPdBm = int(l.info.Numbers["rsrp_dbm"])
+	}
+	if l.hotAt != 0 && now-l.hotAt < hotHold {
+		o.HotC = l.hotC
 	}
 	if l.k.parts.Proof != nil {
 		o.Proof = l.k.parts.Proof()
 	}
 	switch {
-	case info.SIM == "READY":
+	case l.info.SIM == "READY":
 		o.SIM = ladder.SIMReady
-	case info.SIM == "absent":
+	case l.info.SIM == "absent":
 		o.SIM = ladder.SIMAbsent
-	case info.SIM == "failed":
+	case l.info.SIM == "failed":
 		o.SIM = ladder.SIMFailed
-	case strings.HasPrefix(info.SIM, "SIM P") || strings.HasPrefix(info.SIM, "PH-"):
+	case strings.HasPrefix(l.info.SIM, "SIM P") || strings.HasPrefix(l.info.SIM, "PH-"):
 		o.SIM = ladder.SIMLocked
 	}
 	if l.k.parts.Open == nil { // nothing is known: do not hold that against it
@@ -218,101 +331,4 @@ func (l *loop) observe(info modem.Info) ladder.Observation {
 	}
 	l.k.group.see(l.k, &o)
 	return o
-}
-
-// step asks the ladder and does what it says.
-func (l *loop) step(ctx context.Context, info modem.Info) error {
-	o := l.observe(info)
-	d := l.lad.Step(o)
-	if d.State == ladder.Verified {
-		l.k.group.release(l.k)
-	}
-	l.show(o, d)
-	if !d.Act {
-		return nil
-	}
-	defer func() {
-		l.lad.Done(l.k.group.now())
-		l.save()
-	}()
-	if l.k.parts.Config.Off {
-		return nil
-	}
-	if d.Rung.Disruptive() {
-		if !l.k.group.claim(l.k) {
-			return nil // taken by another between observation and now: its turn comes
-		}
-	} else {
-		l.k.group.release(l.k)
-	}
-	l.k.log.Warn("modem recovery", "rung", d.Rung.String(), "state", d.State.String(), "reason", d.Reason)
-	l.k.update(func(s *Status) { s.Acting = true })
-	err := l.act(ctx, d.Rung)
-	l.k.update(func(s *Status) { s.Acting = false })
-	if err != nil {
-		l.k.log.Warn("modem recovery step ended with an error", "rung", d.Rung.String(), "error", err)
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return nil
-}
-
-func (l *loop) show(o ladder.Observation, d ladder.Decision) {
-	var changed bool
-	l.k.update(func(s *Status) {
-		if changed = s.State != d.State || s.Reason != d.Reason; changed {
-			s.Since = o.Now
-		}
-		s.State, s.Rung, s.Resting, s.Reason, s.Stats, s.obs = d.State, d.Rung, d.Resting, d.Reason, l.lad.Stats, o
-	})
-	if changed {
-		l.k.log.Info("modem state", "state", d.State.String(), "reason", d.Reason)
-	}
-}
-
-func (l *loop) save() {
-	if l.k.parts.Save == nil {
-		return
-	}
-	b, err := l.lad.Save(time.Now(), l.k.group.now())
-	if err == nil {
-		err = l.k.parts.Save(b)
-	}
-	if err != nil {
-		l.k.log.Warn("spent budgets of the recovery ladder not kept", "error", err)
-	}
-}
-
-// Holds of the board's lines where the control knows none.
-const (
-	defaultReset    = 300 * time.Millisecond
-	defaultPowerKey = 600 * time.Millisecond
-)
-
-// act does one rung.
-func (l *loop) act(ctx context.Context, r ladder.Rung) error {
-	hold := Timings{Reset: defaultReset, PowerKey: defaultPowerKey}
-	if l.ctl != nil {
-		t := l.ctl.Timings()
-		hold.Reset, hold.PowerKey = max(hold.Reset, t.Reset), max(hold.PowerKey, t.PowerKey)
-	}
-	switch r {
-	case ladder.USB:
-		return l.k.parts.USB(ctx)
-	case ladder.ResetPin:
-		return l.k.parts.Reset(ctx, hold.Reset)
-	case ladder.PowerKey:
-		return l.k.parts.Power(ctx, hold.PowerKey)
-	}
-	if l.ctl == nil {
-		return fmt.Errorf("keeper: %s needs the modem's control, which is not open", r)
-	}
-	if err := l.ctl.Do(ctx, r.String()); err != nil {
-		return err
-	}
-	if !r.Disruptive() {
-		return l.ctl.Dial(ctx)
-	}
-	return nil
 }

@@ -22,6 +22,8 @@ type Config struct {
 	Stuck      time.Duration // after this a disruptive rung is taken even at speed beside a good link (5 min)
 	Denied     time.Duration // between two attempts after the network said no (10 min)
 	Enumerate  time.Duration // a module gets this long to appear on its bus (30 s)
+	Off        bool          // watch only: nothing is ever tried
+	Seed       uint64        // of the jitter, up to an eighth of each wait; 0 = none
 }
 
 var defaultLimits = [rungs]Limit{

@@ -102,12 +102,13 @@ type Observation struct {
 	PDP      bool // has a context with an address
 	RSRPdBm  int  // 0 = unknown
 	HotC     int  // module temperature in °C; 0 = unknown
-	Dialling bool // a connection attempt is under way
+	Busy     bool // its control is occupied, as by a dial: what needs it waits
+	Unserved bool // the service that owns its control does not run
 
 	OtherCarries bool // another link has had proof lately
 	OtherCycling bool // another modem is being reset or power-cycled
 	AllWeak      bool // every modem lost its signal at once: a tunnel
-	NoReceiver   bool // links work, but no receiver answers on any of them
+	NoReceiver   bool // packets pass on its link, but no receiver answers there
 	Stalled      bool // the receiver says itself that it can take nothing
 	Moving       bool // the car is at speed
 }
@@ -128,10 +129,21 @@ const (
 	SIMFault
 	Rejected
 	Wedged
+	Unserved // the service that owns its control does not run
 	states
 )
 
-var stateNames = [states]string{"absent", "enumerated", "sim_wait", "registering", "attaching", "net_up", "verified", "degraded", "sim_fault", "denied", "wedged"}
+var stateNames = [states]string{"absent", "enumerated", "sim_wait", "registering", "attaching", "net_up", "verified", "degraded", "sim_fault", "denied", "wedged", "no_service"}
+
+// States returns all states, in the order of their numbers: names are only
+// appended to.
+func States() []State {
+	var out []State
+	for s := range states {
+		out = append(out, s)
+	}
+	return out
+}
 
 // String returns the state's name as logs and status show it.
 func (s State) String() string { return stateNames[s] }
@@ -170,6 +182,10 @@ type Ladder struct {
 	denied   time.Duration // when the network began to say no; 0 = it does not
 	began    bool
 	wasUp    bool
+	credited bool                   // the last action's recovery is counted
+	rounds   int                    // times that the climb began anew from the bottom without success
+	acts     uint64                 // actions so far, for the jitter
+	undo     func()                 // takes the last Act back; nil after Done
 	used     [rungs][]time.Duration // times of actions within the last hour
 	Stats    Stats
 }

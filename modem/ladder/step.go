@@ -12,6 +12,8 @@ func (l *Ladder) stateOf(o Observation) State {
 		return Verified
 	case !o.Present:
 		return Absent
+	case o.Unserved:
+		return Unserved
 	case !o.AT:
 		return Wedged
 	case o.SIM == SIMAbsent || o.SIM == SIMLocked || o.SIM == SIMFailed:
@@ -81,28 +83,31 @@ func (l *Ladder) Step(o Observation) Decision {
 func (l *Ladder) onProof(o Observation) {
 	if l.verified == 0 {
 		l.verified = o.Now
-		if l.acted != 0 && l.level > Wait {
+		if l.acted != 0 && l.level > Wait && !l.credited {
 			l.Stats.Helped[l.level]++
+			l.credited = true
 		}
 	}
 	l.wasUp = true
 	l.acting = false
 	if o.Now-l.verified >= l.cfg.Settle {
-		l.level, l.acted = Wait, 0
+		l.level, l.acted, l.rounds = Wait, 0, 0
 	}
 }
 
 // rest says why nothing should be tried, or "".
 func (l *Ladder) rest(o Observation, st State) string {
 	switch {
-	case o.NoReceiver || o.Stalled:
-		return "receiver down: the modem is not at fault"
 	case o.HotC != 0 && o.HotC >= l.cfg.HotC:
 		return "module too hot: left to cool"
 	case st == SIMFault && o.SIM == SIMAbsent:
 		return "no SIM: insert one"
 	case st == SIMFault && o.SIM == SIMLocked:
-		return "SIM wants a PIN or PUK: set sim.pin or unlock it"
+		return "SIM wants a PIN or PUK: set modem.pin or unlock it"
+	case o.NoReceiver || o.Stalled:
+		return "receiver down: the modem is not at fault"
+	case st == Unserved:
+		return "its service does not run: that is started again, not the modem"
 	case st == Rejected && o.Now-max(l.acted, l.denied) < l.cfg.Denied:
 		return "network denies this SIM: next attempt after a long wait"
 	case st == Absent || st == Wedged:
@@ -126,8 +131,12 @@ func (l *Ladder) climb(o Observation, d Decision) Decision {
 			d.Rung, d.Reason = Wait, "waiting for it to mend itself"
 			return d
 		}
-	} else if o.Now-l.acted < l.cfg.Limits[l.level].Proof {
+	} else if o.Now-l.acted < l.proofWait() {
 		d.Reason = "waiting for proof that " + l.level.String() + " helped"
+		return d
+	}
+	if l.cfg.Off {
+		d.Rung, d.Resting, d.Reason = Wait, true, "only watched: "+cause(d.State)
 		return d
 	}
 	next, ok := l.next(o, d.State)
@@ -141,11 +150,58 @@ func (l *Ladder) climb(o Observation, d Decision) Decision {
 		d.Reason = why
 		return d
 	}
-	l.level, l.acting = next, true
-	l.used[next] = append(l.recent(next, o.Now), o.Now)
-	l.Stats.Tried[next]++
+	if o.Busy && next < USB {
+		d.Reason = "its control is busy: " + next.String() + " waits"
+		return d
+	}
+	l.act(next, o.Now)
 	d.Act, d.Reason = true, cause(d.State)
 	return d
+}
+
+// act notes that rung r is done now. From the top the climb begins anew, with
+// longer waits.
+func (l *Ladder) act(r Rung, now time.Duration) {
+	before := *l
+	l.undo = func() {
+		l.level, l.rounds, l.acts, l.acting = before.level, before.rounds, before.acts, false
+		l.used[r] = before.used[r]
+		l.Stats.Tried[r]--
+	}
+	if l.acted != 0 && r <= l.level {
+		l.rounds++
+	}
+	l.level, l.acting = r, true
+	l.acts++
+	l.used[r] = append(l.recent(r, now), now)
+	l.Stats.Tried[r]++
+}
+
+// Cancel takes the last Act back: it was not done, because another modem had
+// the right to it. It costs no budget, and the same rung is due again.
+func (l *Ladder) Cancel() {
+	if l.undo != nil {
+		l.undo()
+		l.undo = nil
+		l.Stats.Suppressed++
+	}
+}
+
+// maxRounds bounds how far the waits grow.
+const maxRounds = 3
+
+// proofWait is how long the effect of the last action is awaited: longer with
+// each round from bottom to top that brought nothing, and not to the same second
+// in all cars.
+func (l *Ladder) proofWait() time.Duration {
+	w := l.cfg.Limits[l.level].Proof * time.Duration(1+min(l.rounds, maxRounds))
+	if l.cfg.Seed == 0 {
+		return w
+	}
+	x := l.cfg.Seed + l.acts*0x9E3779B97F4A7C15 // SplitMix64
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return w + time.Duration(x>>40)*w/8>>24
 }
 
 // held says why a disruptive rung must wait, or "".
@@ -206,16 +262,12 @@ func (l *Ladder) recent(r Rung, now time.Duration) []time.Duration {
 
 // Force notes that an operator has rung r done: it counts against the budget,
 // and its proof is awaited like any other's. Done must follow.
-func (l *Ladder) Force(r Rung, now time.Duration) {
-	l.level, l.acting = r, true
-	l.used[r] = append(l.recent(r, now), now)
-	l.Stats.Tried[r]++
-}
+func (l *Ladder) Force(r Rung, now time.Duration) { l.act(r, now) }
 
 // Done says that the action of the last Decision with Act has ended, well or
 // not: its proof is awaited from now on.
 func (l *Ladder) Done(now time.Duration) {
-	l.acting = false
+	l.acting, l.credited, l.undo = false, false, nil
 	l.acted = now
 }
 

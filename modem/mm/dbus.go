@@ -28,7 +28,7 @@ func Connect(ctx context.Context, address string) (*System, error) {
 		conn, err = dbus.Connect(address, dbus.WithContext(ctx))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("mm: connect to D-Bus: %w (is dbus running, and may this user use it?)", err)
+		return nil, fmt.Errorf("%w: mm: connect to D-Bus: %w (is dbus running, and may this user use it?)", keeper.ErrNoService, err)
 	}
 	return &System{conn: conn, changed: make(chan struct{}, 1)}, nil
 }
@@ -106,6 +106,12 @@ func plain(v any) any {
 		return plain(v.Value())
 	case map[string]dbus.Variant:
 		return plainMap(v)
+	case map[uint32]dbus.Variant:
+		out := make(map[uint32]any, len(v))
+		for k, x := range v {
+			out[k] = plain(x.Value())
+		}
+		return out
 	case dbus.ObjectPath:
 		return string(v)
 	case []dbus.ObjectPath:
@@ -132,5 +138,51 @@ func (s *System) Call(ctx context.Context, path, method string, args ...any) err
 			args[i] = m
 		}
 	}
-	return lost(s.conn.Object(Service, dbus.ObjectPath(path)).CallWithContext(ctx, method, 0, args...).Err)
+	return named(lost(s.conn.Object(Service, dbus.ObjectPath(path)).CallWithContext(ctx, method, 0, args...).Err))
+}
+
+// Running reports whether ModemManager is on the bus at address; "" means the
+// system's. It does not start it.
+func Running(ctx context.Context, address string) (there bool, err error) {
+	s, err := Connect(ctx, address)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, s.conn.Close()) }()
+	err = s.conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.NameHasOwner", 0, Service).Store(&there)
+	return there, err
+}
+
+// Unit is ModemManager's, for systemd.
+const Unit = "ModemManager.service"
+
+// Restart has systemd start ModemManager again, over the bus at address; ""
+// means the system's. It needs the right to manage units (polkit).
+func Restart(ctx context.Context, address string) (err error) {
+	s, err := Connect(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.conn.Close()) }()
+	o := s.conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
+	if err := o.CallWithContext(ctx, "org.freedesktop.systemd1.Manager.RestartUnit", 0, Unit, "replace").Err; err != nil {
+		return fmt.Errorf("mm: restart %s: %w (allow it to the agent's user with polkit, or run: systemctl restart ModemManager)", Unit, err)
+	}
+	return nil
+}
+
+// callError is an error of the far end, with its D-Bus name.
+type callError struct{ err dbus.Error }
+
+func (e callError) Error() string { return e.err.Error() }
+func (e callError) Unwrap() error { return e.err }
+
+// Name returns the error's D-Bus name.
+func (e callError) Name() string { return e.err.Name }
+
+func named(err error) error {
+	if de := (dbus.Error{}); errors.As(err, &de) {
+		return callError{de}
+	}
+	return err
 }

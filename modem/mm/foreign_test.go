@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -13,11 +14,12 @@ import (
 	"time"
 
 	"telemetry/modem"
+	"telemetry/modem/keeper"
 	"telemetry/modem/mm"
 )
 
-// mockBus starts a D-Bus of its own and python-dbusmock's ModemManager on it.
-func mockBus(t *testing.T) (address string) {
+// busOnly starts a D-Bus of its own.
+func busOnly(t *testing.T) (address string) {
 	t.Helper()
 	daemon := exec.Command("dbus-daemon", "--session", "--print-address=1", "--nofork", "--nosyslog")
 	out, err := daemon.StdoutPipe()
@@ -32,7 +34,13 @@ func mockBus(t *testing.T) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = strings.TrimSpace(address)
+	return strings.TrimSpace(address)
+}
+
+// mockBus starts a D-Bus with python-dbusmock's ModemManager on it.
+func mockBus(t *testing.T) (address string) {
+	t.Helper()
+	address = busOnly(t)
 	mock := exec.Command("/usr/bin/python3", "-m", "dbusmock", "--session", "--template", "testdata/modemmanager.py")
 	mock.Env = append(mock.Environ(), "DBUS_SESSION_BUS_ADDRESS="+address)
 	var said bytes.Buffer
@@ -82,15 +90,17 @@ func TestModemManagerOverDBus(t *testing.T) {
 	}
 	must(c.BringUp(ctx))
 	poll("locked card, roaming, signal", func(i modem.Info) bool {
-		return i.SIM == "SIM PIN" && i.Registration == 5 && i.Numbers["rsrp_dbm"] == -97 && i.Texts["operator"] == "Mock Mobile" && len(i.Addresses) == 0
+		return i.SIM == "SIM PIN" && i.Registration == 5 && i.Numbers["rsrp_dbm"] == -97 && i.Texts["operator"] == "Mock Mobile" && len(i.Addresses) == 0 &&
+			i.Numbers["plmn"] == 26201 && i.Texts["iccid"] == "8944000000000000017" && i.Cell == 0x1A2B3C4 && i.Area == 0xC3
 	})
-	if err := c.Unlock(ctx, "0000"); err == nil {
-		t.Error("a wrong PIN was taken")
+	if err := c.Unlock(ctx, "0000"); !errors.Is(err, keeper.ErrRefused) {
+		t.Errorf("wrong PIN: got %v, want ErrRefused", err)
 	}
 	must(c.Unlock(ctx, "4711"))
 	must(c.Dial(ctx))
 	poll("connected", func(i modem.Info) bool {
-		return i.SIM == "READY" && slices.Equal(i.Addresses, []string{"10.64.0.5/30"}) && slices.Equal(i.NameServers, []string{"10.64.0.53"}) && i.MTU == 1430
+		return i.SIM == "READY" && slices.Equal(i.Addresses, []string{"10.64.0.5/30"}) && slices.Equal(i.NameServers, []string{"10.64.0.53"}) && i.MTU == 1430 &&
+			i.Numbers["rx_bytes"] == 4618 && i.Numbers["tx_bytes"] == 3832
 	})
 	must(c.Do(ctx, "redial"))
 	poll("disconnected", func(i modem.Info) bool { return len(i.Addresses) == 0 })
@@ -111,4 +121,34 @@ func TestModemManagerOverDBus(t *testing.T) {
 	if _, err := c.Poll(ctx); err == nil {
 		t.Error("a closed bus answers")
 	}
+}
+
+// A bus without ModemManager is no fault of a modem.
+func TestModemManagerNotRunning(t *testing.T) {
+	address := busOnly(t)
+	bus, err := mm.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	if there, err := mm.Running(ctx, address); there || err != nil {
+		t.Errorf("running: got %v, %v", there, err)
+	}
+	mock := mockBus(t)
+	for there := false; !there; { // until the mock has its name on the bus
+		if there, err = mm.Running(ctx, mock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- bus.Run(ctx) }()
+	if _, err := mm.NewControl(bus, mm.Settings{}).Poll(ctx); !errors.Is(err, keeper.ErrNoService) {
+		t.Errorf("got %v, want ErrNoService", err)
+	}
+	if err := mm.Restart(ctx, address); err == nil || !strings.Contains(err.Error(), "systemctl restart ModemManager") {
+		t.Errorf("restart without systemd: got %v, want what to do", err)
+	}
+	stop()
+	<-done
 }

@@ -31,6 +31,7 @@ const (
 	ifSignal   = Service + ".Modem.Signal"
 	ifBearer   = Service + ".Bearer"
 	ifSim      = Service + ".Sim"
+	ifLocation = Service + ".Modem.Location"
 	signalRate = 1 // seconds between two signal readings of ModemManager
 )
 
@@ -56,6 +57,7 @@ type Settings struct {
 	PDPType string // "IP", "IPV6" or "IPV4V6" (default)
 	User    string
 	Pass    string
+	Watch   bool // read only: the modem is not enabled
 }
 
 // Control is a modem behind ModemManager, for the keeper.
@@ -85,8 +87,11 @@ var ErrNotThere = errors.New("mm: ModemManager has no such modem (mmcli -L lists
 // find returns the modem's path and all objects.
 func (c *Control) find(ctx context.Context) (path string, all map[string]Object, err error) {
 	all, err = c.bus.Objects(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, keeper.ErrGone):
 		return "", nil, fmt.Errorf("mm: list modems: %w", err)
+	case err != nil: // not there, hung, or not ours to ask: in no case the modem's fault
+		return "", nil, fmt.Errorf("%w: ModemManager does not answer: %w", keeper.ErrNoService, err)
 	}
 	var paths []string
 	for p, o := range all {
@@ -162,16 +167,17 @@ func (c *Control) within(ctx context.Context, d time.Duration, path, method stri
 	return c.call(ctx, path, method, args...)
 }
 
-// BringUp enables the modem and asks for signal readings.
+// BringUp enables the modem and asks for signal readings and its cell.
 func (c *Control) BringUp(ctx context.Context) error {
 	p, _, err := c.find(ctx)
-	if err != nil {
+	if err != nil || c.set.Watch {
 		return err
 	}
 	if err := c.within(ctx, network, p, ifModem+".Enable", true); err != nil {
 		return err
 	}
 	_ = c.within(ctx, quick, p, ifSignal+".Setup", uint32(signalRate)) // modems without extended signal refuse it
+	_ = c.within(ctx, quick, p, ifLocation+".Setup", uint32(locationCell), true)
 	return nil
 }
 
@@ -195,13 +201,46 @@ func (c *Control) Poll(ctx context.Context) (modem.Info, error) {
 	}
 	info.SIM = simState(m)
 	info.Registration = registration(g)
+	if why, ok := g["NetworkRejection"].(map[string]any); ok && !info.Registered() { // since 1.24; its numbers are the standard's
+		code, _ := number(why, "error")
+		info.Cause = int(code)
+	}
+	if code, err := strconv.Atoi(text(g, "OperatorCode")); err == nil {
+		info.Numbers["plmn"] = float64(code)
+	}
+	if id := text(all[text(m, "Sim")][ifSim], "SimIdentifier"); id != "" {
+		info.Texts["iccid"] = id
+	}
 	signal(all[p][ifSignal], &info)
+	location(all[p][ifLocation], &info)
 	if bearers, ok := m["Bearers"].([]string); ok {
 		for _, b := range bearers {
 			address(all[b][ifBearer], &info)
 		}
 	}
 	return info, nil
+}
+
+// locationCell is MM_MODEM_LOCATION_SOURCE_3GPP_LAC_CI: the serving cell.
+const locationCell = 1
+
+// location takes the serving cell: country, network, area, cell and tracking
+// area, the last three in hexadecimal.
+func location(l map[string]any, info *modem.Info) {
+	where, _ := l["Location"].(map[uint32]any)
+	cell, _ := where[locationCell].(string)
+	f := strings.Split(cell, ",")
+	if len(f) < 4 {
+		return
+	}
+	if v, err := strconv.ParseUint(f[3], 16, 64); err == nil {
+		info.Cell = v
+	}
+	for _, area := range f[4:] {
+		if v, err := strconv.ParseUint(area, 16, 64); err == nil {
+			info.Area = v
+		}
+	}
 }
 
 // simState follows MMModemLock and the failed state's reason.
@@ -267,6 +306,13 @@ func address(b map[string]any, info *modem.Info) {
 	if up, _ := b["Connected"].(bool); !up {
 		return
 	}
+	if stats, ok := b["Stats"].(map[string]any); ok {
+		for from, to := range map[string]string{"rx-bytes": "rx_bytes", "tx-bytes": "tx_bytes"} {
+			if v, ok := number(stats, from); ok {
+				info.Numbers[to] = v
+			}
+		}
+	}
 	for _, k := range []string{"Ip4Config", "Ip6Config"} {
 		v, _ := b[k].(map[string]any)
 		if a := text(v, "address"); a != "" {
@@ -295,7 +341,22 @@ func (c *Control) Unlock(ctx context.Context, pin string) error {
 	if err != nil {
 		return err
 	}
-	return c.within(ctx, quick, text(all[p][ifModem], "Sim"), ifSim+".SendPin", pin)
+	err = c.within(ctx, quick, text(all[p][ifModem], "Sim"), ifSim+".SendPin", pin)
+	if isWrongPIN(err) {
+		return errors.Join(keeper.ErrRefused, err)
+	}
+	return err
+}
+
+// wrongPIN are ModemManager's errors that say that the card has looked at the PIN.
+var wrongPIN = []string{
+	Service + ".Error.MobileEquipment.IncorrectPassword",
+	Service + ".Error.MobileEquipment.SimPuk",
+}
+
+func isWrongPIN(err error) bool {
+	var named interface{ Name() string }
+	return errors.As(err, &named) && slices.Contains(wrongPIN, named.Name())
 }
 
 // Dial connects with the access point of the settings.

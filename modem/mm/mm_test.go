@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"telemetry/modem/keeper"
 )
 
 // fakeBus holds objects and notes calls.
@@ -105,7 +107,11 @@ func TestFailuresAreToldAndCounted(t *testing.T) {
 		t.Errorf("got %q, %v", bus.calls, err)
 	}
 	bus.fail = boom
-	if _, err := c.Poll(t.Context()); !errors.Is(err, boom) {
-		t.Errorf("got %v", err)
+	if _, err := c.Poll(t.Context()); !errors.Is(err, boom) || !errors.Is(err, keeper.ErrNoService) {
+		t.Errorf("got %v, want that the service is at fault, not the modem", err)
+	}
+	bus.fail = errors.Join(keeper.ErrGone, boom)
+	if _, err := c.Poll(t.Context()); !errors.Is(err, keeper.ErrGone) || errors.Is(err, keeper.ErrNoService) {
+		t.Errorf("a lost bus: got %v", err)
 	}
 }

@@ -23,7 +23,8 @@ def load(mock, _parameters):
 objects["%(m)s"].UpdateProperties("%(n)s.Modem", {"UnlockRequired": dbus.UInt32(1)})""" % NAMES),
     ])
     mock.AddObject(BEARER, BUS_NAME + ".Bearer", {
-        "Connected": dbus.Boolean(False), "Ip4Config": dbus.Dictionary({}, signature="sv"),
+        "Connected": dbus.Boolean(False), "Stats": dbus.Dictionary({"rx-bytes": dbus.UInt64(4618), "tx-bytes": dbus.UInt64(3832)}, signature="sv"),
+        "Ip4Config": dbus.Dictionary({}, signature="sv"),
     }, [])
     mock.AddObject(MODEM, BUS_NAME + ".Modem", {
         "State": dbus.Int32(8), "StateFailedReason": dbus.UInt32(0), "UnlockRequired": dbus.UInt32(2),
@@ -35,12 +36,15 @@ objects["%(m)s"].UpdateProperties("%(n)s.Modem", {"UnlockRequired": dbus.UInt32(
         ("Reset", "", "", ""),
     ])
     modem = mock_object(MODEM)
-    modem.AddProperties(BUS_NAME + ".Modem.Modem3gpp", {"RegistrationState": dbus.UInt32(5), "OperatorName": "Mock Mobile"})
+    modem.AddProperties(BUS_NAME + ".Modem.Modem3gpp", {"RegistrationState": dbus.UInt32(5), "OperatorName": "Mock Mobile", "OperatorCode": "26201"})
     modem.AddMethod(BUS_NAME + ".Modem.Modem3gpp", "Register", "s", "",
                     'self.UpdateProperties("%(n)s.Modem.Modem3gpp", {"RegistrationState": dbus.UInt32(1)})' % NAMES)
     modem.AddProperties(BUS_NAME + ".Modem.Signal", {"Lte": dbus.Dictionary(
         {"rsrp": -97.0, "rsrq": -11.0, "snr": 9.4, "rssi": -68.0}, signature="sv")})
     modem.AddMethod(BUS_NAME + ".Modem.Signal", "Setup", "u", "", "")
+    modem.AddProperties(BUS_NAME + ".Modem.Location", {"Location": dbus.Dictionary({}, signature="uv")})
+    modem.AddMethod(BUS_NAME + ".Modem.Location", "Setup", "ub", "", """if args[0] == 1 and args[1]:
+    self.props["%(n)s.Modem.Location"]["Location"] = dbus.Dictionary({dbus.UInt32(1): "262,01,FFFE,1A2B3C4,00C3"}, signature="uv")""" % NAMES)
     modem.AddMethod(BUS_NAME + ".Modem.Simple", "Connect", "a{sv}", "o", """if args[0].get("apn") != "internet":
     raise dbus.exceptions.DBusException("unknown access point", name="%(n)s.Error.MobileEquipment.Unknown")
 objects["%(b)s"].props["%(n)s.Bearer"]["Ip4Config"] = dbus.Dictionary({
