@@ -51,6 +51,33 @@ func pack(dst []byte, vals []uint64, w uint) []byte {
 	return dst[:start+need]
 }
 
+// packPadded is pack for the first n of a group, in words of eight values; those
+// from n on may be anything and are cleared.
+func packPadded(dst []byte, vals *[packGroup]uint64, n int, w uint) []byte {
+	if w > 16 {
+		return pack(dst, vals[:n], w)
+	}
+	for i := n; i&7 != 0; i++ {
+		vals[i%packGroup] = 0
+	}
+	need := packedLen(n, w)
+	start := len(dst)
+	if cap(dst)-start < need+packRoom {
+		dst = slices.Grow(dst, need+packRoom)
+	}
+	p := dst[start : start+need+packRoom]
+	for i := 0; i < n; i += 8 {
+		v := (*[8]uint64)(vals[i&(packGroup-8):])
+		low, high := join4(v[0], v[1], v[2], v[3], w), join4(v[4], v[5], v[6], v[7], w)
+		binary.LittleEndian.PutUint64(p, low|high<<(4*w))
+		if w > 8 {
+			binary.LittleEndian.PutUint64(p[8:], high>>(64-4*w))
+		}
+		p = p[w:]
+	}
+	return dst[:start+need]
+}
+
 // packRoom is how far pack may write past the bytes of its values.
 const packRoom = 16
 

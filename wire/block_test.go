@@ -286,6 +286,9 @@ func TestAppendBlockRefuses(t *testing.T) {
 
 // TestBlockTruncated cuts blocks at every byte.
 func TestBlockTruncated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long under emulation; nothing in it depends on the machine")
+	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	var got Block
 	for range 200 {

@@ -262,10 +262,30 @@ func (e *blockEncoder) short(dst []byte, t ValueType, vals []int64) []byte {
 	w := width(or)
 	span := width(uint64(hi) - uint64(lo))
 	if packedBase(lo, span)+packedLen(n+1, span) < uvarintLen(zigzag(first))+packedLen(n, w) {
-		return e.offsets(append(dst, byte(t)|modePacked<<headModeBits), vals, t, lo, span)
+		return e.shortOffsets(append(dst, byte(t)|modePacked<<headModeBits), vals, lo, span)
 	}
 	dst = appendVarint(append(dst, byte(t)|modeDelta<<headModeBits), first)
-	return pack(append(dst, byte(w)), e.group[:n], w)
+	return packPadded(append(dst, byte(w)), &e.group, n, w)
+}
+
+// shortOffsets appends integers, at most a group of them, in modePacked.
+func (e *blockEncoder) shortOffsets(dst []byte, vals []int64, lo int64, w uint) []byte {
+	dst = append(dst, byte(w))
+	if w == 64 {
+		lo = 0
+	} else {
+		dst = appendVarint(dst, lo)
+	}
+	x, to := vals, e.group[:]
+	for len(x) >= 4 && len(to) >= 4 {
+		in, out := (*[4]int64)(x), (*[4]uint64)(to)
+		out[0], out[1], out[2], out[3] = uint64(in[0]-lo), uint64(in[1]-lo), uint64(in[2]-lo), uint64(in[3]-lo)
+		x, to = x[4:], to[4:]
+	}
+	for i, v := range x[:min(len(x), len(to))] {
+		to[i] = uint64(v - lo)
+	}
+	return packPadded(dst, &e.group, len(vals), w)
 }
 
 // packedBase returns the bytes of the least value in modePacked: none at 64

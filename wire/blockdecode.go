@@ -12,6 +12,11 @@ import (
 // an error b's content is not defined. Memory is bounded by MaxBlockValues.
 func ParseBlock(body []byte, b *Block) error {
 	d := blockDecoder{reader: reader{b: body}} // by value: so that it stays on the stack
+	return d.block(b)
+}
+
+// block reads the whole of what there is.
+func (d *blockDecoder) block(b *Block) error {
 	r := &d.reader
 	b.Group = uint32(r.uvarint(1<<32-1, "group"))
 	b.FirstColumn = uint32(r.uvarint(1<<32-1, "first column"))
@@ -39,6 +44,7 @@ func ParseBlock(body []byte, b *Block) error {
 		return fmt.Errorf("wire: %d columns in %d bytes: %w", columns, len(r.b), ErrShort)
 	}
 	d.claim(b, rows, columns)
+	d.work += rows
 	if layout != layoutColumns {
 		d.stream(b, layout)
 		return d.err
@@ -66,7 +72,15 @@ type blockDecoder struct {
 	last    []uint64 // the last bitmap read
 	count   int      // rows that have a value in it
 	group   [packGroup]uint64
+	work    int // values passed over, and entries of tables: see maxWork
 }
+
+// Work of a decoder that no bytes can exceed: so much for each value and column
+// that the head of a block says, which MaxBlockValues and MaxBlockColumns bound.
+const (
+	maxWorkValue  = 12
+	maxWorkColumn = 2*maxBins + 2*riceGroup
+)
 
 // claim finds the memory that an earlier ParseBlock left in b: the
 // first column's Values and the longest bitmap keep the capacity of the whole.
@@ -105,6 +119,7 @@ func (d *blockDecoder) column(c *Column) {
 		return
 	}
 	d.values(c.Values, mode)
+	d.work += 2 * count
 	if d.err != nil {
 		return
 	}

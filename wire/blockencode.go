@@ -21,6 +21,7 @@ type BlockEncoder struct {
 	bytes  blockEncoder
 	stream streamEncoder
 	heads  headRuns
+	memory blockMemory
 	tile   rowTile
 	body   []byte // of the columns, before their block's head
 }
@@ -118,13 +119,17 @@ func (e *BlockEncoder) fitBytes(c *columns, first, end, rows, room int) (n int, 
 func (e *BlockEncoder) fitStream(c *columns, first, end, rows, room int) (n int, err error) {
 	e.stream.begin(e.body[:0])
 	e.stream.heads.dense = true
+	if remembered(rows) {
+		group, firstColumn, _, _ := c.shape()
+		e.stream.memory = e.memory.columns(group, firstColumn+uint32(first), end-first)
+	}
 	e.heads.begin(rows)
 	w := &e.stream.w
 	n = end - first
 	for i := first; i < end; i++ {
 		col := c.get(i)
 		mark, acc, bits := w.at, w.acc, w.n
-		if err = e.stream.column(col); err != nil {
+		if err = e.stream.column(i-first, col); err != nil {
 			return i - first, err
 		}
 		if i > first && w.at+1+e.heads.bound(col) > room {

@@ -38,6 +38,9 @@ func TestCatalogueRoundTrip(t *testing.T) {
 }
 
 func TestParseCatalogueRefuses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long under emulation; nothing in it depends on the machine")
+	}
 	with := func(fn func(c *Catalogue)) []byte {
 		c := sampleCatalogue()
 		fn(c)

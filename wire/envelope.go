@@ -60,6 +60,19 @@ func (s *Sealer) Seal(dst []byte, id ID, b Body) ([]byte, error) {
 		return dst, err
 	}
 	payload, codec := s.compress(b.Payload)
+	return appendBatch(dst, id, b, payload, codec)
+}
+
+// SealStored is [Sealer.Seal] without compression, for a payload that is noise.
+func SealStored(dst []byte, id ID, b Body) ([]byte, error) {
+	if err := checkSeal(id, b); err != nil {
+		return dst, err
+	}
+	return appendBatch(dst, id, b, b.Payload, CodecNone)
+}
+
+// appendBatch appends header and payload as they are to be stored.
+func appendBatch(dst []byte, id ID, b Body, payload []byte, codec Codec) ([]byte, error) {
 	if len(payload) > MaxPayload {
 		return dst, fmt.Errorf("wire: seal %s: payload of %d bytes (limit %d)", id, len(payload), MaxPayload)
 	}

@@ -58,7 +58,7 @@ func lastPlace(f float64, t ValueType) float64 {
 // their bits: one of a column before, or a new one.
 func (g *gridFinder) find(c *Column, x []int64) bool {
 	for i := range g.known {
-		if g.known[i].step != 0 && g.same(c, x, g.known[i]) {
+		if g.known[i].step != 0 && g.same(c, g.known[i]) {
 			if g.exact = factor(g.k) == 1; g.exact {
 				return true
 			} // else one of wider steps takes fewer bits
@@ -73,6 +73,15 @@ func (g *gridFinder) find(c *Column, x []int64) bool {
 	if !ok || !g.place(c, first, unit) || !g.fit() || constant(g.k) {
 		return false
 	}
+	if g.leave(c, x); g.exact {
+		g.known[g.next] = grid{g.step, g.offset}
+		g.next = (g.next + 1) % gridKnown
+	}
+	return true
+}
+
+// leave fills g.off with what x lies above its points.
+func (g *gridFinder) leave(c *Column, x []int64) {
 	g.off = g.off[:0]
 	g.exact = true
 	for i, v := range x {
@@ -80,9 +89,16 @@ func (g *gridFinder) find(c *Column, x []int64) bool {
 		g.off = append(g.off, z)
 		g.exact = g.exact && z == 0
 	}
-	if g.exact {
-		g.known[g.next] = grid{g.step, g.offset}
-		g.next = (g.next + 1) % gridKnown
+}
+
+// apply is find for a grid that is known: nearly all values must lie on it.
+func (g *gridFinder) apply(c *Column, x []int64, on grid) bool {
+	strange := g.number(c.Values, c.Type, on)
+	if g.exact = strange == 0; !g.exact {
+		if strange > len(x)/gridStrange {
+			return false
+		}
+		g.leave(c, x)
 	}
 	return true
 }
@@ -96,35 +112,41 @@ func (g *gridFinder) used(ok bool) {
 }
 
 // same fills g.k and reports true if all values lie on a grid.
-func (g *gridFinder) same(c *Column, x []int64, on grid) bool {
-	g.step, g.offset = on.step, on.offset
-	g.k = slices.Grow(g.k[:0], len(x))
-	inverse := 1 / on.step
-	every := len(x) / gridTested
+func (g *gridFinder) same(c *Column, on grid) bool {
+	n := len(c.Values) / gridTested
 	for i := range gridTested {
-		if _, ok := g.number(c, x, i*every, inverse); !ok {
+		if g.number(c.Values[i*n:i*n+1], c.Type, on) > 0 {
 			return false
 		}
 	}
-	for i := range x {
-		k, ok := g.number(c, x, i, inverse)
-		if !ok {
-			return false
-		}
-		g.k = append(g.k, k)
-	}
-	return true
+	return g.number(c.Values, c.Type, on) == 0
 }
 
-// number returns the number of a value on the grid, if it lies there. inverse is
-// that of the step.
-func (g *gridFinder) number(c *Column, x []int64, i int, inverse float64) (int64, bool) {
-	at := (value(c.Values[i], c.Type) - g.offset) * inverse
-	if !(math.Abs(at) < gridLargest) {
-		return 0, false
+// number fills g.k with the numbers of values on a grid and returns how many of
+// them do not lie there.
+func (g *gridFinder) number(x []int64, t ValueType, on grid) (strange int) {
+	g.step, g.offset = on.step, on.offset
+	g.k = slices.Grow(g.k[:0], len(x))[:len(x)]
+	// A sum with whole is rounded to a whole number.
+	const whole = 3 << 51
+	inverse, last := 1/on.step, int64(0)
+	for i, v := range x {
+		f := value(v, t)
+		at := float64(float64(f-on.offset)*inverse) + whole
+		if !(math.Abs(at-whole) < gridLargest) {
+			strange++
+			g.k[i] = last
+			continue
+		}
+		k := int64(at) - whole
+		if back := onGrid(k, on.step, on.offset); t == TypeF32 {
+			strange += int(b2u(int64(math.Float32bits(float32(back))) != v))
+		} else {
+			strange += int(b2u(int64(math.Float64bits(back)) != v))
+		}
+		g.k[i], last = k, k
 	}
-	k := int64(math.RoundToEven(at))
-	return k, ordered(onGrid(k, g.step, g.offset), c.Type) == x[i]
+	return strange
 }
 
 // estimate finds about the step in some values, and one of them.

@@ -105,6 +105,7 @@ func (d *blockDecoder) keyed(b *Block, rows, columns int) error {
 	b.Ticks = slices.Grow(b.Ticks[:0], rows)[:rows]
 	b.Ticks[0] = first
 	d.claim(b, rows, columns)
+	d.work += 2 * rows
 	words := (rows + 63) >> 6
 	d.bitmaps = slices.Grow(d.bitmaps[:0], columns*words)[:columns*words]
 	clear(d.bitmaps)
@@ -115,7 +116,8 @@ func (d *blockDecoder) keyed(b *Block, rows, columns int) error {
 	var k keyedCoder
 	k.startReading(r.b)
 	k.begin(b, keys, unit)
-	if err := k.rows(); err != nil {
+	err := k.rows()
+	if d.work += k.work; err != nil {
 		return fmt.Errorf("wire: keyed block: %w", err)
 	}
 	if err := k.exhausted(); err != nil {

@@ -43,6 +43,7 @@ type keyedCoder struct {
 	zero    [8][2]prob
 	octet   [256]prob
 	seed    wordSeed
+	work    int // values of all rows, twice
 }
 
 // wordSeed is what words of any stream do, as the first guess for a new one.
@@ -246,6 +247,7 @@ func (k *keyedCoder) tick(row int, hit bool) {
 // values codes all but the keys of a row.
 func (k *keyedCoder) values(s *keyedStream, row int) error {
 	columns := k.block.Columns
+	k.work += 2 * len(columns)
 	if k.reading {
 		for i := range k.keys {
 			k.put(&columns[i], row, s.key[i])

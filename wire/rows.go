@@ -24,7 +24,7 @@ const tileValues = 4 << 10
 
 // tileWidth returns how many columns a tile of so many rows has: whole cache
 // lines of a row.
-func tileWidth(rows int) int { return min(64, max(8, tileValues/rows&^7)) }
+func tileWidth(rows int) int { return min(128, max(8, tileValues/rows&^7)) }
 
 // get returns column i, valid until the next call.
 func (t *rowTile) get(i int) *Column {

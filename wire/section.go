@@ -17,6 +17,10 @@ const (
 	// SectionMustUnderstand and above are sections that a reader must not skip:
 	// what they say changes the meaning of the batch.
 	SectionMustUnderstand SectionType = 128
+
+	// SectionAtRest is all that stands in a batch which package spool has encrypted on
+	// its card. It never travels: spool/FORMAT.md says what is in it.
+	SectionAtRest SectionType = 128
 )
 
 // Section is one part of a payload. Body aliases the payload.

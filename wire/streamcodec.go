@@ -74,19 +74,25 @@ type streamEncoder struct {
 	words   []int64 // floats as ordered integers
 	other   []int64 // the column in another form
 	divided []int64 // by a factor
-	plans   [2]columnPlan
-	table   *tableEncoder // of long columns
-	finder  *gridFinder   // of floats
+	plans   [planPlaces][2]columnPlan
+	memory  []columnMemory // of the block's columns
+	known   columnMemory   // of the column at hand; left 0 = nothing
+	found   columnMemory   // for the next block
+	keep    bool           // the form of the last block is kept
+	table   *tableEncoder  // of long columns
+	finder  *gridFinder    // of floats
 }
 
 // begin starts a block after b, in its memory.
 func (s *streamEncoder) begin(b []byte) {
 	s.w.begin(b)
 	s.last = 0
+	s.memory = nil
 	s.heads.begin()
 }
 
-func (s *streamEncoder) column(c *Column) error {
+// column writes column number i of the block.
+func (s *streamEncoder) column(i int, c *Column) error {
 	x := c.Values
 	if len(x) == 0 {
 		return nil
@@ -107,16 +113,37 @@ func (s *streamEncoder) column(c *Column) error {
 		s.first(x[0])
 		return nil
 	}
-	p := s.plan(x)
-	if p.bits > worthForm*uint(len(x)) {
-		var done bool
-		if p, done = s.otherForm(c, x, p, shift); done {
-			return nil
+	s.recall(i, c)
+	s.choose(c, x, shift, shiftBits)
+	s.remember(i, len(x))
+	return nil
+}
+
+// choose writes a column that is not constant: as in the block before, or in the
+// form that takes fewest bits.
+func (s *streamEncoder) choose(c *Column, x []int64, shift, shiftBits uint) {
+	if s.known.left > 0 && s.known.form != formPlain {
+		if s.again(c, x, shift) {
+			return
 		}
+		s.known.left = 0
 	}
+	p := s.plan(x, planPlain)
+	if s.known.left > 0 && p.bits > s.known.limit(len(x)) {
+		s.known.left = 0
+		p = s.planAnew(x, planPlain, p.predict)
+	}
+	if p.bits > worthForm*uint(len(x)) {
+		known := s.known
+		s.known.left = 0 // it does not speak of other forms
+		if s.otherForm(c, x, p, shift, known.left > 0) {
+			return
+		}
+		s.known = known
+	}
+	s.found.took(p.bits, len(x))
 	s.open(uint64(shift), shiftBits)
 	s.write(x, p)
-	return nil
 }
 
 func constant(x []int64) bool {
@@ -185,6 +212,7 @@ func (s *streamEncoder) firstBits(v int64) uint {
 
 // write writes x, of at least two values, as planned.
 func (s *streamEncoder) write(x []int64, p *columnPlan) {
+	s.found.way = uint8(p.predict)
 	if len(x) >= codedLeast && s.coded(x, p) {
 		return
 	}

@@ -38,16 +38,26 @@ type binRate struct {
 // coded writes x, for which p is the plan, with a table of bins if that is
 // smaller, and reports whether it did.
 func (s *streamEncoder) coded(x []int64, p *columnPlan) bool {
-	values, residuals := worthTable(x, p)
+	values, residuals := s.known.table == tableValues, s.known.table == tableResiduals && p.predict != predictPacked
+	if s.known.left == 0 || s.known.table == tableNone && s.known.left%2 == 0 {
+		values, residuals = worthTable(x, p)
+		s.known.table = tableNone
+	}
 	if !values && !residuals {
+		s.found.table = s.known.table
 		return false
+	}
+	s.found.table = tableLost
+	limit := p.bits
+	if len(x) < codedLong {
+		limit -= limit / worthTime
 	}
 	if s.table == nil {
 		s.table = new(tableEncoder)
 	}
 	t := s.table
-	predict, base, plain := predictBase, int64(0), true
-	best := p.bits
+	predict, base, plain, fromValues := predictBase, int64(0), true, false
+	best := limit
 	if residuals {
 		rising := t.predicted(p)
 		if cost := t.find(best); cost < best {
@@ -65,19 +75,22 @@ func (s *streamEncoder) coded(x []int64, p *columnPlan) bool {
 		}
 		switch {
 		case cost < best:
-			best, predict, base, plain = cost, predictBase, lo, true
-		case best < p.bits: // back to the residuals
+			best, predict, base, plain, fromValues = cost, predictBase, lo, true, true
+		case best < limit: // back to the residuals
 			t.res, t.spare = t.spare, t.res
-			t.find(p.bits)
+			t.find(limit)
 		}
 	}
-	if best >= p.bits {
+	if best >= limit {
 		return false
 	}
 	t.weigh(len(t.res))
 	t.encode()
-	if t.size()+s.headBits(x, predict, base) >= p.bits {
+	if t.size()+s.headBits(x, predict, base) >= limit {
 		return false
+	}
+	if s.found.table = tableResiduals; fromValues {
+		s.found.table = tableValues
 	}
 	s.special(specialFlat)
 	s.special(furtherCoded)
@@ -133,6 +146,7 @@ const (
 	worthShort = 180 // bits that a table takes itself
 	worthShare = 2   // the rest must be the smaller by this factor
 	worthBits  = 4   // that a value takes in a short column
+	worthTime  = 8   // part of its bits that a table must save there
 )
 
 // worthTable reports whether the values or the residuals of a column may be
@@ -143,27 +157,44 @@ func worthTable(x []int64, p *columnPlan) (values, residuals bool) {
 		return false, false
 	}
 	n, limit := uint64(len(x)), uint64(p.bits)*centi
-	step := len(x) / sampled
 	var some [sampled]uint64
+	packed := p.predict == predictPacked
+	r := uint64(math.MaxUint32)
+	if n < codedLong && !packed {
+		p.sample(&some)
+		r = likeness(&some)
+	}
+	step := len(x) / sampled
 	for i := range some {
 		some[i] = uint64(x[i*step])
 	}
-	v, r := likeness(&some), uint64(math.MaxUint32)
-	packed := p.predict == predictPacked
+	v := likeness(&some)
 	if n >= codedLong {
 		return packed || v*n < limit, !packed
-	}
-	if !packed {
-		step = p.n / sampled
-		for i := range some {
-			some[i] = p.residual(i * step)
-		}
-		r = likeness(&some)
 	}
 	if min(v, r)*n*worthShare+worthShort*centi >= limit {
 		return false, false
 	}
 	return v < r, v >= r
+}
+
+// sample fills some with residuals, four in a row from each of some groups.
+func (p *columnPlan) sample(some *[sampled]uint64) {
+	const parts = sampled / 4
+	last := len(p.groups) - 1
+	if p.n%riceGroup != 0 {
+		last--
+	}
+	for i := range parts {
+		group, word := i*last/(parts-1), i%(riceGroup/4)
+		to := (*[4]uint64)(some[4*i:])
+		if p.widths[group] > laneBits {
+			*to = [4]uint64(p.wide[group][4*word:])
+			continue
+		}
+		l := p.groups[group][word]
+		to[0], to[1], to[2], to[3] = l&0xffff, l>>16&0xffff, l>>32&0xffff, l>>48
+	}
 }
 
 // likeness returns the bits that a value takes if values are as often equal as

@@ -52,7 +52,8 @@ func (d *blockDecoder) stream(b *Block, layout byte) {
 	s.heads.begin()
 	s.heads.dense = dense
 	for i := range b.Columns {
-		if err := s.column(&b.Columns[i]); err != nil {
+		err := s.column(&b.Columns[i])
+		if d.work += s.work; err != nil {
 			d.err = fmt.Errorf("wire: block column %d: %w", i, err)
 			return
 		}
@@ -72,7 +73,9 @@ type streamDecoder struct {
 	res     [riceGroup]uint64
 	heads   denseHeads
 	given   int    // the first parameter of a column, read before its time; else none
+	floats  bool   // the column at hand has been read as it is
 	escaped uint16 // residuals of a group that are continued behind it
+	work    int    // on the column at hand
 }
 
 func (s *streamDecoder) column(c *Column) error {
@@ -80,8 +83,9 @@ func (s *streamDecoder) column(c *Column) error {
 	if len(x) == 0 {
 		return nil
 	}
+	s.work = len(x)
 	shift, decimal := s.form(c.Type)
-	s.kind = 0
+	s.kind, s.floats = 0, false
 	if shift == 0 && decimal == none && c.Type >= TypeF32 {
 		s.kind = c.Type
 	}
@@ -103,6 +107,7 @@ func (s *streamDecoder) column(c *Column) error {
 		return ErrShort
 	}
 	switch {
+	case s.floats:
 	case decimal != none:
 		for i, v := range x {
 			x[i] = fromDecimal(v, uint(decimal), c.Type)
@@ -224,6 +229,7 @@ func (s *streamDecoder) special(x []int64, in nesting) error {
 		w := uint(s.take(6)) + 1
 		for len(x) > 0 {
 			n := min(riceGroup, len(x))
+			s.work += riceGroup
 			s.flat(n, w)
 			for i := range x[:n] {
 				x[i] = base + int64(s.res[i%riceGroup])
@@ -242,6 +248,7 @@ func (s *streamDecoder) special(x []int64, in nesting) error {
 		if err := s.values(x, inner); err != nil {
 			return err
 		}
+		s.work += len(x)
 		for i, v := range x {
 			x[i] = base + g*v
 		}
@@ -253,6 +260,7 @@ func (s *streamDecoder) special(x []int64, in nesting) error {
 		if err := s.values(x, inner); err != nil {
 			return err
 		}
+		s.work += len(x)
 		for i, v := range x {
 			x[i] = wrap(v, m)
 		}
@@ -275,6 +283,7 @@ func (s *streamDecoder) residuals(x []int64, predict int, t *codeTable, flat boo
 	for rest := x[head:]; len(rest) > 0; {
 		to := rest[:min(riceGroup, len(rest))]
 		rest = rest[len(to):]
+		s.work += riceGroup
 		var err error
 		if t != nil {
 			s.coded(t, len(to))

@@ -1,6 +1,10 @@
 package wire
 
-import "math"
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
 
 // Other forms of a column, tried where a value takes more than so many bits:
 // counters and angles that wrap; changes that have a common factor; floats that
@@ -15,51 +19,57 @@ const (
 var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 
 // otherForm writes the column in another form if one takes fewer bits than plan,
-// that of the plain one, and reports whether it did. If not, it returns the plan,
-// worked out once more where another one took its memory.
-func (s *streamEncoder) otherForm(c *Column, x []int64, plan *columnPlan, shift uint) (*columnPlan, bool) {
-	plain := plan.bits
-	switch c.Type {
-	case TypeInt, TypeUint:
-		if m := modulus(x, plan); m > 0 {
-			s.other = unwrapped(s.other, x, m)
-			p := s.plan(s.other)
-			if predictCodes+specialBits+numberBits(uint64(m))+p.bits < plain {
-				s.open(0, 0)
-				s.special(specialWrap)
-				s.w.number(uint64(m))
-				s.write(s.other, p)
-				return nil, true
-			}
-			plan = s.plan(x)
-		}
-		if plain > worthFactor*uint(len(x)) {
-			if g := factor(x); g > 1 {
-				if s.byFactor(x, g, plain, 0, 0) {
-					return nil, true
-				}
-				plan = s.plan(x)
-			}
-		}
-		return plan, false
+// that of the plain one, and reports whether it did. New grids are not looked for
+// in a column that is known.
+func (s *streamEncoder) otherForm(c *Column, x []int64, plan *columnPlan, shift uint, known bool) bool {
+	if c.Type >= TypeF32 {
+		return s.otherFloats(c, x, plan.bits, shift, known)
 	}
-	return s.otherFloats(c, x, plan, shift)
+	if m := modulus(x, plan); m > 0 && s.unwrapped(x, m, plan.bits) {
+		return true
+	}
+	if plan.bits > worthFactor*uint(len(x)) {
+		if g := factor(x); g > 1 {
+			return s.byFactor(x, g, plan.bits, 0, 0, formFactor)
+		}
+	}
+	return false
+}
+
+// unwrapped writes x, which wraps at m, if that takes fewer than limit bits, and
+// reports whether it did.
+func (s *streamEncoder) unwrapped(x []int64, m int64, limit uint) bool {
+	s.other = unwrapped(s.other, x, m)
+	p := s.planWithin(s.other, planOther, limit)
+	cost := predictCodes + specialBits + numberBits(uint64(m)) + p.bits
+	if s.tooMany(cost, limit) {
+		return false
+	}
+	s.found.form = formWrap
+	s.found.took(cost, len(x))
+	s.open(0, 0)
+	s.special(specialWrap)
+	s.w.number(uint64(m))
+	s.write(s.other, p)
+	return true
 }
 
 // byFactor writes x divided by a common factor g of its changes if that takes
 // fewer than limit bits, behind n bits that say of what form x is, and reports
-// whether it did. Plans made before are no longer valid.
-func (s *streamEncoder) byFactor(x []int64, g int64, limit uint, form uint64, n uint) bool {
+// whether it did.
+func (s *streamEncoder) byFactor(x []int64, g int64, limit uint, code uint64, n uint, form columnForm) bool {
 	s.divided = divided(s.divided, x, g)
 	cost := n + predictCodes + specialBits + numberBits(uint64(g)) + s.firstBits(x[0])
 	last := s.last
 	s.last = x[0]
-	p := s.plan(s.divided)
+	p := s.planWithin(s.divided, planDivided, limit)
 	s.last = last
-	if cost+p.bits >= limit {
+	if cost += p.bits; s.tooMany(cost, limit) {
 		return false
 	}
-	s.open(form, n)
+	s.found.form = form
+	s.found.took(cost, len(x))
+	s.open(code, n)
 	s.special(specialFactor)
 	s.w.number(uint64(g))
 	s.first(x[0])
@@ -68,59 +78,79 @@ func (s *streamEncoder) byFactor(x []int64, g int64, limit uint, form uint64, n 
 }
 
 // otherFloats is otherForm for floats.
-func (s *streamEncoder) otherFloats(c *Column, x []int64, plan *columnPlan, shift uint) (*columnPlan, bool) {
-	plain := plan.bits
-	n, code := uint(shiftBits32), uint64(decimal32)
-	if c.Type == TypeF64 {
-		n, code = shiftBits64, decimal64
+func (s *streamEncoder) otherFloats(c *Column, x []int64, plain, shift uint, known bool) bool {
+	if s.decimal(c, plain, shift) {
+		return true
 	}
-	var e int
-	var ok bool
-	if s.other, e, ok = decimals(s.other, c, shift); ok {
-		form, m := code|uint64(e)<<n, n+decimalBits
-		p := s.plan(s.other)
-		cost := p.bits + decimalBits
-		if cost > worthFactor*uint(len(x)) {
-			if g := factor(s.other); g > 1 {
-				if s.byFactor(s.other, g, min(cost, plain), form, m) {
-					return nil, true
-				}
-				p = s.plan(s.other)
-			}
-		}
-		if cost < plain {
-			s.open(form, m)
-			s.write(s.other, p)
-			return nil, true
-		}
-		plan = s.plan(x)
-	}
-	if plain <= worthGrid*uint(len(x)) {
-		return plan, false
+	if known || plain <= worthGrid*uint(len(x)) {
+		return false
 	}
 	if s.finder == nil {
 		s.finder = new(gridFinder)
 	}
-	whole := x
-	if shift > 0 {
-		s.other = orderShifted(s.other, c.Values, c.Type, 0)
-		whole = s.other
+	if !s.finder.find(c, s.whole(c, x, shift)) || !s.grid(s.finder, plain, c.Type) {
+		return false
 	}
-	if !s.finder.find(c, whole) {
-		return plan, false
+	s.finder.used(true)
+	return true
+}
+
+// whole returns floats as ordered integers with all their bits; x is without
+// shift of them.
+func (s *streamEncoder) whole(c *Column, x []int64, shift uint) []int64 {
+	if shift == 0 {
+		return x
 	}
-	if s.grid(s.finder, plain, n) {
-		s.finder.used(true)
-		return nil, true
+	s.other = orderShifted(s.other, c.Values, c.Type, 0)
+	return s.other
+}
+
+// shiftCodes returns in how many bits the shift of a float type stands, and what
+// stands there for whole multiples of a power of ten.
+func shiftCodes(t ValueType) (n uint, decimal uint64) {
+	if t == TypeF64 {
+		return shiftBits64, decimal64
 	}
-	return s.plan(x), false
+	return shiftBits32, decimal32
+}
+
+// decimal writes floats that are whole multiples of a power of ten, divided by a
+// factor if they have one, when that takes fewer than limit bits, and reports
+// whether it did.
+func (s *streamEncoder) decimal(c *Column, limit, shift uint) bool {
+	var e int
+	var ok bool
+	if s.other, e, ok = decimals(s.other, c, shift); !ok {
+		return false
+	}
+	n, code := shiftCodes(c.Type)
+	code, n = code|uint64(e)<<n, n+decimalBits
+	if s.keep && s.known.form == formDecimalFactor {
+		g := factor(s.other)
+		return g > 1 && s.byFactor(s.other, g, limit, code, n, formDecimalFactor)
+	}
+	p := s.planWithin(s.other, planOther, limit)
+	cost := p.bits + decimalBits
+	if !s.keep && cost > worthFactor*uint(len(s.other)) {
+		if g := factor(s.other); g > 1 && s.byFactor(s.other, g, min(cost, limit), code, n, formDecimalFactor) {
+			return true
+		}
+	}
+	if s.tooMany(cost, limit) {
+		return false
+	}
+	s.found.form = formDecimal
+	s.found.took(cost, len(s.other))
+	s.open(code, n)
+	s.write(s.other, p)
+	return true
 }
 
 // modulus returns what x, from 0 on, wraps at, when it does: a power of two, or
 // the number above the highest; 0 = it does not.
-// p is the plan for x as it is.
+// p is the plan for x as it is, nil if there is none.
 func modulus(x []int64, p *columnPlan) int64 {
-	if p.predict != predictPacked && p.or < uint64(max(x[0], x[len(x)/2], x[len(x)-1])) {
+	if p != nil && p.predict != predictPacked && p.or < uint64(max(x[0], x[len(x)/2], x[len(x)-1])) {
 		return 0 // a residual is twice the jump or more
 	}
 	most, jump := int64(0), int64(0)
@@ -174,22 +204,23 @@ func wrap(y, m int64) int64 {
 // factor returns the greatest common divisor of all changes in x; less than 2 =
 // there is none.
 func factor(x []int64) int64 {
-	g := uint64(0)
+	// One of the smallest changes first: it leaves least to divide.
+	g := ^uint64(0)
+	for i, v := range x[1:min(len(x), factorFirst+1)] {
+		g = min(g, distance(v, x[i])-1)
+	}
+	g++ // 0 if there was no change
 	for i, v := range x[1:] {
-		d := v - x[i]
-		a := uint64(d)
-		if d < 0 {
-			a = -a
-		}
-		for a != 0 {
-			if g>>32 == 0 && a>>32 == 0 { // 64-bit division is slow where it is emulated
-				g, a = a, uint64(mod32(uint32(g), uint32(a)))
-			} else {
-				g, a = a, g%a
-			}
-		}
 		if g == 1 {
 			return 1
+		}
+		a := distance(v, x[i])
+		if g == 0 {
+			g = a
+			continue
+		}
+		for a = modulo(a, g); a != 0; {
+			g, a = a, modulo(g, a)
 		}
 	}
 	if g > math.MaxInt64 {
@@ -198,15 +229,38 @@ func factor(x []int64) int64 {
 	return int64(g)
 }
 
-func mod32(a, b uint32) uint32 { return a % b }
+// factorFirst is how many changes factor looks at for a small one.
+const factorFirst = 16
+
+// distance returns how far a is from b.
+func distance(a, b int64) uint64 {
+	d := a - b
+	return uint64((d ^ d>>63) - d>>63)
+}
+
+// modulo is a%b; 64-bit division is slow where it is emulated.
+func modulo(a, b uint64) uint64 {
+	if (a|b)>>32 == 0 {
+		return uint64(uint32(a) % uint32(b))
+	}
+	return a % b
+}
 
 // divided returns x less its first value, divided by a factor of its changes.
 func divided(out, x []int64, g int64) []int64 {
-	out = append(out[:0], 0)
-	k := int64(0)
-	for i, v := range x[1:] {
-		k += (v - x[i]) / g
-		out = append(out, k)
+	out = slices.Grow(out[:0], len(x))[:len(x)]
+	// All changes are multiples of g: its inverse modulo 2^64 divides them.
+	shift := uint(bits.TrailingZeros64(uint64(g)))
+	odd := g >> shift
+	inverse := odd // right in the three lowest bits, then in twice as many each time
+	for range 5 {
+		inverse *= 2 - odd*inverse
+	}
+	k, prev := int64(0), x[0]
+	for i, v := range x[:len(out)] {
+		k += (v - prev) >> (shift & 63) * inverse
+		out[i] = k
+		prev = v
 	}
 	return out
 }

@@ -65,22 +65,25 @@ func (s *streamEncoder) float(f float64) {
 }
 
 // grid writes a column of floats on a grid if that takes fewer than limit bits,
-// and reports whether it did. shiftBits are those of the shift.
-func (s *streamEncoder) grid(g *gridFinder, limit, shiftBits uint) bool {
-	p := s.plan(g.k)
+// and reports whether it did.
+func (s *streamEncoder) grid(g *gridFinder, limit uint, t ValueType) bool {
+	p := s.planWithin(g.k, planOther, limit)
 	cost := 2*(predictCodes+specialBits) + gridBits(g.step) + 2 + p.bits
 	if g.offset != 0 {
 		cost += gridBits(g.offset)
 	}
-	if cost >= limit {
+	if s.tooMany(cost, limit) {
 		return false
 	}
 	if !g.exact {
-		if cost += s.offGrid(g.off, false); cost >= limit {
+		if cost += s.offGrid(g.off, false); s.tooMany(cost, limit) {
 			return false
 		}
 	}
+	s.found.form, s.found.on = formGrid, grid{g.step, g.offset}
+	s.found.took(cost, len(g.k))
 	s.w.reserve(riceRoom)
+	shiftBits, _ := shiftCodes(t)
 	s.open(0, shiftBits)
 	s.special(specialFlat)
 	s.special(furtherGrid)
@@ -139,8 +142,23 @@ func (s *streamDecoder) float() (float64, error) {
 	return f, nil
 }
 
-// grid reads floats on a grid, as ordered integers.
+// fromGrid turns points of a grid into the bits of their values.
+func fromGrid(x []int64, t ValueType, step, offset float64) {
+	if t == TypeF32 {
+		for i, k := range x {
+			x[i] = int64(math.Float32bits(float32(onGrid(k, step, offset))))
+		}
+		return
+	}
+	for i, k := range x {
+		x[i] = int64(math.Float64bits(onGrid(k, step, offset)))
+	}
+}
+
+// grid reads floats on a grid: as they are, and says so in s.floats, or as ordered
+// integers.
 func (s *streamDecoder) grid(x []int64) error {
+	t := s.kind
 	step, err := s.float()
 	if err != nil {
 		return err
@@ -154,11 +172,15 @@ func (s *streamDecoder) grid(x []int64) error {
 	if err := s.values(x, inner); err != nil {
 		return err
 	}
-	for i, k := range x {
-		x[i] = ordered(onGrid(k, step, offset), s.kind)
-	}
+	s.work += 2*len(x) + riceGroup
 	if s.take(1) == 0 {
+		s.kind = 0
+		s.floats = true
+		fromGrid(x, t, step, offset)
 		return nil
+	}
+	for i, k := range x {
+		x[i] = ordered(onGrid(k, step, offset), t)
 	}
 	param := -1
 	for len(x) > 0 {

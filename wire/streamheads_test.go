@@ -12,7 +12,7 @@ func appendOldLayout(t *testing.T, b *Block) []byte {
 	var s streamEncoder
 	s.begin(nil)
 	for i := range b.Columns {
-		if err := s.column(&b.Columns[i]); err != nil {
+		if err := s.column(i, &b.Columns[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,8 +140,8 @@ func TestCoarseBase(t *testing.T) {
 		var s streamEncoder
 		s.heads.dense = dense
 		s.begin(nil)
-		s.work(&s.plans[0], noise.Values, predictBase)
-		bits[i] = s.plans[0].bits
+		s.work(&s.plans[0][0], noise.Values, predictBase)
+		bits[i] = s.plans[0][0].bits
 	}
 	if bits[1] > bits[0]-5 {
 		t.Errorf("%d bits with a coarse base, %d without", bits[1], bits[0])

@@ -128,11 +128,7 @@ func (l *lanes) choose(n uint, or, sum uint64, last int, shift uint) (param int,
 	p := int(lo) + 1
 	a += paramCost(last, p)
 	b += paramCost(last, p+1)
-	n *= lo + 1
-	if b < a {
-		return p + 1, n + b
-	}
-	return p, n + a
+	return p + int(b2u(b < a)), n*(lo+1) + min(a, b)
 }
 
 // chooseTail is choose where some residuals are far above the mean, which says

@@ -3,6 +3,16 @@ package wire
 // predictPacked is no prediction but a special way: see specialPacked.
 const predictPacked = predictCodes
 
+// planPlace says of which form of a column a plan is.
+type planPlace int
+
+const (
+	planPlain   planPlace = iota // as it is
+	planOther                    // in another form
+	planDivided                  // by a factor
+	planPlaces
+)
+
 // columnPlan is one way to write a column.
 type columnPlan struct {
 	predict int
@@ -23,11 +33,40 @@ var headValues = [predictCodes]int{predictDelta: 1, predictDelta2: 2, predictDel
 
 // plan chooses how x, of at least two values that are not all equal, is written.
 // The prediction that promises most is worked out, and another one where it is
-// close. The result is valid until the next call.
-func (s *streamEncoder) plan(x []int64) *columnPlan {
+// close. Of a column that is known it is the one that was best before. The result
+// is valid until the next call for the same place.
+func (s *streamEncoder) plan(x []int64, place planPlace) *columnPlan {
+	best := &s.plans[place][0]
+	if s.known.left == 0 {
+		return s.planAnew(x, place, none)
+	}
+	if s.known.way == predictPacked {
+		s.even(best, x)
+	} else {
+		s.work(best, x, int(s.known.way))
+	}
+	return best
+}
+
+// planWithin is plan for a form other than the plain one. A column that is known
+// and takes limit bits or more is looked at anew.
+func (s *streamEncoder) planWithin(x []int64, place planPlace, limit uint) *columnPlan {
+	p := s.plan(x, place)
+	if s.known.left > 0 && p.bits >= limit {
+		s.known.left = 0
+		p = s.planAnew(x, place, p.predict)
+	}
+	return p
+}
+
+// planAnew is plan for a column of which nothing is known. The first plan of this
+// place is worked out for the prediction done, if that is not none.
+func (s *streamEncoder) planAnew(x []int64, place planPlace, done int) *columnPlan {
+	best, other := &s.plans[place][0], &s.plans[place][1]
 	g := guess(x, s.heads.dense && len(x) <= coarseMost)
-	best, other := &s.plans[0], &s.plans[1]
-	s.work(best, x, g.best)
+	if g.best != done {
+		s.work(best, x, g.best)
+	}
 	if g.second != none {
 		s.work(other, x, g.second)
 		if other.bits < best.bits {
@@ -109,12 +148,14 @@ func (p *columnPlan) code(x []int64) {
 		}
 		var or, sum uint64
 		l := &p.groups[i]
-		switch p.predict {
-		case predictDelta:
+		switch {
+		case i > 0 && p.widths[i-1] > laneBits:
+			or = noLanes // as the group before
+		case p.predict == predictDelta:
 			or, sum = l.fromDeltas((*[riceGroup + 1]int64)(in))
-		case predictDelta2:
+		case p.predict == predictDelta2:
 			or, sum = l.fromChanges((*[riceGroup + 2]int64)(in))
-		case predictDelta3:
+		case p.predict == predictDelta3:
 			or, sum = l.fromThird((*[riceGroup + 3]int64)(in))
 		default:
 			or, sum = l.fromOffsets((*[riceGroup]int64)(in), p.base)
@@ -123,7 +164,7 @@ func (p *columnPlan) code(x []int64) {
 		if or>>laneBits == 0 {
 			last, cost = l.choose(uint(n), or, sum, last, 0)
 		} else {
-			last, cost = p.widen(i, in, uint(n), last)
+			or, last, cost = p.widen(i, in, uint(n), last)
 		}
 		rice += cost
 		p.params[i] = uint8(last)
@@ -147,16 +188,25 @@ func (p *columnPlan) code(x []int64) {
 	p.bits += rice
 }
 
-// widen fills p.wide[i] from x, where residuals do not fit lanes, and returns
-// the parameter and what the group takes.
-func (p *columnPlan) widen(i int, x []int64, n uint, last int) (param int, cost uint) {
+// noLanes stands for residuals that do not fit lanes.
+const noLanes = 1 << laneBits
+
+// widen fills p.wide[i] from x, where residuals may not fit lanes, or lanes if
+// they do. It returns all of them or-ed, the parameter and what the group takes.
+func (p *columnPlan) widen(i int, x []int64, n uint, last int) (or uint64, param int, cost uint) {
 	if cap(p.wide) < len(p.groups) {
 		p.wide = make([][riceGroup]uint64, len(p.groups))
 	}
 	p.wide = p.wide[:len(p.groups)]
 	res := &p.wide[i]
-	or := p.residuals(res, x)
-	return chooseGroup(res, n, or, last)
+	or = p.residuals(res, x)
+	if or>>laneBits == 0 {
+		sum := p.groups[i].packShifted(res, 0)
+		param, cost = p.groups[i].choose(n, or, sum, last, 0)
+	} else {
+		param, cost = chooseGroup(res, n, or, last)
+	}
+	return or, param, cost
 }
 
 // chooseGroup returns the best parameter for n residuals of any size, 0 from there
@@ -224,15 +274,6 @@ func (p *columnPlan) residuals(res *[riceGroup]uint64, x []int64) (or uint64) {
 		}
 	}
 	return or
-}
-
-// residual returns residual i.
-func (p *columnPlan) residual(i int) uint64 {
-	group := i / riceGroup
-	if p.widths[group] > laneBits {
-		return p.wide[group][i%riceGroup]
-	}
-	return p.groups[group][i%riceGroup/4] >> (i % 4 * laneBits) & (1<<laneBits - 1)
 }
 
 // group returns the residuals of group i; what is behind the last one is 0.

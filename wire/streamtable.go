@@ -67,7 +67,9 @@ func (s *streamDecoder) table(t *codeTable, n int) error {
 	width, weight := -1, -1
 	var err error
 	count := 0
+	s.work += 2 * size
 	for left := size; left > 0; count++ {
+		s.work++
 		if count == maxBins {
 			return fmt.Errorf("more than %d bins: %w", maxBins, errRange)
 		}

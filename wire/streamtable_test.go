@@ -236,6 +236,9 @@ func TestTableInEveryColumn(t *testing.T) {
 
 // TestLongAllocs asks for no allocation once memory has grown.
 func TestLongAllocs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long under emulation; nothing in it depends on the machine")
+	}
 	rng := rand.New(rand.NewPCG(59, 60))
 	var blocks []*Block
 	var bodies [][]byte

@@ -53,38 +53,31 @@ func BenchmarkColumns(b *testing.B) {
 			speed wire.Speed
 		}{{"fast", wire.Fast}, {"full", wire.Full}} {
 			e := wire.BlockEncoder{Speed: s.speed}
-			encoded := make([][]byte, len(blocks))
-			for i := range blocks {
-				var err error
-				if encoded[i], err = e.Append(nil, &blocks[i]); err != nil {
-					b.Fatal(err)
-				}
-			}
 			b.Run(s.name+"/encode", func(b *testing.B) {
 				var buf []byte
-				cpuRate(b, samples, func() (err error) {
-					for i := range blocks {
-						if buf, err = e.Append(buf[:0], &blocks[i]); err != nil {
-							return err
+				cpuRate(b, passes*samples, func() (err error) {
+					for w := range passes {
+						for i := range blocks[w%windows] {
+							if buf, err = e.Append(buf[:0], &blocks[w%windows][i]); err != nil {
+								return err
+							}
 						}
 					}
 					return nil
 				})
 			})
 			b.Run(s.name+"/decode", func(b *testing.B) {
-				var got wire.Block
-				cpuRate(b, samples, func() error {
-					for i := range encoded {
-						sec, _, err := wire.NextSection(encoded[i])
+				var encoded [][]byte
+				for w := range blocks {
+					for i := range blocks[w] {
+						out, err := e.Append(nil, &blocks[w][i])
 						if err != nil {
-							return err
+							b.Fatal(err)
 						}
-						if err := wire.ParseBlock(sec.Body, &got); err != nil {
-							return err
-						}
+						encoded = append(encoded, out)
 					}
-					return nil
-				})
+				}
+				cpuRate(b, windows*samples, func() error { return decodeAll(encoded) })
 			})
 		}
 	})

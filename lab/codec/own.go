@@ -22,7 +22,7 @@ func own(set *Set, n int, speed wire.Speed, subject string, tile int) (Result, e
 		// A block holds so many columns that it surely fits a batch.
 		most := max(1, min(len(chs), wire.MaxPayload/(8*n+64)*4))
 		for i := 0; i < len(chs); i += most {
-			columns, batch, err := m.block(chs[i:min(i+most, len(chs))], s, n)
+			columns, batch, err := m.block(chs[i:min(i+most, len(chs))], i, s, n)
 			if err != nil {
 				return err
 			}
@@ -66,10 +66,11 @@ func ticks(n int) []int64 {
 	return t
 }
 
-// block encodes, decodes and seals n samples of some channels and returns the
+// block encodes, decodes and seals n samples of some channels, the number of the
+// first of which is given, and returns the
 // bytes of the columns and of the batch.
-func (m *measured) block(chs []*Channel, s, n int) (columns, batch int, err error) {
-	block := wire.Block{Ticks: m.ticks}
+func (m *measured) block(chs []*Channel, first, s, n int) (columns, batch int, err error) {
+	block := wire.Block{FirstColumn: uint32(first), Ticks: m.ticks}
 	for _, c := range chs {
 		block.Columns = append(block.Columns, wire.Column{Type: c.valueType(), Values: c.Values[s : s+n]})
 	}
@@ -139,51 +140,59 @@ const (
 	tileValues   = 8 << 20
 )
 
-// tiled returns blocks of all channels with n samples, from another part of the
-// recording each time round.
-func tiled(set *Set, n, tile int) (blocks []wire.Block, samples int) {
+// windows are how many blocks of each channel follow on each other in time when
+// speed is measured, over and over.
+const windows = 3
+
+// tiled returns blocks of all channels with n samples for each window. A channel
+// stands at the same place in all of them; repeated ones come from another part
+// of the recording.
+func tiled(set *Set, n, tile int) (blocks [windows][]wire.Block, samples int) {
 	most := min(tile, max(1, tileValues/n))
-	block := wire.Block{Ticks: ticks(n)}
 	channels := 0
-	for round := 0; channels < most; round++ {
-		before := channels
-		for i := range set.Channels {
-			c := &set.Channels[i]
-			if len(c.Values) < n || channels >= most {
-				continue
+	for w := range blocks {
+		block := wire.Block{Ticks: ticks(n)}
+		channels = 0
+		for round := 0; channels < most; round++ {
+			before := channels
+			for i := range set.Channels {
+				c := &set.Channels[i]
+				if len(c.Values) < n || channels >= most {
+					continue
+				}
+				s := (round*7 + w) * n % (len(c.Values) - n + 1)
+				block.Columns = append(block.Columns, wire.Column{Type: c.valueType(), Values: slices.Clone(c.Values[s : s+n])})
+				channels++
+				if len(block.Columns) == blockColumns(n) {
+					blocks[w] = append(blocks[w], block)
+					block.Columns, block.FirstColumn = nil, uint32(channels)
+				}
 			}
-			s := round * 7 * n % (len(c.Values) - n + 1)
-			block.Columns = append(block.Columns, wire.Column{Type: c.valueType(), Values: slices.Clone(c.Values[s : s+n])})
-			if len(block.Columns) == blockColumns(n) {
-				blocks = append(blocks, block)
-				block.Columns = nil
+			if channels == before {
+				break
 			}
-			channels++
 		}
-		if channels == before {
-			break
+		if len(block.Columns) > 0 {
+			blocks[w] = append(blocks[w], block)
 		}
-	}
-	if len(block.Columns) > 0 {
-		blocks = append(blocks, block)
 	}
 	return blocks, channels * n
 }
 
+// passes is how many windows the encoder is given before it is measured, and in
+// each measurement: what it knows of a column it finds anew once in as many.
+const passes = 12
+
 // speeds encodes and decodes tiled columns until either took measureFor of CPU.
 func speeds(set *Set, n int, e *wire.BlockEncoder, tile int) (encode, decode float64, err error) {
 	blocks, samples := tiled(set, n, tile)
-	encoded := make([][]byte, len(blocks))
-	for i := range blocks {
-		if encoded[i], err = e.Append(nil, &blocks[i]); err != nil {
-			return 0, 0, err
-		}
-	}
 	var buf []byte
-	encode, err = perSecond(samples, func() error {
-		for i := range blocks {
-			if buf, err = e.Append(buf[:0], &blocks[i]); err != nil {
-				return err
+	encode, err = perSecond(passes*samples, func() error {
+		for w := range passes {
+			for i := range blocks[w%windows] {
+				if buf, err = e.Append(buf[:0], &blocks[w%windows][i]); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -191,20 +200,33 @@ func speeds(set *Set, n int, e *wire.BlockEncoder, tile int) (encode, decode flo
 	if err != nil {
 		return 0, 0, err
 	}
-	var got wire.Block
-	decode, err = perSecond(samples, func() error {
-		for i := range encoded {
-			sec, _, err := wire.NextSection(encoded[i])
-			if err != nil {
-				return err
+	var encoded [][]byte
+	for w := range blocks {
+		for i := range blocks[w] {
+			if buf, err = e.Append(nil, &blocks[w][i]); err != nil {
+				return 0, 0, err
 			}
-			if err := wire.ParseBlock(sec.Body, &got); err != nil {
-				return err
-			}
+			encoded = append(encoded, buf)
 		}
-		return nil
+	}
+	decode, err = perSecond(windows*samples, func() error {
+		return decodeAll(encoded)
 	})
 	return encode, decode, err
+}
+
+func decodeAll(sections [][]byte) error {
+	var got wire.Block
+	for _, s := range sections {
+		sec, _, err := wire.NextSection(s)
+		if err != nil {
+			return err
+		}
+		if err := wire.ParseBlock(sec.Body, &got); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const measureFor = 400 * time.Millisecond
