@@ -3,10 +3,13 @@ package spool_test
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"telemetry/spool"
 	"telemetry/spool/spooltest"
 	"telemetry/wire"
 )
@@ -66,7 +69,7 @@ func TestErrorsBesideTheSync(t *testing.T) {
 // TestPowerCutBesideTheSync: power goes at every operation of such a run. What was
 // visible is there; what was not may be, or is named.
 func TestPowerCutBesideTheSync(t *testing.T) {
-	for stopAt := 1; stopAt < 90; stopAt++ {
+	for stopAt := 1; stopAt < 150; stopAt++ {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			r.boot()
@@ -85,10 +88,17 @@ func TestPowerCutBesideTheSync(t *testing.T) {
 					delete(w.acked, id)
 				}
 			}
-			r.m.Cut(rand.New(rand.NewPCG(uint64(stopAt), 8)))
+			var torn *rand.Rand // every other time only what was synced is there
+			if stopAt%2 == 0 {
+				torn = rand.New(rand.NewPCG(uint64(stopAt), 8))
+			}
+			r.m.Cut(torn)
 			r.m.SetFault(nil)
 			r.boot()
 			w.verify(r, sprint("cut at ", stopAt), false)
+			if torn == nil && r.rep.LostBatches != 0 {
+				t.Errorf("cut at %d: a later group was durable before an earlier one: %d are missed", stopAt, r.rep.LostBatches)
+			}
 		})
 	}
 }
@@ -102,5 +112,107 @@ func (r *rig) runToDeath() (stop func()) {
 	return func() {
 		cancel()
 		<-done
+	}
+}
+
+// turns is a disk on which the first three syncs of logs, once it is armed, wait for
+// their turn.
+type turns struct {
+	spool.Disk
+	armed atomic.Bool
+	begun atomic.Int64
+	turn  [3]chan error // what each of them waits for
+}
+
+func (d *turns) OpenLog(dir string, n int) (spool.Log, error) {
+	l, err := d.Disk.OpenLog(dir, n)
+	return turnLog{l, d}, err
+}
+
+type turnLog struct {
+	spool.Log
+	d *turns
+}
+
+func (l turnLog) Sync() error {
+	if l.d.armed.Load() {
+		if n := l.d.begun.Add(1) - 1; n < 3 {
+			if err := <-l.d.turn[n]; err != nil {
+				return err
+			}
+		}
+	}
+	return l.Log.Sync()
+}
+
+// TestTwoSyncsAtATime: the sync of a group begins while the one before it is under
+// way; it may end first, and may end badly. Nothing shows before its turn, and what
+// failed is written again.
+func TestTwoSyncsAtATime(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		chunk         int64
+		first, second error
+		poisoned      uint64
+	}{
+		{"both end well", 64 << 10, nil, nil, 0},
+		{"the second fails", 64 << 10, nil, syscall.EIO, 1},
+		{"the first fails", 64 << 10, syscall.EIO, nil, 1},
+		{"both fail", 64 << 10, syscall.EIO, syscall.EIO, 1},
+		{"in two chunks", 4 << 10, nil, nil, 0},
+		{"in two chunks, the first fails", 4 << 10, syscall.EIO, nil, 1},
+		{"in two chunks, the second fails", 4 << 10, nil, syscall.EIO, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.cfg.ChunkBytes = tc.chunk
+				d := &turns{Disk: r.m.Boot(), turn: [3]chan error{make(chan error), make(chan error), make(chan error)}}
+				r.cfg.Disk = d
+				sp, _, err := spool.Open(r.cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.sp = sp
+				w := newWitness()
+				stop := r.run()
+				synctest.Wait() // Run has the disk, not Sync
+				r.queue(w, 7)
+				r.sync() // in the small chunks the next ones are made now
+				d.armed.Store(true)
+				r.queue(w, 1)
+				time.Sleep(time.Second) // its commit is due
+				r.queue(w, 24)          // all of it waits for that commit
+				d.turn[0] <- nil
+				synctest.Wait()
+				together := int64(3) // only in the same chunk
+				if tc.chunk == 4<<10 {
+					together = 2
+				}
+				if got := len(data(sp, wire.LaneFull)); d.begun.Load() != together || got != 8 {
+					t.Fatalf("%d syncs have begun, %d batches show", d.begun.Load(), got)
+				}
+				if together == 2 {
+					d.turn[1] <- tc.first
+					synctest.Wait()
+					d.turn[2] <- tc.second
+				} else {
+					d.turn[2] <- tc.second
+					synctest.Wait()
+					if got := len(data(sp, wire.LaneFull)); got != 8 {
+						t.Errorf("%d batches show before the sync of their group has ended", got)
+					}
+					d.turn[1] <- tc.first
+				}
+				r.sync()
+				if got := len(data(sp, wire.LaneFull)); got != 32 || sp.Stats().Poisoned != tc.poisoned {
+					t.Errorf("%d batches show, %d chunks given up", got, sp.Stats().Poisoned)
+				}
+				stop()
+				r.m.Cut(nil)
+				r.boot()
+				w.verify(r, tc.name, false)
+			})
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -38,10 +39,18 @@ func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
 	s.tempNo++
 	temp := fmt.Sprintf("%s.tmp%d", s.cataloguePath(h), s.tempNo)
 	s.mu.Unlock()
-	if _, err := s.Catalogue(h); err == nil {
+	if _, wrapped, err := s.catalogue(h); err == nil && wrapped == s.encrypts() {
 		return h, nil
 	}
-	err := s.disk.Write(temp, canonical)
+	var err error
+	if s.encrypts() {
+		if canonical, err = s.cfg.Keys.Wrap(canonical); err == nil {
+			canonical = append([]byte(wrappedCatalogue), canonical...)
+		}
+	}
+	if err == nil {
+		err = s.disk.Write(temp, canonical)
+	}
 	if err == nil {
 		err = s.disk.Rename(temp, s.cataloguePath(h))
 	}
@@ -59,17 +68,35 @@ func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
 // need; ErrNoCatalogue says that the spool does not hold it, or only a damaged
 // copy.
 func (s *Spool) Catalogue(h wire.CatalogueHash) ([]byte, error) {
+	b, _, err := s.catalogue(h)
+	return b, err
+}
+
+// wrappedCatalogue begins the file of an encrypted catalogue.
+const wrappedCatalogue = "TSPC1\n"
+
+// catalogue is Catalogue, and says whether the file is encrypted.
+func (s *Spool) catalogue(h wire.CatalogueHash) (canonical []byte, wrapped bool, err error) {
 	b, err := readAll(s.disk, s.cataloguePath(h), maxCatalogueBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %x", ErrNoCatalogue, h)
+		return nil, false, fmt.Errorf("%w: %x", ErrNoCatalogue, h)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("spool: catalogue %x: %w", h, err)
+		return nil, false, fmt.Errorf("spool: catalogue %x: %w", h, err)
+	}
+	if rest, ok := bytes.CutPrefix(b, []byte(wrappedCatalogue)); ok {
+		if s.cfg.Keys == nil {
+			return nil, true, fmt.Errorf("%w: %x is encrypted: %w", ErrNoCatalogue, h, ErrNoKey)
+		}
+		if b, err = s.cfg.Keys.Unwrap(rest); err != nil {
+			return nil, true, fmt.Errorf("%w: %x: %w", ErrNoCatalogue, h, err)
+		}
+		wrapped = true
 	}
 	if wire.HashCatalogue(b) != h {
-		return nil, fmt.Errorf("%w: %x is damaged", ErrNoCatalogue, h)
+		return nil, wrapped, fmt.Errorf("%w: %x is damaged", ErrNoCatalogue, h)
 	}
-	return b, nil
+	return b, wrapped, nil
 }
 
 // dropCatalogues removes catalogues of earlier starts that no pending batch refers

@@ -200,10 +200,14 @@ func envelopes(d Disk, dir string, id wire.Stream) ([]entry, error) {
 
 // entryOf describes a record of a segment file, but for its catalogue.
 func entryOf(r record) entry {
-	return entry{
+	e := entry{
 		seq: r.header.Seq, first: r.header.FirstNS, last: r.header.LastNS,
 		off: uint32(r.off), size: uint32(r.header.Size()), control: r.header.Control,
 	}
+	if r.atRest {
+		e.extra = atRestExtra(&r.header)
+	}
+	return e
 }
 
 // coldFrom returns the run that holds the first alive number >= seq if it is cold.

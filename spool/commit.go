@@ -50,7 +50,7 @@ func (s *Spool) announce() {
 // whole group goes to a new one; two in a row are returned.
 func (s *Spool) write(l *lane, g *group) error {
 	switch {
-	case l.early != g && l.chunk != nil && l.chunk.bytes > 0 && l.overfull(g.framed(), s.cfg.ChunkBytes):
+	case l.early != g && l.chunk != nil && l.chunk.bytes > 0 && l.overfull(s.diskSize(g), s.cfg.ChunkBytes):
 		s.seal(l)
 	case l.early == g && l.ahead != nil:
 		s.seal(l)
@@ -63,7 +63,7 @@ func (s *Spool) write(l *lane, g *group) error {
 			continue
 		}
 		if l.early != g {
-			err = l.log.Append(l.records(g))
+			err = s.append(l, g, l.chunk, l.log)
 		}
 		l.early = nil
 		var next error
@@ -85,30 +85,73 @@ func (s *Spool) write(l *lane, g *group) error {
 	return fmt.Errorf("spool: commit %d batches of %s: %w", len(g.items), l.id.Lane, err)
 }
 
-// sync makes durable what was appended: group g. While the disk works, the next
-// group is appended if it is whole: behind g, or to the next chunk where this one
-// is full. next is the error of that in this chunk.
-func (s *Spool) sync(l *lane, g *group) (next, err error) {
+// synced is the end of a sync.
+type synced struct {
+	took time.Duration
+	err  error
+}
+
+// append writes a group to a chunk. One append of a lane at a time.
+func (s *Spool) append(l *lane, g *group, c *chunk, log Log) error {
+	records, err := s.records(l, g, c)
+	if err != nil {
+		return err
+	}
+	return log.Append(records)
+}
+
+// timedSync syncs a log.
+func timedSync(log Log) synced {
 	start := time.Now()
-	defer func() { s.tookSync(time.Since(start)) }()
+	err := log.Sync()
+	return synced{took: time.Since(start), err: err}
+}
+
+// sync makes durable what was appended: group g, whose sync may be under way. While the
+// disk works, the next group is appended if it is whole, behind g, or to the next chunk
+// where this one is full. In the same chunk its own sync begins too: a card takes the data
+// of the one while it ends the other. In the next chunk that waits, or a power cut could
+// leave the later group without the earlier one. next is the error of the append in this
+// chunk.
+func (s *Spool) sync(l *lane, g *group) (next, err error) {
+	log, waiting := l.log, l.syncing
+	l.syncing = nil
+	end := func() error {
+		var r synced
+		if waiting != nil {
+			r = <-waiting
+		} else {
+			r = timedSync(log)
+		}
+		s.tookSync(r.took)
+		return r.err
+	}
 	early := l.nextFull()
 	if !s.running || early == nil {
-		return nil, l.log.Sync()
+		return nil, end()
 	}
-	log, into := l.log, l.log
+	into, c := log, l.chunk
 	var ahead *ready
-	if l.overfull(g.framed()+early.framed(), s.cfg.ChunkBytes) {
+	if l.overfull(s.diskSize(g)+s.diskSize(early), s.cfg.ChunkBytes) {
 		if ahead = l.made(); ahead == nil {
-			return nil, log.Sync()
+			return nil, end()
 		}
-		into = ahead.log
+		into, c = ahead.log, ahead.c
 	}
-	// The sync is what everybody waits for: it starts here, and the append comes beside it.
-	records, appended := l.records(early), make(chan error, 1)
-	go func() { appended <- into.Append(records) }() // ends with the append, awaited below
-	err = log.Sync()
+	appended, syncing := make(chan error, 1), make(chan synced, 1)
+	go func() { // ends with append and sync; both are awaited, here and by the next call or poison
+		err := s.append(l, early, c, into)
+		appended <- err
+		if err == nil && ahead == nil {
+			syncing <- timedSync(into)
+		}
+	}()
+	err = end()
 	if next = <-appended; next == nil {
 		l.early, l.ahead = early, ahead
+		if ahead == nil {
+			l.syncing = syncing
+		}
 	} else if ahead != nil { // this chunk is not harmed
 		if s.seldom("not begun") {
 			s.log.Warn("chunk not begun", "chunk", ahead.c.path, "err", next)
@@ -123,15 +166,6 @@ func (s *Spool) sync(l *lane, g *group) (next, err error) {
 // size by a quarter, so that whole groups fill it.
 func (l *lane) overfull(n, chunkBytes int64) bool {
 	return l.chunk.bytes >= chunkBytes || l.chunk.bytes+n > chunkBytes+chunkBytes/4
-}
-
-// records lists the batches of a group; valid until the next call.
-func (l *lane) records(g *group) [][]byte {
-	l.recs = l.recs[:0]
-	for i := range g.items {
-		l.recs = append(l.recs, g.record(i))
-	}
-	return l.recs
 }
 
 func (s *Spool) tookSync(d time.Duration) {
@@ -150,6 +184,9 @@ func (s *Spool) publish(l *lane, g *group) {
 	for i := range g.items {
 		q := g.items[i]
 		e := q.entry
+		if len(g.sizes) > 0 {
+			e.size, e.extra = g.sizes[i], uint16(g.sizes[i]-q.size)
+		}
 		framed := frameLen(int(e.size))
 		e.off = uint32(c.bytes + framed - int64(e.size))
 		e.cat = s.cats.ref(q.hash)
@@ -208,6 +245,10 @@ func (s *Spool) seal(l *lane) {
 // those batches twice and keeps one.
 func (s *Spool) poison(l *lane, cause error) {
 	c := l.chunk
+	if l.syncing != nil { // no file is closed or cut under a sync
+		<-l.syncing
+		l.syncing = nil
+	}
 	if l.ahead != nil { // what it holds is in the queue too
 		s.unmake(*l.ahead)
 	}

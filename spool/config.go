@@ -54,6 +54,13 @@ type Config struct {
 	// 0 means 8,192.
 	WarmEntries int
 
+	// Keys, when not nil, encrypts what is written and opens what was encrypted before.
+	// Without it encrypted batches stay on the card, held and unread.
+	Keys KeyBox
+	// EncryptedOnly makes batches that stand on the card in the clear count as damaged:
+	// nobody can slip data in. Control records are always in the clear.
+	EncryptedOnly bool
+
 	Clock Clock
 	Rand  io.Reader    // for the epoch's nonce; nil means crypto/rand
 	Log   *slog.Logger // nil means no log
@@ -128,6 +135,9 @@ func (c Config) Validate() error {
 	}
 	if c.Clock == nil {
 		bad("no clock given")
+	}
+	if c.EncryptedOnly && c.Keys == nil {
+		bad("only encrypted batches wanted, and no keys given")
 	}
 	if c.ChunkBytes < minChunkBytes || c.ChunkBytes > maxChunkBytes {
 		bad("chunk of %d bytes (want %d to %d)", c.ChunkBytes, minChunkBytes, maxChunkBytes)

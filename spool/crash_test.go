@@ -106,6 +106,9 @@ func TestPowerCuts(t *testing.T) {
 		if quota {
 			r.cfg.QuotaBytes = 5 * r.cfg.ChunkBytes
 		}
+		if seed%5 == 1 {
+			r.cfg.Keys = newPerson(t).box(t)
+		}
 		w := newWitness()
 		for life := range 6 {
 			what := sprint("seed ", seed, " life ", life)
@@ -370,4 +373,45 @@ func (l *logLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.Builder.Write(p)
+}
+
+// TestDiskStates: the status says what the disk does with what it is given, and takes it
+// back when the disk works again.
+func TestDiskStates(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want spool.DiskState
+	}{
+		{syscall.ENOSPC, spool.DiskFull},
+		{syscall.EDQUOT, spool.DiskFull},
+		{syscall.EROFS, spool.DiskReadOnly},
+		{syscall.EIO, spool.DiskFailing},
+	} {
+		t.Run(tc.want.String()+" "+tc.err.Error(), func(t *testing.T) {
+			r := newRig(t)
+			r.boot()
+			if st := r.sp.Stats(); st.Disk != spool.DiskOK || st.Degraded {
+				t.Errorf("at first %v", st.Disk)
+			}
+			r.m.SetFault(func(op spooltest.Op) error {
+				if op.Kind == "append" || op.Kind == "openlog" {
+					return tc.err
+				}
+				return nil
+			})
+			id := r.put(wire.LaneFull, 1, 100, 0)
+			if err := r.sp.Sync(t.Context()); !errors.Is(err, tc.err) {
+				t.Errorf("sync: %v", err)
+			}
+			if st := r.sp.Stats(); st.Disk != tc.want || !st.Degraded || st.DiskFull != (tc.want == spool.DiskFull) {
+				t.Errorf("disk %v, degraded %v, full %v", st.Disk, st.Degraded, st.DiskFull)
+			}
+			r.m.SetFault(nil)
+			r.sync()
+			r.mustRead(id, 1, 100)
+			if st := r.sp.Stats(); st.Disk != spool.DiskOK || st.Degraded || st.DiskFull || st.LastError == "" {
+				t.Errorf("afterwards disk %v, degraded %v, last error %q", st.Disk, st.Degraded, st.LastError)
+			}
+		})
+	}
 }

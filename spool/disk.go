@@ -27,6 +27,9 @@ type Disk interface {
 	Write(name string, data []byte) error
 	// Truncate cuts a file and syncs it.
 	Truncate(name string, size int64) error
+	// SyncFile makes durable what stands in a file, and forgets what memory holds of
+	// it as far as it can, so that the next read asks the disk.
+	SyncFile(name string) error
 	Rename(from, to string) error
 	// RemoveAll removes a file or a directory with its files; a missing one is
 	// no error.
@@ -70,7 +73,8 @@ type Log interface {
 	// have been written and the log must only be closed.
 	Append(records [][]byte) error
 	// Sync returns when all records are durable that were appended before it was
-	// called. One Append may run beside it.
+	// called. One Append and one more Sync may run beside it; an error of the disk that
+	// concerns both is the result of both.
 	Sync() error
 	Close() error
 }
@@ -191,6 +195,21 @@ func (osDisk) Truncate(name string, size int64) error {
 	return err
 }
 
+func (osDisk) SyncFile(name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if err == nil {
+		dropCached(f)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
 func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
 func (osDisk) RemoveAll(name string) error  { return os.RemoveAll(name) }
 
@@ -217,13 +236,21 @@ func (d osDisk) OpenLog(dir string, segmentBytes int) (_ Log, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &walLog{w: w, tail: tailOf(w), free: d.bufs}
-	if l.f = l.tail.file; l.f == nil {
-		// The library holds its lock while it syncs. A descriptor of our own does not;
-		// it is open before the first byte is written, so that no error passes it by.
-		if l.f, err = os.OpenFile(filepath.Join(dir, SegmentName), os.O_WRONLY, 0); err != nil {
-			return nil, errors.Join(err, w.Close())
+	// The library holds its lock while it syncs; descriptors of our own do not. The
+	// kernel tells each descriptor of an error once: two syncs at a time need two. They
+	// are open before the first byte is written, so that no error passes them by.
+	l := &walLog{w: w, tail: tailOf(w), free: d.bufs, idle: make(chan *os.File, 2)}
+	l.own[0] = l.tail.file
+	for i := range l.own {
+		if l.own[i] != nil {
+			continue
 		}
+		if l.own[i], err = os.OpenFile(filepath.Join(dir, SegmentName), os.O_WRONLY, 0); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	for _, f := range l.own {
+		l.idle <- f
 	}
 	return l, nil
 }
@@ -232,8 +259,9 @@ func (d osDisk) OpenLog(dir string, segmentBytes int) (_ Log, err error) {
 type walLog struct {
 	*walBuffers // from the first Append to Close
 	w           *wal.Log
-	f           *os.File // the segment file
-	next        uint64   // index of the last record written
+	own         [2]*os.File   // the segment file, to sync it
+	idle        chan *os.File // those of own that no sync uses
+	next        uint64        // index of the last record written
 	tail        walTail
 	free        *freeBuffers
 }
@@ -254,7 +282,11 @@ func (l *walLog) Append(records [][]byte) (err error) {
 	return err
 }
 
-func (l *walLog) Sync() error { return syncData(l.f) }
+func (l *walLog) Sync() error {
+	f := <-l.idle
+	defer func() { l.idle <- f }()
+	return syncData(f)
+}
 
 // Close leaves the library's log to the garbage collector where its file is known.
 func (l *walLog) Close() (err error) {
@@ -263,10 +295,16 @@ func (l *walLog) Close() (err error) {
 		l.free.put(l.walBuffers)
 		l.walBuffers = nil
 	}
-	if l.tail.file != nil {
-		return l.f.Close()
+	var errs []error
+	for _, f := range l.own {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
 	}
-	return errors.Join(l.w.Close(), l.f.Close())
+	if l.tail.file == nil { // else it is the first of own
+		errs = append(errs, l.w.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // contain turns a panic of the library into an error.

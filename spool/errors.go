@@ -19,6 +19,8 @@ var (
 	ErrNotDurable = errors.New("spool: batches were dropped before they were durable")
 	// ErrNoCatalogue says that the spool does not hold the catalogue.
 	ErrNoCatalogue = errors.New("spool: no such catalogue")
+	// ErrNoKey says that something encrypted cannot be opened with what there is.
+	ErrNoKey = errors.New("spool: no key")
 	// ErrTooLarge says that a sealed batch exceeds its lane's limit.
 	ErrTooLarge = errors.New("spool: batch too large for its lane")
 )

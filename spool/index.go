@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -14,9 +15,10 @@ type entry struct {
 	seq         uint64
 	first, last int64  // event time, ns since boot
 	sealed      int64  // ns since boot; 0 when an earlier start sealed it
-	off         uint32 // of the sealed bytes inside the segment file
-	size        uint32 // of the sealed bytes
+	off         uint32 // inside the segment file
+	size        uint32 // there
 	cat         uint32 // index in the catalogue table
+	extra       uint16 // of size, what encryption takes
 	control     bool
 	handed      bool // read by the uplink, so that an ack may name it
 }
@@ -32,6 +34,7 @@ type chunk struct {
 	opens   int    // of them, EpochOpen records
 	dying   bool   // chosen by the quota: its loss record is on its way
 	holds   summary
+	locked  []wire.Loss // batches in it that no key opens, by stream; they are in their stream's lost
 }
 
 // run is the batches of one stream that stand in one chunk, in order.
@@ -113,6 +116,7 @@ type stream struct {
 	settled wire.Ranges // delivered, or reported by an acked loss record
 	lost    wire.Ranges // dropped; their loss record is not acked yet
 	high    uint64      // highest number known to have been durable here
+	sure    uint64      // of an earlier start: durable up to here, as cursor or mark say; the recovery owns it
 	ours    bool        // of this start
 	named   []uint64    // found damaged by the recovery, which owns it
 }
@@ -290,13 +294,15 @@ type placed struct {
 }
 
 // merge adds entries found on disk to an index of earlier starts: numbers that
-// stand there already are left out; unref gets their catalogue. load reads the
+// stand twice are kept where they stand in the newer chunk, which was written after the
+// older one had failed; unref gets the other's catalogue. load reads the
 // entries of a cold run.
 func (st *stream) merge(found []placed, unref func(cat uint32), load func(*run) []entry) {
-	slices.SortFunc(found, func(a, b placed) int { return compareSeq(a.seq, b.seq) })
 	if len(found) == 0 {
 		return
 	}
+	order := func(a, b placed) int { return cmp.Or(compareSeq(a.seq, b.seq), compareSeq(a.c.no, b.c.no)) }
+	slices.SortFunc(found, order)
 	if n := len(st.runs); n > 0 && st.runs[n-1].lastSeq() >= found[0].seq {
 		var all []placed
 		for _, r := range st.runs {
@@ -311,19 +317,14 @@ func (st *stream) merge(found []placed, unref func(cat uint32), load func(*run) 
 			}
 		}
 		found = append(all, found...)
-		slices.SortStableFunc(found, func(a, b placed) int { return compareSeq(a.seq, b.seq) })
+		slices.SortStableFunc(found, order)
 		st.runs, st.pending, st.bytes = nil, 0, 0
 	}
-	prev := uint64(0)
-	if n := len(st.runs); n > 0 {
-		prev = st.runs[n-1].lastSeq()
-	}
-	for _, p := range found {
-		if p.seq == prev {
+	for i, p := range found {
+		if i+1 < len(found) && found[i+1].seq == p.seq {
 			unref(p.cat)
 			continue
 		}
-		prev = p.seq
 		st.add(p.c, p.entry)
 	}
 }

@@ -18,6 +18,7 @@ type queued struct {
 type group struct {
 	buf   []byte
 	items []queued
+	sizes []uint32 // of the records on disk, when that are others
 }
 
 func (g *group) record(i int) []byte {
@@ -66,8 +67,11 @@ type lane struct {
 
 	trouble trouble
 	recs    [][]byte
-	early   *group // in the queue, and appended already; nil when there is none
-	ahead   *ready // the next chunk if early stands there; nil: it stands in chunk
+	enc     []byte      // of encrypted recs
+	scratch []byte      // of one of them
+	early   *group      // in the queue, and appended already; nil when there is none
+	syncing chan synced // the sync of early; nil when there is none
+	ahead   *ready      // the next chunk if early stands there; nil: it stands in chunk
 
 	making chan []ready // the next chunks, being made; nil when none are
 	ready  []ready      // the next chunks, made
@@ -205,7 +209,7 @@ func (l *lane) done() {
 	g := l.taken
 	l.taken, l.failing = nil, false
 	l.bytes -= len(g.buf)
-	g.buf, g.items = g.buf[:0], g.items[:0]
+	g.buf, g.items, g.sizes = g.buf[:0], g.items[:0], g.sizes[:0]
 	if len(l.spare) <= l.maxQueue/l.commitAt { // all that a full queue takes: what is made once serves for ever
 		l.spare = append(l.spare, g)
 	}

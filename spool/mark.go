@@ -77,7 +77,7 @@ func (s *Spool) loadMark() {
 			continue
 		}
 		st := s.addStream(wire.Stream{Car: s.cfg.Car, Epoch: e, Lane: lane})
-		st.high = max(st.high, m.high[i])
+		st.high, st.sure = max(st.high, m.high[i]), max(st.sure, m.high[i])
 	}
 }
 

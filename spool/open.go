@@ -65,7 +65,8 @@ func newSpool(cfg Config) *Spool {
 		stop: make(chan struct{}), changed: make(chan struct{}),
 		streams: map[wire.Stream]*stream{}, order: map[wire.Lane][]*stream{}, chunks: map[wire.Lane][]*chunk{},
 		losses: map[wire.ID]*lossRecord{}, opens: map[wire.ID]*openRecord{}, bad: map[wire.ID]failing{},
-		putCats: map[wire.CatalogueHash]bool{}, nextChunk: map[wire.Lane]uint64{},
+		putCats: map[wire.CatalogueHash]bool{}, nextChunk: map[wire.Lane]uint64{}, lockedSaid: map[wire.Epoch]bool{}, atRest: map[wire.Epoch]bool{},
+		keys:     newKeyring(cfg.Disk, keysDir(cfg.Dir), cfg.Car, cfg.Keys),
 		idSlots:  slots{disk: cfg.Disk, dir: cfg.Dir, name: "epoch", magic: "TSPE"},
 		curSlots: slots{disk: cfg.Disk, dir: cfg.Dir, name: "cursor", magic: "TSPC"},
 	}
@@ -87,7 +88,11 @@ func (s *Spool) open() error {
 	if err := s.recover(); err != nil {
 		return err
 	}
+	s.chooseVersion()
 	if err := s.newEpoch(known); err != nil {
+		return err
+	}
+	if err := s.newSecret(); err != nil {
 		return err
 	}
 	losses := s.missing()
@@ -105,6 +110,7 @@ func (s *Spool) open() error {
 		s.log.Warn("cursor not written", "err", err)
 	}
 	s.keepReserve()
+	s.dropKeys()
 	s.writeTable()
 	for _, ss := range s.order {
 		for _, st := range ss {
@@ -120,6 +126,9 @@ func (s *Spool) open() error {
 // layout makes the directories and empties the trash.
 func (s *Spool) layout() error {
 	dirs := []string{s.laneDir(wire.LaneCritical), s.laneDir(wire.LaneFull), s.trashDir(), s.quarantineDir(), s.catalogueDir()}
+	if s.encrypts() {
+		dirs = append(dirs, keysDir(s.cfg.Dir))
+	}
 	for _, d := range dirs {
 		if err := s.disk.MkdirAll(d); err != nil {
 			return fmt.Errorf("spool: make %s: %w", d, err)
@@ -178,6 +187,16 @@ func (s *Spool) loadIdentity() (bool, error) {
 // newer is the error for a state file that this version must not touch.
 func (s *Spool) newer() error {
 	return fmt.Errorf("%w: %s: start that version, or move the directory away", ErrNewer, s.cfg.Dir)
+}
+
+// chooseVersion says which version the state files are of: an older program must not
+// take encrypted batches for batches.
+func (s *Spool) chooseVersion() {
+	v := byte(plainVersion)
+	if s.encrypts() || len(s.atRest) > 0 {
+		v = slotVersion
+	}
+	s.idSlots.version, s.curSlots.version = v, v
 }
 
 // newEpoch makes the identity of this start durable: a counter above all that

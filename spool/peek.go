@@ -19,9 +19,12 @@ type peeked struct {
 	err     error
 }
 
-// peekAll reads chunks, several at a time, and yields them in order. The last ones
-// are read whole, as many as can be unfinished; of the others those that the table
-// vouches for are hardly looked at.
+// newest is how many chunks of a lane are read whole at a start although the table
+// vouches for them, so that most damage has a name at once.
+const newest = 5
+
+// peekAll reads chunks, several at a time, and yields them in order. Those that the
+// table vouches for are hardly looked at, but for the last ones.
 func (s *Spool) peekAll(cs []*chunk, table map[chunkKey]vouched) iter.Seq2[*chunk, peeked] {
 	return func(yield func(*chunk, peeked) bool) {
 		results := make([]chan peeked, len(cs))
@@ -33,7 +36,7 @@ func (s *Spool) peekAll(cs []*chunk, table map[chunkKey]vouched) iter.Seq2[*chun
 			i := next
 			next++
 			results[i] = make(chan peeked, 1)
-			go func() { results[i] <- s.glance(cs[i], table, len(cs)-1-i <= aheadChunks) }() // ends by itself, received below
+			go func() { results[i] <- s.glance(cs[i], table, len(cs)-i <= newest) }() // ends by itself, received below
 		}
 		for range min(peekWorkers, len(cs)) {
 			launch()
@@ -52,17 +55,18 @@ func (s *Spool) peekAll(cs []*chunk, table map[chunkKey]vouched) iter.Seq2[*chun
 	}
 }
 
-// glance asks the table about a chunk, and reads it if that says nothing or the chunk
-// may be unfinished.
+// glance asks the table about a chunk, and reads it if that says nothing: a chunk
+// enters the table when all of it is durable, so any other may be unfinished, however
+// many empty ones stand behind it.
 func (s *Spool) glance(c *chunk, table map[chunkKey]vouched, last bool) peeked {
 	if v, ok := table[chunkKey{c.lane, c.no}]; ok && !last && s.vouch(c, &v) {
 		return peeked{vouched: &v}
 	}
-	return s.peek(c, last)
+	return s.peek(c)
 }
 
-// peek reads what a chunk holds; with deep its payloads are checked too.
-func (s *Spool) peek(c *chunk, deep bool) (p peeked) {
+// peek reads what a chunk holds, payloads included.
+func (s *Spool) peek(c *chunk) (p peeked) {
 	es, err := s.disk.ReadDir(c.path)
 	if err != nil {
 		p.err = err
@@ -84,10 +88,7 @@ func (s *Spool) peek(c *chunk, deep bool) (p peeked) {
 		return p
 	}
 	defer f.Close()
-	p.scan = scan(f, p.size, deep)
-	if !p.scan.middle && p.scan.tail() > 0 && !deep { // say exactly what the tail was
-		p.scan = scan(f, p.size, true)
-	}
+	p.scan = scan(f, p.size, true)
 	return p
 }
 

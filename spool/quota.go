@@ -99,7 +99,7 @@ func (s *Spool) victim() *chunk {
 // oldestSealed is called with mu held.
 func (s *Spool) oldestSealed(l wire.Lane) *chunk {
 	for _, c := range s.chunks[l] {
-		if c.sealed && !c.dying && c.opens == 0 && c.pending > 0 {
+		if c.sealed && !c.dying && c.opens == 0 && (c.pending > 0 || len(c.locked) > 0) {
 			return c
 		}
 	}
@@ -112,6 +112,14 @@ func (s *Spool) oldestSealed(l wire.Lane) *chunk {
 func (s *Spool) lossesOf(c *chunk) []wire.Loss {
 	c.dying = true
 	var losses []wire.Loss
+	for _, l := range c.locked {
+		if st := s.streams[wire.Stream{Car: s.cfg.Car, Epoch: l.Epoch, Lane: l.Lane, Shard: l.Shard}]; st != nil {
+			l.Ranges = l.Ranges.Subtract(s.reported(st))
+		}
+		if len(l.Ranges) > 0 {
+			losses = addLoss(losses, l)
+		}
+	}
 	for _, st := range s.order[c.lane] {
 		l := wire.Loss{Epoch: st.id.Epoch, Lane: st.id.Lane, Shard: st.id.Shard, Reason: wire.ReasonQuota}
 		for _, r := range st.runs {
@@ -178,6 +186,11 @@ func (s *Spool) dropChunk(c *chunk) {
 			ri -= before - len(st.runs)
 		}
 	}
+	for _, l := range c.locked { // they are in lost already
+		s.count.LostQuota += l.Ranges.Count()
+		s.count.Locked -= l.Ranges.Count()
+	}
+	c.locked = nil
 	s.count.DroppedChunks++
 }
 

@@ -28,8 +28,9 @@ const (
 
 // damaged is a chunk whose repair waits for the cursor.
 type damaged struct {
-	c *chunk
-	s scanned
+	c       *chunk
+	s       scanned
+	rewrite bool // it cannot be synced where it stands
 }
 
 func (s *Spool) recover() error {
@@ -49,15 +50,24 @@ func (s *Spool) recover() error {
 				continue
 			}
 			if p.vouched != nil {
-				p = s.peek(c, false)
+				p = s.peek(c)
 			}
 			sc, ok := s.take(c, p)
 			if !ok {
 				continue
 			}
+			rewrite := false
+			if s.unsure(&sc) {
+				if err := s.disk.SyncFile(filepath.Join(c.path, SegmentName)); err != nil {
+					s.log.Warn("chunk not synced: it is written again", "chunk", c.path, "err", err)
+					rewrite = true
+				} else if sc, ok = s.take(c, s.peek(c)); !ok { // by now memory may hold less
+					continue
+				}
+			}
 			evidence = s.note(c, &sc) || evidence
-			if sc.middle || sc.tail() > 0 {
-				repairs = append(repairs, damaged{c, sc})
+			if sc.middle || sc.tail() > 0 || rewrite {
+				repairs = append(repairs, damaged{c, sc, rewrite})
 				continue
 			}
 			s.adopt(c, sc.records)
@@ -80,13 +90,25 @@ func (s *Spool) recover() error {
 	return nil
 }
 
+// unsure reports whether a chunk holds batches that nothing says to have been durable:
+// a process that was killed leaves in memory what it had not synced, and after a failed
+// sync what never will be. Such a batch must not show before it is on the disk.
+func (s *Spool) unsure(sc *scanned) bool {
+	for i := range sc.records {
+		id := sc.records[i].header.ID()
+		if st := s.streams[id.Stream]; st == nil || id.Seq > st.sure {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Spool) loadCursor() error {
 	value, st := s.curSlots.load()
 	if st.newer {
 		return s.newer()
 	}
 	cs, err := parseCursor(value)
-	s.cursorStale = !st.found || err != nil || st.damaged > 0
 	if !st.found || err != nil {
 		s.report.CursorLost = true // taken back when there is nothing it could speak of
 		return nil
@@ -96,7 +118,7 @@ func (s *Spool) loadCursor() error {
 			continue
 		}
 		x := s.addStream(wire.Stream{Car: s.cfg.Car, Epoch: c.epoch, Lane: c.lane, Shard: c.shard})
-		x.settled, x.high = c.settled, c.high
+		x.settled, x.high, x.sure = c.settled, c.high, c.high
 	}
 	return nil
 }
@@ -203,6 +225,13 @@ func (s *Spool) adopt(c *chunk, records []record) {
 		if st.settled.Contains(r.header.Seq) {
 			continue
 		}
+		if r.atRest {
+			s.atRest[id.Epoch] = true
+		}
+		if r.atRest && !s.canOpen(id.Epoch) {
+			s.lockIn(c, st, wire.Ranges{{First: r.header.Seq, Last: r.header.Seq}})
+			continue
+		}
 		e := entryOf(r)
 		e.cat = s.cats.ref(r.header.Catalogue)
 		by[id] = append(by[id], placed{c: c, entry: e})
@@ -248,7 +277,7 @@ func (s *Spool) repair(d damaged) {
 		return
 	}
 	segment := filepath.Join(c.path, SegmentName)
-	if !d.s.middle {
+	if !d.s.middle && !d.rewrite {
 		err := s.cut(segment, &d.s, label)
 		if err != nil {
 			s.report.RepairFailures++
@@ -322,7 +351,7 @@ func (s *Spool) salvage(c *chunk, sc *scanned, label string) ([]record, error) {
 		if m, err := f.ReadAt(out[start:], r.off); m < n {
 			return nil, err
 		}
-		records = append(records, record{off: int64(start), header: r.header})
+		records = append(records, record{off: int64(start), header: r.header, atRest: r.atRest})
 	}
 	temp := c.path + salvageSuffix
 	s.remove(temp)
@@ -418,6 +447,26 @@ func (s *Spool) restoreLoss(l *wire.Loss) {
 	}
 }
 
+// doubtful counts the numbers of lost that were settled and deleted, or lost: without
+// any cursor nobody on this card knows. They are named in a loss record like the others:
+// the cloud takes out what it has, and keeps the reason that it was given before.
+func (s *Spool) doubtful(st *stream, lost wire.Ranges) uint64 {
+	if !s.report.CursorLost {
+		return 0
+	}
+	first := st.high + 1
+	if known := st.held().Union(st.settled); len(known) > 0 {
+		first = known[0].First
+	}
+	n := lost.Count() - overlap(lost, first, st.high)
+	for _, seq := range st.named {
+		if seq < first && lost.Contains(seq) {
+			n--
+		}
+	}
+	return n
+}
+
 // missing says what cannot be sent any more although it was durable: numbers that
 // no chunk has, no cursor settles and no loss record names (rule 7). They are
 // open from here on.
@@ -435,29 +484,19 @@ func (s *Spool) missing() []wire.Loss {
 			if st.ours || st.high == 0 {
 				continue
 			}
-			known := st.held().Union(st.settled)
-			first := uint64(1)
-			if s.cursorStale { // what lies before may have been settled and deleted
-				first = st.high + 1
-				if len(known) > 0 {
-					first = known[0].First
-				}
-			}
-			lost := known.Missing(first, st.high)
-			for _, seq := range st.named {
-				if !known.Contains(seq) {
-					lost = lost.Add(seq, seq)
-				}
-			}
+			lost := st.held().Union(st.settled).Missing(1, st.high)
+			doubtful := s.doubtful(st, lost)
 			st.named = nil
 			if len(lost) == 0 {
 				continue
 			}
 			st.lost = st.lost.Union(lost)
-			s.report.LostBatches += lost.Count()
-			s.count.LostCorrupt += lost.Count()
+			certain := lost.Count() - doubtful
+			s.report.LostBatches += certain
+			s.report.DoubtfulBatches += doubtful
+			s.count.LostCorrupt += certain
 			losses = addLoss(losses, wire.Loss{Epoch: st.id.Epoch, Lane: lane, Shard: st.id.Shard, Ranges: lost, Reason: wire.ReasonCorrupt})
-			s.log.Warn("batches lost on the card", "stream", st.id.String(), "batches", lost.Count(), "ranges", fmt.Sprint(lost))
+			s.log.Warn("batches lost on the card", "stream", st.id.String(), "batches", certain, "lost_or_delivered", doubtful, "ranges", fmt.Sprint(lost))
 		}
 	}
 	return losses

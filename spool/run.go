@@ -32,7 +32,13 @@ func (s *Spool) Run(ctx context.Context) error {
 	defer func() { s.settleBeside(); s.running = false }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for wait := time.Duration(0); ; {
+		if timer.Reset(max(wait, 0)); wait <= 0 { // due now: a kick has nothing to add
+			select {
+			case <-s.kick:
+			default:
+			}
+		}
 		select {
 		case <-ctx.Done():
 			s.refuse()
@@ -42,7 +48,7 @@ func (s *Spool) Run(ctx context.Context) error {
 		case <-s.kick:
 		case <-timer.C:
 		}
-		timer.Reset(s.step(time.Now()))
+		wait = s.step(time.Now())
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 type record struct {
 	off    int64 // of the sealed bytes
 	header wire.Header
+	atRest bool // encrypted
 }
 
 // scanned is what a segment file holds.
@@ -155,7 +156,15 @@ func recordAt(w *window, pos int64, deep bool) (rec record, next int64, v verdic
 	if deep && !payloadGood(w, rec) {
 		return rec, next, recordNamed
 	}
+	rec.look(w)
 	return rec, next, recordGood
+}
+
+// look finds out whether a good record is encrypted.
+func (r *record) look(w *window) {
+	if b, err := w.bytes(r.off+int64(r.header.HeaderLen), atRestMark); err == nil {
+		r.atRest = isAtRest(&r.header, b)
+	}
 }
 
 func headerAt(w *window, off int64) (wire.Header, bool) {
@@ -205,6 +214,7 @@ func resync(w *window, pos int64, v verdict, next int64, s *scanned) (record, in
 		}
 		rec := record{off: at, header: h}
 		if payloadGood(w, rec) {
+			rec.look(w)
 			return rec, at
 		}
 		s.named = append(s.named, h.ID())

@@ -11,18 +11,22 @@ import (
 //
 //	magic 4 | version 1 | generation u64 | length u32 | value | CRC32C u32 over all before
 type slots struct {
-	disk  Disk
-	dir   string
-	name  string // files are name.0 and name.1
-	magic string // 4 bytes
-	gen   uint64 // of the newest valid slot
-	slot  int    // where it stands
-	bytes int64  // written so far
+	disk    Disk
+	dir     string
+	name    string // files are name.0 and name.1
+	magic   string // 4 bytes
+	version byte   // written; 0 means what was loaded, or the first
+	gen     uint64 // of the newest valid slot
+	slot    int    // where it stands
+	bytes   int64  // written so far
 }
 
 const (
-	slotVersion = 1
-	slotHead    = 4 + 1 + 8 + 4
+	// slotVersion is the newest that is understood, and written where anything is
+	// encrypted; plainVersion is written else, so that a program of before can go on.
+	slotVersion  = 2
+	plainVersion = 1
+	slotHead     = 4 + 1 + 8 + 4
 	// maxSlotBytes bounds what a slot may hold: 256 epochs with their ranges.
 	maxSlotBytes = 4 << 20
 )
@@ -59,6 +63,7 @@ func (s *slots) load() (value []byte, st slotState) {
 		}
 		if !st.found || gen > s.gen {
 			s.gen, s.slot, value, st.found = gen, i, v, true
+			s.version = version
 		}
 	}
 	return value, st
@@ -84,7 +89,7 @@ func parseSlot(b []byte, magic string) (gen uint64, value []byte, version byte, 
 func (s *slots) store(value []byte) error {
 	b := make([]byte, 0, slotHead+len(value)+4)
 	b = append(b, s.magic...)
-	b = append(b, slotVersion)
+	b = append(b, max(s.version, plainVersion))
 	b = binary.LittleEndian.AppendUint64(b, s.gen+1)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(value)))
 	b = append(b, value...)

@@ -59,6 +59,10 @@ type Spool struct {
 	report     Report
 	found      []wire.Epoch // named by an EpochOpen on disk; used by Open only
 
+	keys       *keyring
+	algorithm  byte                // of what this start encrypts
+	lockedSaid map[wire.Epoch]bool // starts of which it was logged that no key opens them; Open only
+
 	putCats map[wire.CatalogueHash]bool // put since Open
 	tempNo  uint64                      // of the last temporary catalogue file
 
@@ -71,17 +75,18 @@ type Spool struct {
 	curSlots    slots
 	mark        mark
 	table       table
-	thorough    bool           // every chunk is scanned, whatever the table says
-	running     bool           // Run is under way
-	beside      sync.WaitGroup // what goes on beside the commits
-	cursorTime  time.Time      // of the last cursor
-	tidyTime    time.Time      // of the last round of maintenance
-	lossTime    time.Time      // of the last loss record for what memory could not keep
-	catTime     time.Time      // of the last look for unused catalogues
-	spaceTime   time.Time      // of the last try to have a reserve
-	reserved    bool           // the reserve file is there
+	thorough    bool                // every chunk is scanned, whatever the table says
+	running     bool                // Run is under way
+	atRest      map[wire.Epoch]bool // starts of which Open found encrypted batches
+	beside      sync.WaitGroup      // what goes on beside the commits
+	cursorTime  time.Time           // of the last cursor
+	cursorTwice bool                // it stands in both slots
+	tidyTime    time.Time           // of the last round of maintenance
+	lossTime    time.Time           // of the last loss record for what memory could not keep
+	catTime     time.Time           // of the last look for unused catalogues
+	spaceTime   time.Time           // of the last try to have a reserve
+	reserved    bool                // the reserve file is there
 	nextChunk   map[wire.Lane]uint64
-	cursorStale bool   // Open found a damaged cursor: a newer one may have settled more
 	quarNo      uint64 // of the last thing put into quarantine
 	quarBytes   int64  // set by Open
 	closed      bool
@@ -230,7 +235,7 @@ func (s *Spool) ours(lane wire.Lane) *stream {
 // item describes an entry. Called with mu held.
 func (s *Spool) item(st *stream, e entry) wire.Item {
 	return wire.Item{
-		ID: wire.ID{Stream: st.id, Seq: e.seq}, Size: int(e.size),
+		ID: wire.ID{Stream: st.id, Seq: e.seq}, Size: int(e.size) - int(e.extra),
 		FirstNS: e.first, LastNS: e.last, SealedNS: e.sealed, Control: e.control, Catalogue: s.cats.hashes[e.cat],
 	}
 }
@@ -271,7 +276,13 @@ func (s *Spool) readDurable(id wire.ID, dst []byte) ([]byte, error) {
 	if err == nil {
 		got, size, perr := wire.Parse(out[n:])
 		if perr == nil && size == int(e.size) && got.Header.ID() == id {
-			return out, nil
+			plain, derr := s.decrypted(out, n, got)
+			if derr == nil {
+				return plain, nil
+			}
+			if errors.Is(derr, ErrNoKey) {
+				return dst, fmt.Errorf("spool: read %s: %w", id, derr)
+			}
 		}
 		err = errDamaged
 	}

@@ -21,8 +21,31 @@ type counters struct {
 	DroppedChunks, Trimmed             uint64
 	Poisoned, Failures                 uint64
 	Cursors, CursorErrors, ReadErrors  uint64
+	Locked                             uint64
+	Disk                               DiskState
 	Degraded, DiskFull                 bool
 	LastError                          string
+}
+
+// DiskState says what the disk does with what it is given. The numbers stand in stored
+// data: new ones are only added.
+type DiskState uint8
+
+// States, the worse the greater.
+const (
+	DiskOK       DiskState = 0
+	DiskFull     DiskState = 1 // nothing is lost while memory lasts; it ends when there is room
+	DiskReadOnly DiskState = 2 // remounted after an error, or by somebody
+	DiskFailing  DiskState = 3 // it answers with other errors
+)
+
+var diskStates = [...]string{"ok", "full", "read-only", "failing"}
+
+func (d DiskState) String() string {
+	if int(d) < len(diskStates) {
+		return diskStates[d]
+	}
+	return "unknown"
 }
 
 // LaneStats describes one lane.
@@ -73,6 +96,10 @@ type Stats struct {
 	CursorErrors  uint64 // cursors that could not be written
 	ReadErrors    uint64 // batches that could not be read back at first
 
+	Locked uint64 // encrypted batches on the card that no key opens; held until their key is back
+
+	Disk DiskState // the worst that a lane meets
+
 	Degraded  bool   // the disk takes nothing of a lane: its batches stay in memory, the oldest are dropped
 	DiskFull  bool   // that is because the disk is full
 	LastError string // of the disk, kept after recovery; empty = never failed
@@ -85,21 +112,23 @@ type Stats struct {
 
 // Report says what Open found and did.
 type Report struct {
-	Epoch          wire.Epoch
-	Predecessors   int           // epochs that EpochOpen names
-	LineageCut     int           // of 32,768 and more predecessors, those that no EpochOpen names any more
-	Chunks         int           // chunk directories found
-	Batches        int           // batches that wait to be sent
-	Bytes          int64         // their sealed bytes
-	TornTails      int           // chunks whose tail was cut
-	CutBytes       int64         // bytes cut off
-	Salvaged       int           // chunks rewritten because of damage in the middle
-	LostBatches    uint64        // batches that could not be saved, each in a loss record (reason corrupt)
-	Quarantined    int           // files and directories moved to quarantine
-	RepairFailures int           // repairs that the disk refused; the data is still read around the damage
-	CursorLost     bool          // no valid cursor: everything on disk is sent again
-	EpochLost      bool          // no valid epoch file although there was data
-	Took           time.Duration // of Open
+	Epoch           wire.Epoch
+	Predecessors    int           // epochs that EpochOpen names
+	LineageCut      int           // of 32,768 and more predecessors, those that no EpochOpen names any more
+	Chunks          int           // chunk directories found
+	Batches         int           // batches that wait to be sent
+	Bytes           int64         // their sealed bytes
+	TornTails       int           // chunks whose tail was cut
+	CutBytes        int64         // bytes cut off
+	Salvaged        int           // chunks rewritten because of damage in the middle
+	LostBatches     uint64        // batches that could not be saved, each in a loss record (reason corrupt)
+	DoubtfulBatches uint64        // with the cursor lost: numbers that were delivered and deleted, or lost; in a loss record too
+	LockedBatches   uint64        // encrypted batches that no key opens
+	Quarantined     int           // files and directories moved to quarantine
+	RepairFailures  int           // repairs that the disk refused; the data is still read around the damage
+	CursorLost      bool          // no valid cursor: everything on disk is sent again
+	EpochLost       bool          // no valid epoch file although there was data
+	Took            time.Duration // of Open
 }
 
 // Stats returns a snapshot. Safe for concurrent use; it does not touch the disk.
@@ -117,7 +146,7 @@ func (s *Spool) Stats() Stats {
 		LostQuota: c.LostQuota, LostQuotaBytes: c.LostQuotaBytes, LostCorrupt: c.LostCorrupt, LostDisk: c.LostDisk,
 		LossRecords: c.LossRecords, DroppedChunks: c.DroppedChunks, Trimmed: c.Trimmed,
 		Poisoned: c.Poisoned, Failures: c.Failures, Cursors: c.Cursors, CursorErrors: c.CursorErrors,
-		ReadErrors: c.ReadErrors, Degraded: c.Degraded, DiskFull: c.DiskFull, LastError: c.LastError,
+		ReadErrors: c.ReadErrors, Degraded: c.Degraded, DiskFull: c.DiskFull, Locked: c.Locked, Disk: c.Disk, LastError: c.LastError,
 		UnackedLossRecords: len(s.losses), UnackedEpochOpens: len(s.opens), Report: s.report,
 	}
 	for _, l := range s.lanes() {

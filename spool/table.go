@@ -67,7 +67,8 @@ type chunkKey struct {
 // vouched is what the table says of a chunk.
 type vouched struct {
 	summary
-	size int64 // of the segment file
+	size   int64 // of the segment file
+	atRest bool  // its first batch is encrypted; read from the file
 }
 
 func appendTableEntry(b []byte, c *chunk) []byte {
@@ -210,7 +211,8 @@ func (s *Spool) vouch(c *chunk, v *vouched) bool {
 	if err != nil || size != v.size {
 		return false
 	}
-	rec, _, verdict := recordAt(&window{f: f, size: size, probe: maxPrefix + maxHeaderBytes}, 0, false)
+	rec, _, verdict := recordAt(&window{f: f, size: size, probe: maxPrefix + maxHeaderBytes + atRestMark}, 0, false)
+	v.atRest = rec.atRest
 	return s.mine(v.stream, c.lane) && verdict == recordGood && rec.header.Stream == v.stream && rec.header.Seq == v.first
 }
 
@@ -227,6 +229,13 @@ func (s *Spool) adoptVouched(c *chunk, v *vouched) bool {
 	s.count.Chunks++
 	s.count.DiskBytes += c.bytes
 	st.high = max(st.high, last)
+	if v.atRest {
+		s.atRest[v.stream.Epoch] = true
+	}
+	if v.atRest && !s.canOpen(v.stream.Epoch) {
+		s.lockIn(c, st, wire.Ranges{{First: v.first, Last: last}})
+		return true
+	}
 	r := &run{chunk: c, minNS: v.minNS, maxNS: v.maxNS, alive: make([]uint64, (v.count+63)/64)}
 	for i := range int(v.count) {
 		if !st.settled.Contains(v.first + uint64(i)) {

@@ -31,7 +31,7 @@ func (s *Spool) storeCursor(now time.Time) error {
 	s.moved = false
 	value := encodeCursor(s.cursor())
 	s.mu.Unlock()
-	s.cursorTime = now
+	s.cursorTime, s.cursorTwice = now, false
 	err := s.curSlots.store(value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,6 +57,26 @@ func (s *Spool) cursor() []cursorStream {
 	return out
 }
 
+// storeBoth is storeCursor for what is about to be deleted: both slots say that it may
+// be, so that whichever is torn or rots, the other one tells what was deleted from what
+// was lost.
+func (s *Spool) storeBoth(now time.Time) error {
+	if err := s.storeCursor(now); err != nil {
+		return err
+	}
+	if s.cursorTwice {
+		return nil
+	}
+	s.mu.Lock()
+	s.moved = true
+	s.mu.Unlock()
+	if err := s.storeCursor(now); err != nil {
+		return err
+	}
+	s.cursorTwice = true
+	return nil
+}
+
 // trim deletes sealed chunks in which nothing is pending: the cursor first, so
 // that a restart does not miss them.
 func (s *Spool) trim(now time.Time) error {
@@ -64,7 +84,7 @@ func (s *Spool) trim(now time.Time) error {
 	s.mu.Lock()
 	for _, lane := range wire.Lanes { // in a fixed order, so that a seed can repeat it
 		for _, c := range s.chunks[lane] {
-			if c.sealed && c.pending == 0 {
+			if s.unlock(c); c.sealed && c.pending == 0 && len(c.locked) == 0 {
 				gone = append(gone, c)
 			}
 		}
@@ -73,7 +93,7 @@ func (s *Spool) trim(now time.Time) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := s.storeCursor(now); err != nil {
+	if err := s.storeBoth(now); err != nil {
 		return err
 	}
 	for _, c := range gone {

@@ -82,7 +82,7 @@ func (s *Spool) failed(l *lane, err error, now time.Time) (relieved bool) {
 	defer s.mu.Unlock()
 	s.count.Failures++
 	s.count.Degraded = true
-	s.count.DiskFull = full
+	s.count.DiskFull, s.count.Disk = full, s.diskState()
 	s.count.LastError = err.Error()
 	return relieved
 }
@@ -97,16 +97,41 @@ func (s *Spool) recovered(l *lane, now time.Time) {
 	}
 	l.trouble = trouble{}
 	if s.ails() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.count.Disk = s.diskState()
+		s.count.DiskFull = s.count.Disk == DiskFull
 		return
 	}
 	s.takeUp()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count.Degraded, s.count.DiskFull = false, false
+	s.count.Degraded, s.count.DiskFull, s.count.Disk = false, false, DiskOK
 }
 
 // ails reports that the disk does not take what some lane has. Owner only.
 func (s *Spool) ails() bool { return s.crit.trouble.err != nil || s.full.trouble.err != nil }
+
+// diskState is the worst that a lane has met. Owner only.
+func (s *Spool) diskState() (worst DiskState) {
+	for _, l := range s.lanes() {
+		worst = max(worst, stateOf(l.trouble.err))
+	}
+	return worst
+}
+
+// stateOf says what an error of a commit tells of the disk.
+func stateOf(err error) DiskState {
+	switch {
+	case err == nil:
+		return DiskOK
+	case outOfSpace(err):
+		return DiskFull
+	case errors.Is(err, syscall.EROFS):
+		return DiskReadOnly
+	}
+	return DiskFailing
+}
 
 // letGo closes what is open for writing without being needed: nobody can check, remount
 // or replace a card that is in use for writing. Owner only.

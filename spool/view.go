@@ -20,7 +20,10 @@ type View struct {
 	Car        string     // "" when the epoch file cannot be read
 	Epoch      wire.Epoch // the newest start
 	CursorLost bool       // no valid cursor: nothing counts as settled
+	Locked     int        // encrypted batches that Each has left out: no key opens them
 	disk       Disk
+	box        KeyBox
+	keys       *keyring
 	settled    map[wire.Stream]wire.Ranges
 }
 
@@ -42,6 +45,8 @@ type ChunkReport struct {
 	Damaged []wire.ID     // batches whose envelope is whole and whose payload is not
 	Holes   [][2]int64    // damaged byte ranges with whole batches behind them
 	Tail    int64         // bytes behind the last whole batch
+	AtRest  int           // of Headers, encrypted ones
+	Locked  int           // of them, those that no key opens: only their checksums were looked at
 	Foreign []string      // names in the directory that are not ours
 }
 
@@ -57,6 +62,7 @@ func OpenView(dir string, disk Disk) (*View, error) {
 		disk = OS()
 	}
 	v := &View{Dir: dir, disk: disk, settled: map[wire.Stream]wire.Ranges{}}
+	defer v.Use(nil)
 	es, err := disk.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
@@ -88,6 +94,12 @@ func OpenView(dir string, disk Disk) (*View, error) {
 		v.settled[wire.Stream{Car: v.Car, Epoch: c.epoch, Lane: c.lane, Shard: c.shard}] = c.settled
 	}
 	return v, nil
+}
+
+// Use gives the view what opens encrypted batches and catalogues; without it they are
+// left out.
+func (v *View) Use(keys KeyBox) {
+	v.box, v.keys = keys, newKeyring(v.disk, keysDir(v.Dir), v.Car, keys)
 }
 
 // Settled reports whether the last cursor has a batch as delivered or reported. A
@@ -151,18 +163,54 @@ func (v *View) Report(c ChunkView, deep bool) (r ChunkReport, err error) {
 	}
 	w := &watched{File: f}
 	sc := scan(w, size, deep)
+	r.Damaged, r.Holes, r.Tail = sc.named, sc.holes, sc.tail()
 	for _, rec := range sc.records {
 		r.Headers = append(r.Headers, rec.header)
+		if rec.atRest {
+			v.probe(f, rec, deep, &r)
+		}
 	}
-	r.Damaged, r.Holes, r.Tail = sc.named, sc.holes, sc.tail()
 	if w.err != nil {
 		return r, fmt.Errorf("spool: read %s: %w", c.Name(), w.err)
 	}
 	return r, nil
 }
 
+// probe counts an encrypted batch and, with deep, tries to open it.
+func (v *View) probe(f File, rec record, deep bool, r *ChunkReport) {
+	r.AtRest++
+	if _, err := v.keyringOf(rec.header).secretOf(rec.header.Stream.Epoch); err != nil {
+		r.Locked++
+		return
+	}
+	if !deep {
+		return
+	}
+	buf := make([]byte, rec.header.Size())
+	if n, _ := f.ReadAt(buf, rec.off); n < len(buf) { // the scan has read it a moment ago
+		r.Damaged = append(r.Damaged, rec.header.ID())
+		return
+	}
+	if b, _, err := wire.Parse(buf); err == nil {
+		_, err = v.keyringOf(b.Header).open(b)
+		if err != nil {
+			r.Damaged = append(r.Damaged, rec.header.ID())
+		}
+	}
+}
+
+// keyringOf returns the keys for a batch: where no epoch file tells the car, the batch
+// does.
+func (v *View) keyringOf(h wire.Header) *keyring {
+	if v.keys.car == "" {
+		v.keys.car = h.Stream.Car
+	}
+	return v.keys
+}
+
 // Each calls fn for every whole batch of a lane in the order of the chunks, a
-// number that stands twice once. The batch is valid until fn returns.
+// number that stands twice once. The batch is valid until fn returns. What is encrypted
+// is decrypted; what cannot be counts as Locked, or is left out if it was changed.
 func (v *View) Each(lane wire.Lane, fn func(wire.Batch) error) error {
 	cs, err := v.Chunks(lane)
 	if err != nil {
@@ -205,6 +253,19 @@ func (v *View) each(c ChunkView, fn func(wire.Batch) error) error {
 		if err != nil {
 			continue // it rotted since the scan
 		}
+		if isAtRest(&b.Header, b.Payload) {
+			inner, err := v.keyringOf(b.Header).open(b)
+			if errors.Is(err, ErrNoKey) {
+				v.Locked++
+				continue
+			}
+			if err != nil {
+				continue // verify names it
+			}
+			if b, _, err = wire.Parse(inner); err != nil {
+				continue // open has parsed it
+			}
+		}
 		if err := fn(b); err != nil {
 			return err
 		}
@@ -214,6 +275,6 @@ func (v *View) each(c ChunkView, fn func(wire.Batch) error) error {
 
 // Catalogue returns the canonical bytes of a catalogue, or ErrNoCatalogue.
 func (v *View) Catalogue(h wire.CatalogueHash) ([]byte, error) {
-	s := &Spool{cfg: Config{Dir: v.Dir}, disk: v.disk}
+	s := &Spool{cfg: Config{Dir: v.Dir, Keys: v.box}, disk: v.disk}
 	return s.Catalogue(h)
 }

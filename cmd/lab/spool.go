@@ -26,7 +26,7 @@ func spoolCommand() *cobra.Command {
 				if !asJSON {
 					bench.Progress = c.ErrOrStderr()
 				}
-				bench.Dir = crash.Dir
+				bench.Dir, bench.Encrypt = crash.Dir, crash.Encrypt
 				rows, err := labspool.Bench(c.Context(), bench)
 				return errors.Join(err, say(c.OutOrStdout(), asJSON, rows))
 			}
@@ -49,6 +49,7 @@ func spoolCommand() *cobra.Command {
 	f.Uint64Var(&crash.Seed, "seed", 1, "of everything that is random")
 	f.StringVar(&crash.Dir, "dir", "", "folder for the spools under test (default in memory where that is possible)")
 	f.StringVar(&crash.Keep, "keep", "", "folder that gets the spools of runs that went wrong")
+	f.BoolVar(&crash.Encrypt, "encrypt", false, "with encryption at rest")
 	f.BoolVar(&measure, "bench", false, "measure speed, wear, memory and recovery beside a raw writer")
 	f.IntVar(&bench.Pairs, "pairs", 0, "interleaved pairs of spool and raw (default 9)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")

@@ -17,6 +17,7 @@ type BenchConfig struct {
 	Dir        string // on the disk that is measured; "": the folder for temporary files
 	Pairs      int    // interleaved pairs of spool and raw for each commit size; 0: 9
 	Bytes      int64  // written in each half of a pair; 0: 48 MiB
+	Encrypt    bool   // at rest
 	SpoolBytes int64  // size of the spool whose recovery is timed; 0: 2 GiB
 	Progress   io.Writer
 }
@@ -36,6 +37,7 @@ type BenchRow struct {
 	RecoveryS          float64 `json:"recovery_s"`          // Open of a spool of SpoolBytes
 	RecoveryColdS      float64 `json:"recovery_cold_s"`     // the same with nothing of it in the page cache
 	Pairs              int     `json:"pairs"`
+	Encrypted          bool    `json:"encrypted,omitempty"`
 }
 
 func (c BenchConfig) withDefaults() BenchConfig {
@@ -78,6 +80,9 @@ func Bench(ctx context.Context, cfg BenchConfig) ([]BenchRow, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	if cfg.Encrypt {
+		ctx = context.WithValue(ctx, encrypted{}, true)
+	}
 	b := &bench{cfg: cfg, dir: dir}
 	common, err := b.common(ctx)
 	if err != nil {
@@ -142,7 +147,7 @@ func (b *bench) pairs(ctx context.Context, commit int, row *BenchRow) error {
 			fmt.Fprintf(b.cfg.Progress, "%d KiB, pair %d: spool %.1f MB/s, raw %.1f MB/s\n", commit>>10, i+1, mbs[0], mbs[1])
 		}
 	}
-	row.Pairs = b.cfg.Pairs
+	row.Pairs, row.Encrypted = b.cfg.Pairs, b.cfg.Encrypt
 	row.RawMBs, row.SpoolMBs, row.Ratio = median(raws), median(spools), median(ratios)
 	row.RatioMin, row.RatioMax = slices.Min(ratios), slices.Max(ratios)
 	return nil

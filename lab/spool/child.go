@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"telemetry/internal/clock"
 	"telemetry/spool"
+	"telemetry/spool/atrest"
 )
 
 // ChildSpec says what a fresh process does. It travels as JSON on its command
@@ -31,14 +33,32 @@ type ChildSpec struct {
 	Bytes     int64   // for the benches
 	Reader    bool    // drain while appending
 	Close     bool    // end in order
+	PatienceS int     // s that the writer waits for its last batches; 0: 30
 	HoldAfter bool    // when done, wait to be killed
+	Encrypt   bool    // at rest; launch sets it for all children of a run
 }
+
+// identity opens the encrypted spools of the laboratory; it protects nothing else.
+const identity = "AGE-SECRET-KEY-1G3HHFMXGX3GFV4VS8FX9LCHUEYN94MZX9G9ZGG8EHXSA9G0AKNYSMJX6EZ"
+
+// encrypted is the context key under which Crash and Bench tell launch that spools are
+// encrypted.
+type encrypted struct{}
 
 // car is the name of every car of the laboratory.
 const car = "lab"
 
 func (c ChildSpec) config() spool.Config {
+	var keys spool.KeyBox
+	if c.Encrypt {
+		box, err := atrest.Parse(strings.NewReader(identity), nil)
+		if err != nil {
+			panic("lab: internal error: " + err.Error()) // the identity is a constant
+		}
+		keys = box
+	}
 	return spool.Config{
+		Keys: keys, EncryptedOnly: c.Encrypt,
 		Dir: c.Dir, Car: car, Clock: clock.System{},
 		ChunkBytes: c.Chunk, CommitBytes: c.Commit, QueueBytes: c.Queue, QuotaBytes: c.Quota,
 		CommitInterval: time.Duration(c.CommitMS) * time.Millisecond, CriticalInterval: time.Duration(c.CommitMS) * time.Millisecond / 2,

@@ -22,6 +22,7 @@ type CrashConfig struct {
 	Runs     int // 0: every place, where there are finitely many; else a default
 	Seed     uint64
 	Dir      string    // where the spools stand; "": memory if there is such a file system
+	Encrypt  bool      // at rest
 	Keep     string    // folder that gets the spools of failed runs; "": none
 	Progress io.Writer // nil: none
 }
@@ -29,6 +30,7 @@ type CrashConfig struct {
 // CrashResult is what a mode showed. All numbers are sums over its runs.
 type CrashResult struct {
 	Mode         string   `json:"mode"`
+	Encrypted    bool     `json:"encrypted,omitempty"`
 	Runs         int      `json:"runs"`
 	Acked        int      `json:"acked"` // batches that were acknowledged
 	OpenFailures int      `json:"open_failures"`
@@ -75,7 +77,7 @@ type crash struct {
 // fresh process reads back. The result is valid as far as it goes when the error
 // says that the laboratory failed.
 func Crash(ctx context.Context, cfg CrashConfig) (*CrashResult, error) {
-	c := &crash{cfg: cfg, rnd: rand.New(rand.NewPCG(cfg.Seed, 4)), res: CrashResult{Mode: cfg.Mode}}
+	c := &crash{cfg: cfg, rnd: rand.New(rand.NewPCG(cfg.Seed, 4)), res: CrashResult{Mode: cfg.Mode, Encrypted: cfg.Encrypt}}
 	modes := map[string]func(context.Context) error{
 		"torn": c.torn, "flip": c.flip, "zero": c.zero, "kill": c.killed,
 		"powercut": c.powercut, "enospc": c.enospc, "eio": c.eio,
@@ -93,6 +95,9 @@ func Crash(ctx context.Context, cfg CrashConfig) (*CrashResult, error) {
 	}
 	defer os.RemoveAll(dir)
 	c.dir = dir
+	if cfg.Encrypt {
+		ctx = context.WithValue(ctx, encrypted{}, true)
+	}
 	if err := run(ctx); err != nil {
 		return &c.res, fmt.Errorf("lab: %s: %w", cfg.Mode, err)
 	}

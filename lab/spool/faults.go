@@ -121,6 +121,7 @@ func (c *crash) eio(ctx context.Context) error {
 		spec := ChildSpec{
 			Do: "write", Dir: dir, Seed: c.rnd.Uint64(), Chunk: 64 << 10, Commit: 16 << 10, Quota: 256 << 20,
 			CommitMS: 5, Min: payloadHead, Max: 8000, RateMBs: 4, Settle: 0.3, Batches: 300, Close: true,
+			PatienceS: 150, // strace counts for each thread: thirty failures are a hundred, and the spool tries every 5 s in the end
 		}
 		o := newOracle()
 		what, args := c.injection(run, dir)

@@ -43,6 +43,7 @@ func launch(ctx context.Context, spec ChildSpec, before []string, hear func(stri
 	if err != nil {
 		return nil, err
 	}
+	spec.Encrypt = spec.Encrypt || ctx.Value(encrypted{}) != nil
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)

@@ -92,7 +92,7 @@ func writeChild(ctx context.Context, c ChildSpec, stdout io.Writer) error {
 
 // end makes the last batches durable and says how things stand.
 func (w *writer) end(ctx context.Context, cancel func(), ran, watched <-chan error) error {
-	limit, stop := context.WithTimeout(ctx, 30*time.Second)
+	limit, stop := context.WithTimeout(ctx, time.Duration(max(30, w.c.PatienceS))*time.Second)
 	defer stop()
 	serr := w.sp.Sync(limit)
 	if serr != nil && !errors.Is(serr, spool.ErrNotDurable) {

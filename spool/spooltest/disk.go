@@ -28,7 +28,7 @@ var ErrDead = errors.New("spooltest: power is off")
 
 // Op names a call of [spool.Disk] or [spool.Log] for fault injection.
 type Op struct {
-	Kind string // mkdir, read, open, write, truncate, rename, remove, syncdir, openlog, append, sync, close
+	Kind string // mkdir, read, open, write, truncate, syncfile, rename, remove, syncdir, openlog, append, sync, close
 	Name string // path; of the segment file for append, sync and close
 }
 
@@ -81,7 +81,7 @@ func (m *Machine) SetLimit(bytes int64) {
 
 // SetFault makes every operation ask f first; an error of f is its result. A
 // failing append leaves half of its bytes behind, a failing sync makes sure that
-// they never become durable. f must not call the machine.
+// they never become durable, and every later one of the same log fails too. f must not call the machine.
 func (m *Machine) SetFault(f func(Op) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -375,6 +375,24 @@ func (d *disk) Truncate(name string, size int64) error {
 	return nil
 }
 
+func (d *disk) SyncFile(name string) error {
+	err := d.enter("syncfile", name)
+	defer d.m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	n := d.m.look(name)
+	if n == nil || n.dir {
+		return notExist("sync", name)
+	}
+	n.sync()
+	if n.broken { // what memory held of it is forgotten
+		d.m.used -= int64(len(n.data) - len(n.synced))
+		n.data, n.broken = slices.Clone(n.synced), false
+	}
+	return nil
+}
+
 func (d *disk) Rename(from, to string) error {
 	err := d.enter("rename", from)
 	defer d.m.mu.Unlock()
@@ -510,6 +528,9 @@ func (l *log) Sync() error {
 	if err != nil {
 		l.n.broken = l.d.life == l.d.m.life
 		return err
+	}
+	if l.n.broken { // the same error, told to whoever synced beside it
+		return syscall.EIO
 	}
 	l.n.sync()
 	return nil

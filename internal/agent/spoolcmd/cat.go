@@ -2,6 +2,7 @@ package spoolcmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -26,20 +27,22 @@ type batchLine struct {
 
 func catCommand(def string) *cobra.Command {
 	var lane string
-	c := onSpool(&cobra.Command{Use: "cat", Short: "Print one line of JSON for every batch"}, def, func(c *cobra.Command, dir string) error {
+	c := onView(&cobra.Command{Use: "cat", Short: "Print one line of JSON for every batch"}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
 		v, err := spool.OpenView(dir, nil)
 		if err != nil {
 			return err
 		}
+		v.Use(keys)
 		var o wire.Opener
 		enc := json.NewEncoder(c.OutOrStdout())
-		return eachLane(v, lane, func(b wire.Batch) error {
+		err = eachLane(v, lane, func(b wire.Batch) error {
 			payload, err := o.Payload(b)
 			if err != nil {
 				return fmt.Errorf("spool: batch %s: %w", b.Header.ID(), err)
 			}
 			return enc.Encode(lineOf(v, b, payload))
 		})
+		return errors.Join(err, locked(v))
 	})
 	c.Flags().StringVar(&lane, "lane", "", "critical or full (default both)")
 	return c

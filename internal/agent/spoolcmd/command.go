@@ -18,6 +18,7 @@ import (
 	"telemetry/internal/clock"
 	"telemetry/internal/config"
 	"telemetry/spool"
+	"telemetry/spool/atrest"
 	"telemetry/wire"
 )
 
@@ -29,28 +30,57 @@ var lanes = [...]wire.Lane{wire.LaneCritical, wire.LaneFull}
 func New(defaultConfig string) *cobra.Command {
 	c := &cobra.Command{Use: "spool", Short: "Look into a spool, check, export or repair it"}
 	c.AddCommand(lsCommand(defaultConfig), verifyCommand(defaultConfig), catCommand(defaultConfig),
-		exportCommand(defaultConfig), repairCommand(defaultConfig), pruneCommand(defaultConfig))
+		exportCommand(defaultConfig), repairCommand(defaultConfig), pruneCommand(defaultConfig), keygenCommand())
 	return c
 }
 
 // onSpool makes a command whose one argument is a spool's folder; without it the
 // configuration says which.
 func onSpool(c *cobra.Command, def string, run func(c *cobra.Command, dir string) error) *cobra.Command {
-	var path string
+	return onView(c, def, false, func(c *cobra.Command, dir string, _ spool.KeyBox) error { return run(c, dir) })
+}
+
+// onView is onSpool for a command that reads batches: keys opens what is encrypted.
+func onView(c *cobra.Command, def string, opens bool, run func(c *cobra.Command, dir string, keys spool.KeyBox) error) *cobra.Command {
+	var path, identity string
 	cli.ConfigFlag(c, &path, def)
+	if opens {
+		c.Flags().StringVar(&identity, "identity", "", "age identity file that opens an encrypted spool (default: the configuration's, without DIR)")
+	}
 	c.Use += " [DIR]"
 	c.Args = cobra.MaximumNArgs(1)
 	c.RunE = func(c *cobra.Command, args []string) error {
+		dir := ""
 		if len(args) == 1 {
-			return run(c, args[0])
+			dir = args[0]
+		} else {
+			cfg, err := config.ReadAgent(path)
+			if err != nil {
+				return err
+			}
+			dir = cfg.Spool.Dir
+			if e := cfg.Spool.Encrypt; e != nil && identity == "" && opens {
+				identity = e.Identity
+			}
 		}
-		cfg, err := config.ReadAgent(path)
+		if identity == "" {
+			return run(c, dir, nil)
+		}
+		keys, err := atrest.Load(identity, nil)
 		if err != nil {
-			return err
+			return fmt.Errorf("spool: --identity: %w", err)
 		}
-		return run(c, cfg.Spool.Dir)
+		return run(c, dir, keys)
 	}
 	return c
+}
+
+// locked is the error of a command that had to leave out what is encrypted.
+func locked(v *spool.View) error {
+	if v.Locked == 0 {
+		return nil
+	}
+	return fmt.Errorf("spool: %s: %d batches are encrypted and were left out: give --identity with an age identity of the box or of a recipient: %w", v.Dir, v.Locked, spool.ErrNoKey)
 }
 
 // chunkLine is what ls and verify say of a chunk.
@@ -63,7 +93,9 @@ type chunkLine struct {
 	First   string   `json:"first,omitempty"`
 	Last    string   `json:"last,omitempty"`
 	Faults  []string `json:"faults,omitempty"`
-	Open    bool     `json:"open,omitempty"` // being written: its end is no fault
+	AtRest  int      `json:"encrypted,omitempty"` // of batches, encrypted ones
+	Locked  int      `json:"locked,omitempty"`    // of them, those that no key at hand opens: their checksums are right
+	Open    bool     `json:"open,omitempty"`      // being written: its end is no fault
 }
 
 // listing is what ls and verify print.
@@ -77,11 +109,12 @@ type listing struct {
 	Faults     int         `json:"faults"`
 }
 
-func list(dir string, deep bool) (*listing, error) {
+func list(dir string, deep bool, keys spool.KeyBox) (*listing, error) {
 	v, err := spool.OpenView(dir, nil)
 	if err != nil {
 		return nil, err
 	}
+	v.Use(keys)
 	l := &listing{Dir: dir, Car: v.Car, Epoch: v.Epoch.String(), CursorLost: v.CursorLost, InUse: spool.InUse(dir)}
 	for _, lane := range lanes {
 		cs, err := v.Chunks(lane)
@@ -109,7 +142,7 @@ func list(dir string, deep bool) (*listing, error) {
 }
 
 func describe(v *spool.View, c spool.ChunkView, rep *spool.ChunkReport) chunkLine {
-	line := chunkLine{Lane: c.Lane.String(), Chunk: c.No, Bytes: c.Bytes, Batches: len(rep.Headers)}
+	line := chunkLine{Lane: c.Lane.String(), Chunk: c.No, Bytes: c.Bytes, Batches: len(rep.Headers), AtRest: rep.AtRest, Locked: rep.Locked}
 	for i, h := range rep.Headers {
 		if i == 0 {
 			line.First = short(h.ID())
@@ -146,8 +179,8 @@ func short(id wire.ID) string { return fmt.Sprintf("%s#%d", id.Stream.Epoch, id.
 
 func lsCommand(def string) *cobra.Command {
 	var asJSON bool
-	c := onSpool(&cobra.Command{Use: "ls", Short: "List chunks and what waits in them"}, def, func(c *cobra.Command, dir string) error {
-		l, err := list(dir, false)
+	c := onView(&cobra.Command{Use: "ls", Short: "List chunks and what waits in them"}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+		l, err := list(dir, false, keys)
 		if err != nil {
 			return err
 		}
@@ -155,9 +188,9 @@ func lsCommand(def string) *cobra.Command {
 			return cli.WriteJSON(c.OutOrStdout(), l)
 		}
 		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
-		fmt.Fprintf(w, "car %s\tepoch %s\tin use %v\n\nCHUNK\tBYTES\tBATCHES\tPENDING\tFIRST\tLAST\n", l.Car, l.Epoch, l.InUse)
+		fmt.Fprintf(w, "car %s\tepoch %s\tin use %v\n\nCHUNK\tBYTES\tBATCHES\tPENDING\tENCRYPTED\tLOCKED\tFIRST\tLAST\n", l.Car, l.Epoch, l.InUse)
 		for _, x := range l.Chunks {
-			fmt.Fprintf(w, "%s/%010d\t%d\t%d\t%d\t%s\t%s\n", x.Lane, x.Chunk, x.Bytes, x.Batches, x.Pending, x.First, x.Last)
+			fmt.Fprintf(w, "%s/%010d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", x.Lane, x.Chunk, x.Bytes, x.Batches, x.Pending, x.AtRest, x.Locked, x.First, x.Last)
 		}
 		return w.Flush()
 	})
@@ -167,8 +200,12 @@ func lsCommand(def string) *cobra.Command {
 
 func verifyCommand(def string) *cobra.Command {
 	var asJSON bool
-	c := onSpool(&cobra.Command{Use: "verify", Short: "Read everything and check every checksum; exit code 1 for damage"}, def, func(c *cobra.Command, dir string) error {
-		l, err := list(dir, true)
+	c := onView(&cobra.Command{
+		Use:   "verify",
+		Short: "Read everything and check every checksum; exit code 1 for damage",
+		Long:  "Of encrypted batches that a key at hand opens, verify finds changes that the checksums do not show.",
+	}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+		l, err := list(dir, true, keys)
 		if err != nil {
 			return err
 		}
@@ -187,9 +224,10 @@ func verifyCommand(def string) *cobra.Command {
 }
 
 func printVerified(c *cobra.Command, l *listing) error {
-	batches := 0
+	batches, locked := 0, 0
 	for _, x := range l.Chunks {
 		batches += x.Batches
+		locked += x.Locked
 		for _, f := range x.Faults {
 			if _, err := fmt.Fprintf(c.OutOrStdout(), "%s/%010d: %s\n", x.Lane, x.Chunk, f); err != nil {
 				return err
@@ -197,6 +235,9 @@ func printVerified(c *cobra.Command, l *listing) error {
 		}
 	}
 	_, err := fmt.Fprintf(c.OutOrStdout(), "%d batches in %d chunks, %d faults\n", batches, len(l.Chunks), l.Faults)
+	if err == nil && locked > 0 {
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%d of them are encrypted, and no key at hand opens them: only their checksums were looked at\n", locked)
+	}
 	return err
 }
 

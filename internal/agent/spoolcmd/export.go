@@ -34,7 +34,7 @@ func exportCommand(def string) *cobra.Command {
 	var format, to string
 	var pending bool
 	names := slices.Sorted(maps.Keys(formats))
-	c := onSpool(&cobra.Command{
+	c := onView(&cobra.Command{
 		Use:   "export",
 		Short: "Write what the spool holds in a format of other tools",
 		Long: "batches  sealed batches, each behind its length as uvarint (wire/FORMAT.md)\n" +
@@ -42,8 +42,8 @@ func exportCommand(def string) *cobra.Command {
 			"csv      one value a line\n" +
 			"mcap     one message a row, JSON with its schema, one channel for each group\n\n" +
 			"Times are UTC where the epoch has a time anchor, else ns since boot.",
-	}, def, func(c *cobra.Command, dir string) error {
-		return export(dir, format, to, pending, c.OutOrStdout())
+	}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+		return export(dir, keys, format, to, pending, c.OutOrStdout())
 	})
 	c.Flags().StringVarP(&format, "format", "f", "csv", strings.Join(names, ", "))
 	c.Flags().StringVarP(&to, "output", "o", "", "file to write (default standard output); it must not exist")
@@ -51,7 +51,7 @@ func exportCommand(def string) *cobra.Command {
 	return c
 }
 
-func export(dir, format, to string, pending bool, stdout io.Writer) (err error) {
+func export(dir string, keys spool.KeyBox, format, to string, pending bool, stdout io.Writer) (err error) {
 	open := formats[format]
 	if open == nil {
 		return fmt.Errorf("spool: unknown format %q (want %s)", format, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
@@ -60,6 +60,7 @@ func export(dir, format, to string, pending bool, stdout io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
+	v.Use(keys)
 	out := stdout
 	if to != "" {
 		f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644)
@@ -78,7 +79,7 @@ func export(dir, format, to string, pending bool, stdout io.Writer) (err error) 
 	if err := w.run(); err != nil {
 		return fmt.Errorf("spool: export: %w", err)
 	}
-	return errors.Join(e.end(), buf.Flush())
+	return errors.Join(e.end(), buf.Flush(), locked(v))
 }
 
 // walk feeds an exporter.
@@ -97,6 +98,7 @@ func (w *walk) run() error {
 	if err := w.v.Each(wire.LaneCritical, w.anchors); err != nil {
 		return err
 	}
+	w.v.Locked = 0 // they come again
 	return eachLane(w.v, "", w.batch)
 }
 
