@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: test-arm bench-arm sim mutants e2e-kafka bench-receiver test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
+.PHONY: test-arm bench-arm sim mutants e2e-kafka bench-receiver test-clients test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ e2e-kafka: ## 20 cars through two receivers into three Kafka brokers while all o
 bench-receiver: ## the receiver beside its peers on a real Kafka (scripts/bench-receiver.sh --help)
 	@scripts/bench-receiver.sh $(ARGS)
 
+test-clients: ## kcat, Quix Streams, confluent-kafka, pyarrow and polars read what a car sent (scripts/test-clients.sh --help)
+	@scripts/test-clients.sh $(ARGS)
+
 SEEDS ?= 1000
 FIRST ?= 1
 sim: ## the whole system under seeds, with faults, in virtual time (SEEDS=n FIRST=n; ARGS='--drop 1,2 --trace' replays)
@@ -65,8 +68,8 @@ bench: ## benchmarks of the hot paths
 
 test-arm: ## the codec's tests on armv7 and arm64 under qemu's user mode
 	scripts/need.sh qemu-arm=qemu-user qemu-aarch64=qemu-user
-	GOARCH=arm GOARM=7 go test -exec qemu-arm ./wire
-	GOARCH=arm64 go test -exec qemu-aarch64 ./wire
+	GOARCH=arm GOARM=7 go test -short -exec qemu-arm ./wire & first=$$!; \
+	GOARCH=arm64 go test -short -exec qemu-aarch64 ./wire && wait $$first
 
 bench-arm: ## instructions per sample on armv7 and arm64 against a baseline (ARGS=--update sets it)
 	scripts/bench-arm.sh $(ARGS)

@@ -56,7 +56,7 @@ func (r *Receiver) openBroker(run *running) (ingest.Broker, error) {
 		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, Log: r.log.With("component", "mqtt"),
 	}
 	if r.revoked != nil {
-		ec.Revoked = r.revoked.Check
+		ec.Revoked = r.revoked.CheckAll
 	}
 	b, err := embedded.Listen(ec)
 	if err != nil {
@@ -71,6 +71,9 @@ func (r *Receiver) openBroker(run *running) (ingest.Broker, error) {
 func (s *Status) cars(run *running) {
 	if run.broker != nil {
 		s.Listen.MQTT = run.broker.Addr()
+		if err := run.broker.Err(); err != nil {
+			s.wait("no car can connect: %v", err)
+		}
 	}
 	if run.external == nil {
 		return
@@ -84,6 +87,11 @@ func (s *Status) cars(run *running) {
 func (s *IngestStatus) cars(run *running) {
 	if run.broker != nil {
 		s.MQTT = run.broker.Counters()
+	}
+	if run.revoked != nil {
+		if err := run.revoked.Err(); err != nil {
+			s.Revocations = err.Error()
+		}
 	}
 	if run.external != nil {
 		b := run.external.Status()

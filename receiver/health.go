@@ -36,6 +36,12 @@ func (s *Status) kafkaState(run *running) {
 			}
 		}
 	}
+	if s.Ingest != nil && s.Ingest.CatalogueErr != "" {
+		fail("catalogues: %s", s.Ingest.CatalogueErr)
+	}
+	if s.Live != nil && s.Live.KafkaError != "" {
+		fail("live: %s", s.Live.KafkaError)
+	}
 	if s.Sequence != nil {
 		for i := range s.Sequence.Partitions {
 			if p := &s.Sequence.Partitions[i]; p.Error != "" {
@@ -54,11 +60,15 @@ func (r *Receiver) healthHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		if waits := r.Status(req.Context()).Waits; len(waits) > 0 {
-			http.Error(w, strings.Join(waits, "\n"), http.StatusServiceUnavailable)
+		s := r.Status(req.Context())
+		if len(s.Waits) > 0 {
+			http.Error(w, strings.Join(s.Waits, "\n"), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
+		for _, why := range s.Degraded {
+			fmt.Fprintln(w, "degraded:", why)
+		}
 	})
 	mux.HandleFunc("GET /metrics", r.metrics)
 	return mux

@@ -118,6 +118,9 @@ func (s *Status) Metrics(w io.Writer) error {
 	if s.Sequence != nil {
 		s.Sequence.metrics(m)
 	}
+	for i := range s.Outputs {
+		s.Outputs[i].metrics(m)
+	}
 	if s.Live != nil {
 		m.counters("telemetry_live", "Counter of the live page.", *s.Live)
 	}
@@ -132,6 +135,7 @@ func (s *IngestStatus) metrics(m *metrics) {
 	m.gauge("telemetry_ingest_held_bytes", "Bytes of batches that wait for a catalogue.", float64(s.HeldBytes))
 	m.gauge("telemetry_ingest_cars", "Cars that this instance remembers.", float64(len(s.Cars)))
 	m.counters("telemetry_ingest", "Counter of ingest.", s.Counters)
+	m.gauge("telemetry_mqtt_revocations_failing", "1 while the list of revocations cannot be read, or is past its time.", truth(s.Revocations != ""))
 	m.counters("telemetry_mqtt", "Counter of the embedded MQTT broker.", s.MQTT)
 	for i := range s.Cars {
 		c := &s.Cars[i]
@@ -148,12 +152,15 @@ func (s *SequenceStatus) metrics(m *metrics) {
 	states := []string{
 		sequence.StateLoading, sequence.StateRebuilding, sequence.StateRunning, sequence.StateRetrying, sequence.StateStopped,
 	}
-	m.gauge("telemetry_sequence_member", "1 while this process is a member of its group.", truth(s.Error == ""))
+	m.gauge("telemetry_sequence_member", "1 while this process is a member of its group.", truth(s.Member))
 	m.gauge("telemetry_sequence_held_bytes", "Bytes in memory of batches that wait.", float64(s.HeldBytes))
 	for i := range s.Partitions {
 		p := &s.Partitions[i]
 		part := label{"partition", strconv.Itoa(int(p.Partition))}
 		m.one("telemetry_sequence_partition_state", "1 for the state of a partition.", p.State, states, part)
+		if p.Failing != "" {
+			m.gauge("telemetry_sequence_partition_failing", "1 for what a partition tries again; the reason stands in /readyz.", 1, part, label{"what", p.Failing})
+		}
 		m.gauge("telemetry_sequence_lag_records", "Records of telemetry.batches not yet read.", float64(p.Lag), part)
 		m.gauge("telemetry_sequence_committed_offset", "The group's offset.", float64(p.Committed), part)
 		m.gauge("telemetry_sequence_commit_seconds", "What the last commit took.", p.CommitMS/1e3, part)

@@ -15,11 +15,12 @@ func (r *Receiver) addLive(run *running) error {
 	var err error
 	run.live, err = live.Listen(live.Options{
 		Address: r.cfg.Live.Listen, Source: run.cluster, Catalogues: run.cluster.Catalogues(),
-		Report:  run.report,
-		Status:  func(ctx context.Context) any { return r.Status(ctx) },
-		Ready:   func(ctx context.Context) []string { return r.Status(ctx).Waits },
-		Metrics: r.metrics,
-		Logger:  r.log.With("component", "live"),
+		Report:   run.report,
+		Status:   func(ctx context.Context) any { return r.Status(ctx) },
+		Ready:    func(ctx context.Context) []string { return r.Status(ctx).Waits },
+		Degraded: func(ctx context.Context) []string { return r.Status(ctx).Degraded },
+		Metrics:  r.metrics,
+		Logger:   r.log.With("component", "live"),
 	})
 	if err != nil {
 		return err

@@ -77,6 +77,10 @@ func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
 	if r.kafka, err = kafkaConfig(cfg.Kafka, cfg.Sequence.Group, log); err != nil {
 		return nil, err
 	}
+	r.kafka.Outputs = outputTopics(cfg)
+	if err := r.kafka.Validate(); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"telemetry/internal/config"
+	"telemetry/receiver/ca"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/ingest/embedded"
 	"telemetry/receiver/ingest/external"
@@ -20,7 +20,6 @@ import (
 	"telemetry/receiver/sequence"
 	"telemetry/receiver/sequence/jsonrow"
 	"telemetry/receiver/sequence/sealed"
-	"telemetry/reorder"
 	"telemetry/wire"
 )
 
@@ -38,9 +37,11 @@ type running struct {
 	cluster  *kafka.Cluster
 	broker   *embedded.Broker // at most one of broker and external
 	external *external.Broker
+	revoked  *ca.Revocations // nil: nothing is taken back
 	ingest   *ingest.Service
 	producer interface{ State() error } // of ingest
 	sequence *sequence.Runner
+	outputs  []*output // beside the default one
 	live     *live.Server
 	preview  *preview // with both ingest and live
 
@@ -61,7 +62,7 @@ func (r *Receiver) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Close()) }()
-	run := &running{started: time.Now(), cluster: cluster}
+	run := &running{started: time.Now(), cluster: cluster, revoked: r.revoked}
 	if err := r.assemble(run); err != nil {
 		for _, f := range run.undo {
 			err = errors.Join(err, f())
@@ -159,35 +160,29 @@ func (r *Receiver) addSequence(run *running) error {
 	cfg.CommitInterval = r.cfg.Sequence.Commit.D()
 	cfg.IdleCommit = max(cfg.IdleCommit, cfg.CommitInterval)
 	cfg.Log = r.log.With("component", "sequence")
-	w := r.cfg.Sequence.Windows
-	for lane, v := range map[wire.Lane]*config.Window{wire.LaneCritical: w.Critical, wire.LaneLive: w.Live, wire.LaneFull: w.Full} {
-		cfg.Reorder.Windows[lane] = time.Duration(*v)
-		if *v == config.WindowNone {
-			cfg.Reorder.Windows[lane] = reorder.None
-		}
-	}
+	setWindows(&cfg.Reorder, r.cfg.Sequence.Windows)
 	runner, err := sequence.NewRunner(cfg, run.cluster.Backend())
 	if err != nil {
 		return err
 	}
 	run.sequence = runner
 	run.start = append(run.start, runner.Run)
-	return nil
+	return r.addOutputs(run, &cfg)
 }
 
-// newFormat makes the output format of one partition.
+// newFormat makes the default output's format of one partition.
 func (r *Receiver) newFormat() sequence.Format {
 	f := r.cfg.Sequence.Formats
 	var by sequence.ByLane
 	for lane, name := range map[wire.Lane]string{wire.LaneCritical: f.Critical, wire.LaneLive: f.Live, wire.LaneFull: f.Full} {
-		if name == formatBatch {
+		switch name {
+		case formatBatch:
 			by[lane] = sealed.New()
-		} else {
+		case formatNone:
+			by[lane] = sequence.Nothing{}
+		default:
 			by[lane] = jsonrow.New()
 		}
 	}
 	return by
 }
-
-// formatBatch is the name of package sealed's format; the other one is json.
-const formatBatch = "batch"

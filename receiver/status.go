@@ -31,6 +31,8 @@ type Status struct {
 	Ingest   *IngestStatus   `json:"ingest,omitempty"`   // role ingest
 	Sequence *SequenceStatus `json:"sequence,omitempty"` // role sequence
 	Live     *live.Counters  `json:"live,omitempty"`     // role live
+	Outputs  []OutputStatus  `json:"outputs,omitempty"`  // beside the default one; role sequence
+	Degraded []string        `json:"degraded,omitempty"` // what is wrong though the process is ready
 }
 
 // ListenStatus holds host:port of what is open; "" is what is not.
@@ -64,8 +66,10 @@ type IngestStatus struct {
 	HeldBytes    int64             `json:"held_bytes"` // of batches that wait for a catalogue
 	Catalogues   int               `json:"catalogues"`
 	Counters     ingest.Counters   `json:"counters"`
-	MQTT         embedded.Counters `json:"mqtt"`             // of the embedded broker
-	Broker       *external.Status  `json:"broker,omitempty"` // instead of it
+	MQTT         embedded.Counters `json:"mqtt"`                        // of the embedded broker
+	CatalogueErr string            `json:"catalogues_error,omitempty"`  // why the catalogues of others are not known
+	Revocations  string            `json:"revocations_error,omitempty"` // why the list in force is not the newest
+	Broker       *external.Status  `json:"broker,omitempty"`            // instead of it
 	Cars         []CarStatus       `json:"cars"`
 }
 
@@ -107,6 +111,7 @@ type StreamStatus struct {
 
 // SequenceStatus is the role sequence.
 type SequenceStatus struct {
+	Member     bool              `json:"member"`          // of the group; maybe with no partition
 	Error      string            `json:"error,omitempty"` // of the group membership
 	HeldBytes  int64             `json:"held_bytes"`
 	Partitions []PartitionStatus `json:"partitions"`
@@ -118,6 +123,7 @@ type PartitionStatus struct {
 	Partition int32               `json:"partition"`
 	State     string              `json:"state"` // "loading", "rebuilding", "running", "retrying", "stopped"
 	Error     string              `json:"error,omitempty"`
+	Failing   string              `json:"failing,omitempty"` // what is retried: "load", "fetch", "read", "catalogue", "tick"
 	Position  int64               `json:"position"`
 	Committed int64               `json:"committed"`
 	End       int64               `json:"end"`
@@ -186,6 +192,7 @@ func (r *Receiver) Status(ctx context.Context) Status {
 	}
 	if run.sequence != nil {
 		s.sequence(run)
+		s.outputs(run)
 	}
 	if run.live != nil {
 		s.Listen.Live = run.live.Addr()
@@ -211,6 +218,14 @@ func (s *Status) ingest(ctx context.Context, run *running) {
 	st := &IngestStatus{State: instanceState(in.State), Cars: []CarStatus{}}
 	st.cars(run)
 	s.Ingest = st
+	if cerr := run.ingest.CatalogueError(); cerr != nil {
+		st.CatalogueErr = cerr.Error()
+	}
+	for _, why := range []string{st.CatalogueErr, st.Revocations} {
+		if why != "" {
+			s.Degraded = append(s.Degraded, why)
+		}
+	}
 	if err != nil {
 		st.State, st.Error = "unknown", err.Error()
 		s.wait("ingest does not answer: %v", err)
@@ -265,11 +280,19 @@ func carStatus(c *ingest.CarSnapshot) CarStatus {
 const groupPatience = 15 * time.Second
 
 func (s *Status) sequence(run *running) {
-	snap := run.sequence.Snapshot()
-	st := &SequenceStatus{Error: snap.Error, HeldBytes: snap.HeldBytes, Partitions: []PartitionStatus{}}
-	s.Sequence = st
-	if snap.Error != "" {
+	s.Sequence = &SequenceStatus{}
+	s.Waits = append(s.Waits, s.Sequence.fill(run, run.sequence.Snapshot())...)
+}
+
+// fill takes a sequencer's state, and says what it waits for.
+func (st *SequenceStatus) fill(run *running, snap sequence.Snapshot) []string {
+	*st = SequenceStatus{Member: snap.Member, Error: snap.Error, HeldBytes: snap.HeldBytes, Partitions: []PartitionStatus{}}
+	var s Status // only for its waits
+	switch {
+	case snap.Error != "":
 		s.wait("sequence is not a member of its group: %s", snap.Error)
+	case !snap.Member:
+		s.wait("sequence is joining its group")
 	}
 	for i := range snap.Partitions {
 		p := partitionStatus(&snap.Partitions[i])
@@ -282,11 +305,12 @@ func (s *Status) sequence(run *running) {
 	if run.cluster.IsEmbedded() && own < run.cluster.Partitions() || own == 0 && time.Since(run.started) < groupPatience {
 		s.wait("sequence has %d of %d partitions", own, run.cluster.Partitions())
 	}
+	return s.Waits
 }
 
 func partitionStatus(p *sequence.PartitionSnapshot) PartitionStatus {
 	s := PartitionStatus{
-		Counters: p.Counters, Partition: p.Partition, State: p.State, Error: p.Error, Position: p.Position, Committed: p.Committed,
+		Counters: p.Counters, Partition: p.Partition, State: p.State, Error: p.Error, Failing: p.Failing, Position: p.Position, Committed: p.Committed,
 		End: p.End, Lag: max(0, p.End-p.Position), NowMS: p.NowMS, Commits: p.Commits,
 		CommitMS: float64(p.CommitFor) / float64(time.Millisecond), Cars: []SequenceCarStatus{},
 	}

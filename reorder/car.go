@@ -36,7 +36,8 @@ type Car struct {
 	order   []entryAt
 	orderAt int
 
-	inside bool // the log begins in the middle of the car's history (see StartInside)
+	inside  bool                          // the log begins in the middle of the car's history (see StartInside)
+	written func(wire.Stream) wire.Ranges // see Written; nil: nothing
 	// After ParseCar: where the held set begins, its time, and whether wait ranges
 	// may still lack their entries.
 	resumeOffset int64
@@ -130,7 +131,9 @@ func (c *Car) Apply(in *Input, out *Out) {
 		c.firstSight(x.epoch, in, out)
 	}
 	if x.hi == 0 && x.epoch.inside && in.Send.Base > 1 {
-		c.fill(x, min(in.Send.Base, h.Seq)-1, wire.ReasonRetention, out)
+		last := min(in.Send.Base, h.Seq) - 1
+		c.takeWritten(x, wire.Ranges{{First: 1, Last: last}})
+		c.fill(x, last, wire.ReasonRetention, out)
 	}
 	c.take(x, in, out)
 }
@@ -212,6 +215,27 @@ func (c *Car) take(x *stream, in *Input, out *Out) {
 	if x.floor < x.hi || x.complete() {
 		c.pump(x.lane, out)
 	}
+	if len(in.Controls) > 0 && e.flags&(flagOpens|flagColumns) == 0 && !in.Send.Pulled {
+		c.spend(x, seq, out)
+	}
+}
+
+// spend lets go of a batch of control records only that would have to wait: they
+// have taken effect (rule 4), and there is nothing to release when its turn comes.
+// So it does not hold the committed offset while an older epoch is open.
+func (c *Car) spend(x *stream, seq uint64, out *Out) {
+	e, ok := x.entries[seq]
+	if !ok || e.flags != flagHeld || c.otherCount >= c.cfg.Limits.OtherRanges/2 {
+		return
+	}
+	x.held = x.held.Remove(seq, seq)
+	c.unkeep(x, seq)
+	n := len(x.done)
+	x.done = x.done.Add(seq, seq)
+	c.otherCount += len(x.done) - n
+	x.remember(seq, e.crc)
+	out.Held--
+	out.add(KindSpent, x, seq).Offset = e.offset
 }
 
 // flagsFor returns the flags that follow from the record alone: whether it has

@@ -70,7 +70,8 @@ type Limits struct {
 	// that finds no room is not settled, its hole stays.
 	GapRanges int
 	// OtherRanges is how many ranges are kept of numbers pulled, and of numbers
-	// delivered beyond a closed stream's end. At the limit the lowest two pulled
+	// delivered beyond a closed stream's end or spent; half of it is for what is
+	// spent, more waits like other batches. At the limit the lowest two pulled
 	// ones merge (what lies between is not emitted to pulled again), and a batch
 	// beyond the end is a dead letter.
 	OtherRanges int

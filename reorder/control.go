@@ -163,7 +163,8 @@ func (c *Car) closeStream(x *stream, still wire.Ranges, why wire.Reason, out *Ou
 // Abandon takes an operator's record out of the log, at its place among the other
 // records: it settles all that an epoch has not delivered, with the reason "card
 // replaced", and closes it. What still comes of it is late, and newer epochs need
-// not wait for it (rule 9). It reports false for an epoch that is not known, and
+// not wait for it (rule 9). What is held of it and stands behind an older epoch that
+// is open, which may run on for ever, is late at once. It reports false for an epoch that is not known, and
 // for a record that was applied before.
 func (c *Car) Abandon(offset, appendMS int64, id wire.Epoch, out *Out) bool {
 	if offset < c.next {
@@ -181,6 +182,12 @@ func (c *Car) Abandon(offset, appendMS int64, id wire.Epoch, out *Out) bool {
 		c.closeStream(x, nil, wire.ReasonCardReplaced, out)
 	}
 	c.pumpAll(out)
+	for _, x := range e.streams {
+		if len(x.held) > 0 && x.lane.behindOpen(x) {
+			c.lateHeld(x, out)
+			c.cutOff(x, out)
+		}
+	}
 	return true
 }
 

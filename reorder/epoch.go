@@ -49,7 +49,13 @@ func (c *Car) epochFor(id wire.Epoch, out *Out) *epoch {
 		}
 	}
 	e := &epoch{id: id, rank: len(c.epochs), lastMS: c.now}
-	c.epochs = append(c.epochs, e)
+	// Of epochs whose EpochOpen nobody has read the counter tells more than first
+	// sight: it only grows on a card, and three links deceive.
+	for e.rank > 0 && !c.epochs[e.rank-1].placed && c.epochs[e.rank-1].id.Counter > id.Counter {
+		e.rank--
+	}
+	c.epochs = slices.Insert(c.epochs, e.rank, e)
+	c.rerank()
 	c.byEpoch[id] = e
 	return e
 }

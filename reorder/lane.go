@@ -53,6 +53,16 @@ func (ln *lane) drop(x *stream) {
 	}
 }
 
+// behindOpen reports whether a stream waits for one whose epoch is open.
+func (ln *lane) behindOpen(x *stream) bool {
+	for _, o := range ln.streams[ln.start():ln.index(x)] {
+		if !o.epoch.closed && !o.complete() {
+			return true
+		}
+	}
+	return false
+}
+
 // laneFor returns the lane of a shard, nil when it is not known.
 func (c *Car) laneFor(l wire.Lane, shard uint16) *lane {
 	if shard == 0 && l.Valid() {

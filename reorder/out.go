@@ -53,11 +53,12 @@ const (
 	KindGap        Kind = 5 // ID.Seq to Last: Gap, Reason, Was
 	KindAnchor     Kind = 6 // a time anchor of ID.Stream.Epoch, at its first reading: Anchor, Offset
 	KindAlarm      Kind = 7 // somebody should look: Alarm, and what its comment names
+	KindSpent      Kind = 8 // it has control records only, which have taken effect: it is never released
 )
 
 // String returns the kind's name for logs and tests.
 func (k Kind) String() string {
-	return name(int(k), "kind", "release", "late", "pulled", "dead letter", "gap", "anchor", "alarm")
+	return name(int(k), "kind", "release", "late", "pulled", "dead letter", "gap", "anchor", "alarm", "spent")
 }
 
 // Decision is one thing that the caller has to do or to publish. Kind says which

@@ -10,8 +10,9 @@ import (
 // reader takes a state apart. After the first fault everything reads as zero and
 // bad says what was wrong.
 type reader struct {
-	b   []byte
-	bad string
+	b       []byte
+	version byte
+	bad     string
 }
 
 func (r *reader) fail(what string) {
@@ -133,7 +134,11 @@ func (r *reader) stream(c *Car) {
 		r.fail("a stream stands twice")
 		return
 	}
-	f := r.flags(1<<5 - 1)
+	most := uint64(1<<6 - 1)
+	if r.version < 2 {
+		most = 1<<5 - 1
+	}
+	f := r.flags(most)
 	x.ended, x.cut, x.forced, x.released = f(stateEnded), f(stateCut), f(stateForced), f(stateReleased)
 	x.floor, x.hi, x.base, x.end = r.uint(MaxSeq), r.uint(MaxSeq), r.uint(MaxSeq), r.uint(MaxSeq)
 	if x.floor > x.hi && x.floor > x.end {
@@ -141,6 +146,9 @@ func (r *reader) stream(c *Car) {
 	}
 	if f(stateRanges) {
 		r.ranges(c, x)
+	}
+	if f(stateHeld) {
+		r.held(c, x)
 	}
 	if r.bad != "" {
 		return
@@ -181,6 +189,21 @@ func (r *reader) ranges(c *Car, x *stream) {
 	}
 	if w := x.wait[outMain]; len(w) > 0 && w[len(w)-1].Last > x.floor {
 		r.fail("a number released above the floor")
+	}
+}
+
+// held reads which numbers the records that Rebuild is given must bring.
+func (r *reader) held(c *Car, x *stream) {
+	x.expect = r.set()
+	if len(x.expect) == 0 || c.resumeOffset < 0 {
+		r.fail("nothing is held, or at no offset")
+		return
+	}
+	for _, h := range x.expect {
+		if k, last := x.classify(h.First); k != unknown || last < h.Last || h.Last > x.hi {
+			r.fail("a number held and settled")
+			return
+		}
 	}
 }
 

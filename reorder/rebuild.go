@@ -10,8 +10,8 @@ import (
 // offset order from LowestNeeded on: it restores what the state leaves out and
 // decides nothing (rule 22). Records that do not wait any more are ignored. The
 // first Apply, Advance, Abandon or Gone ends the rebuilding; what the state
-// knows to be released but was not read again by then is settled with the reason
-// "retention".
+// knows to be released or held but was not read again by then has been deleted,
+// and is settled with the reason "retention" (rule 15).
 func (c *Car) Rebuild(in *Input) {
 	if !c.restoring || in.Offset >= c.next || in.Offset < c.resumeOffset {
 		return
@@ -50,6 +50,7 @@ func (c *Car) restored(out *Out) {
 		ln.waiting = 0
 		for _, x := range ln.streams {
 			c.lostInWait(x, out)
+			c.lostWhileHeld(x, out)
 			ln.waiting += int(x.wait[outMain].Count())
 		}
 	}
@@ -62,6 +63,7 @@ func (c *Car) lostInWait(x *stream, out *Out) {
 	if !x.waiting() {
 		return
 	}
+	written := c.writtenOf(x)
 	for kind := range outs {
 		var have wire.Ranges
 		for _, seq := range x.kept(flagOf(kind)) {
@@ -75,11 +77,67 @@ func (c *Car) lostInWait(x *stream, out *Out) {
 		if kind == outPulled {
 			continue // main has it, or will: nothing is missing
 		}
-		for _, r := range lost {
+		for _, r := range lost.Subtract(written) {
 			c.loseRange(x, r, out)
 		}
 	}
 }
+
+// lostWhileHeld settles what was held but cannot be read again.
+func (c *Car) lostWhileHeld(x *stream, out *Out) {
+	if len(x.expect) == 0 {
+		return
+	}
+	lost := x.expect.Subtract(x.held)
+	x.expect = nil
+	for _, r := range c.takeWritten(x, lost) {
+		c.settle(x, r.First, r.Last, wire.ReasonRetention, out)
+	}
+	if len(lost) > 0 && x.complete() {
+		c.tail(x, out)
+	}
+}
+
+// Written sets what says which numbers of a stream an owner has written that died
+// before it could put that into the state. Where the records of such numbers are
+// deleted they count as delivered, else reading them again finds them. What f
+// returns is not changed.
+func (c *Car) Written(f func(wire.Stream) wire.Ranges) { c.written = f }
+
+func (c *Car) writtenOf(x *stream) wire.Ranges {
+	if c.written == nil {
+		return nil
+	}
+	return c.written(x.id)
+}
+
+// takeWritten counts as delivered what was written of some numbers whose records
+// are deleted, and returns the others, in the memory of rs.
+func (c *Car) takeWritten(x *stream, rs wire.Ranges) wire.Ranges {
+	written := c.writtenOf(x)
+	if len(written) == 0 {
+		return rs
+	}
+	n := len(x.done)
+	for _, r := range rs {
+		for _, w := range written {
+			for seq := max(r.First, w.First, x.floor+1); seq <= min(r.Last, w.Last); {
+				k, last := x.classify(seq)
+				last = min(last, r.Last, w.Last)
+				if k == unknown {
+					x.done = x.done.Add(seq, last)
+				}
+				seq = last + 1
+			}
+		}
+	}
+	c.otherCount += len(x.done) - n
+	return rs.Subtract(written)
+}
+
+// Restoring reports whether the car comes out of a state and nothing has ended its
+// rebuilding yet.
+func (c *Car) Restoring() bool { return c.restoring }
 
 // kept returns the numbers whose entries have a flag, in order.
 func (x *stream) kept(flag uint8) []uint64 {

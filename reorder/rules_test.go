@@ -45,7 +45,7 @@ func TestRule04ControlActsWhenFirstRead(t *testing.T) {
 		s := newScript(t, None)
 		s.open()
 		s.put(1, full, 2, "")
-		s.put(1, critical, 9, "gap 1/full#1 corrupt, main 1/full#2", loses(1, full, 1, 1, wire.ReasonCorrupt))
+		s.put(1, critical, 9, "gap 1/full#1 corrupt, main 1/full#2, spent 1/critical#9", loses(1, full, 1, 1, wire.ReasonCorrupt))
 		s.put(1, critical, 9, "duplicate", loses(1, full, 3, 3, wire.ReasonCorrupt))
 	})
 	t.Run("late", func(t *testing.T) {
@@ -66,10 +66,10 @@ func TestRule04ControlActsWhenFirstRead(t *testing.T) {
 	t.Run("opens no hole", func(t *testing.T) {
 		s := newScript(t, 100*time.Millisecond)
 		s.open()
-		s.put(1, critical, 3, "", tells(1, live, 1))
+		s.put(1, critical, 3, "spent 1/critical#3", tells(1, live, 1))
 		s.advance(1000, "")
 		s.put(1, critical, 4, "")
-		s.advance(100, "gap 1/critical#2 gap, main 1/critical#3, main 1/critical#4")
+		s.advance(100, "gap 1/critical#2 gap, main 1/critical#4")
 	})
 }
 
@@ -94,12 +94,12 @@ func TestRule09Lineage(t *testing.T) {
 		s := newScript(t, None)
 		s.open()
 		s.put(1, full, 2, "")
-		s.put(9, critical, 1, "alarm 9/critical#1 lineage", opens())
+		s.put(9, critical, 1, "alarm 9/critical#1 lineage, spent 9/critical#1", opens())
 		s.put(9, full, 1, "")
 		if got := s.c.Open(nil); len(got) != 2 || got[0] != ep(1) || got[1] != ep(9) {
 			t.Fatalf("open epochs %v", got)
 		}
-		s.abandon(1, "gap 1/full#1 card replaced, main 9/critical#1, main 1/full#2, main 9/full#1")
+		s.abandon(1, "gap 1/full#1 card replaced, main 1/full#2, main 9/full#1")
 		s.put(1, full, 1, "found 1/full#1, late 1/full#1")
 		s.put(1, full, 4, "late 1/full#4, gap 1/full#3 card replaced")
 	})
@@ -122,10 +122,10 @@ func TestRule09Lineage(t *testing.T) {
 		s.open()
 		s.put(2, critical, 1, "main 2/critical#1", opens(holds(1)))
 		s.put(2, full, 2, "")
-		s.put(22, critical, 1, "alarm 22/critical#1 fork", opens(holds(1)))
+		s.put(22, critical, 1, "alarm 22/critical#1 fork, spent 22/critical#1", opens(holds(1)))
 		s.put(22, full, 1, "")
 		// The successor of 22 decides: 2 is not waited for, until then it goes on.
-		s.put(23, critical, 1, "alarm 23/critical#1 fork, main 22/critical#1, main 23/critical#1, "+
+		s.put(23, critical, 1, "alarm 23/critical#1 fork, main 23/critical#1, "+
 			"late 2/full#2, gap 2/full#1 gap, main 22/full#1", opens(holds(1), holds(22)))
 		s.put(23, full, 1, "main 23/full#1")
 		s.put(2, full, 3, "late 2/full#3")
@@ -157,8 +157,8 @@ func TestRule11OrderAcrossEpochs(t *testing.T) {
 		s := newScript(t, None)
 		s.open()
 		s.put(2, full, 1, "")
-		s.put(3, critical, 1, "gap 2/full#2 epoch, main 2/full#1", opens(holds(1), holds(2, ranges(critical, 1, 1), ranges(full, 3, 3))))
-		s.put(2, critical, 1, "main 2/critical#1, main 3/critical#1", opens(holds(1)))
+		s.put(3, critical, 1, "gap 2/full#2 epoch, main 2/full#1, spent 3/critical#1", opens(holds(1), holds(2, ranges(critical, 1, 1), ranges(full, 3, 3))))
+		s.put(2, critical, 1, "main 2/critical#1", opens(holds(1)))
 		s.put(2, full, 3, "main 2/full#3")
 	})
 	t.Run("the newer statement counts, in either order", func(t *testing.T) {

@@ -177,6 +177,8 @@ func say(d Decision) string {
 		run = fmt.Sprintf("%s-%d", id, d.Last)
 	}
 	switch d.Kind {
+	case KindSpent:
+		return "spent " + id
 	case KindRelease:
 		return "main " + id
 	case KindLate, KindPulled:

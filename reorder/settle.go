@@ -72,10 +72,12 @@ func (c *Car) addMissing(x *stream, first, last uint64, why wire.Reason, out *Ou
 }
 
 // refine replaces the reason of missing numbers when the car has said why and
-// nothing of its own said so before.
+// nothing of its own said so before. What retention has deleted was there, whatever
+// the car believes (rule 3); only of numbers from before the log's start is that a
+// guess.
 func (c *Car) refine(x *stream, first, last uint64, why wire.Reason, out *Out) {
 	g, _ := x.missing.get(first)
-	if !fromCar(why) || fromCar(g.reason) {
+	if !fromCar(why) || fromCar(g.reason) || g.reason == wire.ReasonRetention && !x.epoch.inside {
 		return
 	}
 	if c.gapCount+2 > c.cfg.Limits.GapRanges && !c.mergeGaps(out) {

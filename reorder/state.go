@@ -9,8 +9,16 @@ import (
 	"telemetry/wire"
 )
 
-// stateVersion is the first byte of a state. Older versions stay readable.
-const stateVersion = 1
+// stateVersion is the first byte of a state. Older versions stay readable: version
+// 1 did not say which numbers are held.
+const (
+	stateVersion = 2
+	oldestState  = 1
+)
+
+// maxStateHeld bounds the ranges of held numbers in one state: some 3 bytes each.
+// What finds no room is taken for a hole after a takeover that cannot read it again.
+const maxStateHeld = 4096
 
 // MaxStateBytes is the longest state that [ParseCar] takes. [Limits] as in
 // [Defaults] stay far below it.
@@ -39,15 +47,16 @@ const (
 	stateForced
 	stateReleased
 	stateRanges // some of the range sets are not empty
+	stateHeld   // something is held; since version 2
 )
 
 // AppendState appends the state to dst: a version byte, the car, the offsets and
 // times, epochs, tombstones, lanes and streams as uvarints, and a CRC32C over all
-// of it. It has no batch that waits: these are read again, from LowestNeeded on,
-// by [Car.Rebuild].
+// of it. Of batches that wait it has the numbers only: they are read again, from
+// LowestNeeded on, by [Car.Rebuild].
 func (c *Car) AppendState(dst []byte) []byte {
 	start := len(dst)
-	w := writer{dst}
+	w := writer{b: dst, room: maxStateHeld, restoring: c.restoring}
 	w.b = append(w.b, stateVersion)
 	w.str(c.name)
 	w.num(c.next, c.now, c.read, c.halfAlarmed)
@@ -107,7 +116,11 @@ func bits(fs ...bool) uint64 {
 }
 
 // writer appends the parts of a state.
-type writer struct{ b []byte }
+type writer struct {
+	b         []byte
+	room      int  // for ranges of held numbers
+	restoring bool // what was held before the takeover is held still
+}
 
 func (w *writer) uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
 
@@ -155,7 +168,13 @@ func (w *writer) stream(x *stream) {
 	w.uint(uint64(x.id.Lane))
 	w.uint(uint64(x.id.Shard))
 	some := len(x.missing)+len(x.done)+len(x.pulled) > 0 || x.waiting()
-	w.uint(bits(x.ended, x.cut, x.forced, x.released, some))
+	held := x.held
+	if w.restoring {
+		held = x.expect
+	}
+	held = held[:min(len(held), w.room)]
+	w.room -= len(held)
+	w.uint(bits(x.ended, x.cut, x.forced, x.released, some, len(held) > 0))
 	w.uint(x.floor)
 	w.uint(x.hi)
 	w.uint(x.base)
@@ -167,6 +186,9 @@ func (w *writer) stream(x *stream) {
 		for kind := range outs {
 			w.ranges(x.wait[kind])
 		}
+	}
+	if len(held) > 0 {
+		w.ranges(held)
 	}
 }
 
@@ -183,10 +205,10 @@ func ParseCar(cfg Config, state []byte) (*Car, error) {
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(state[len(body):]) {
 		return nil, fmt.Errorf("%w: the checksum differs", ErrState)
 	}
-	if body[0] != stateVersion {
-		return nil, fmt.Errorf("%w: version %d (want %d)", ErrState, body[0], stateVersion)
+	if body[0] < oldestState || body[0] > stateVersion {
+		return nil, fmt.Errorf("%w: version %d (want %d to %d)", ErrState, body[0], oldestState, stateVersion)
 	}
-	r := &reader{b: body[1:]}
+	r := &reader{b: body[1:], version: body[0]}
 	c := r.car(cfg)
 	if r.bad == "" && len(r.b) > 0 {
 		r.fail("trailing bytes")

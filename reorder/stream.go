@@ -64,9 +64,10 @@ type stream struct {
 	released bool   // something of it has been released
 
 	missing gaps
-	done    wire.Ranges       // delivered above the floor: beyond the end of a closed stream
+	done    wire.Ranges       // delivered above the floor: beyond the end of a closed stream, or spent
 	pulled  wire.Ranges       // emitted to pulled
 	held    wire.Ranges       // numbers of the entries with flagHeld; all above the floor
+	expect  wire.Ranges       // while restoring: what was held before the takeover
 	wait    [outs]wire.Ranges // numbers decided but still at the gate
 	entries map[uint64]entry
 	// opening lists the held entries that open a hole, in offset order; those

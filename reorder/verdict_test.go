@@ -14,6 +14,7 @@ type verdict struct {
 	over    map[wire.Stream]bool // released, and another epoch after it
 	main    map[wire.ID]bool
 	late    map[wire.ID]bool
+	spent   map[wire.ID]bool
 	pulled  map[wire.ID]bool
 	missing map[wire.ID]wire.Reason
 	top     map[wire.Stream]uint64
@@ -23,7 +24,7 @@ type verdict struct {
 
 func newVerdict(s *simCar, cfg Config) *verdict {
 	v := &verdict{
-		s: s, cfg: cfg, main: map[wire.ID]bool{}, late: map[wire.ID]bool{}, pulled: map[wire.ID]bool{},
+		s: s, cfg: cfg, main: map[wire.ID]bool{}, late: map[wire.ID]bool{}, spent: map[wire.ID]bool{}, pulled: map[wire.ID]bool{},
 		missing: map[wire.ID]wire.Reason{}, top: map[wire.Stream]uint64{}, offsets: map[int64]wire.ID{}, over: map[wire.Stream]bool{},
 	}
 	for i := range s.log {
@@ -52,7 +53,7 @@ func (v *verdict) one(d Decision) string {
 	}
 	switch d.Kind {
 	case KindRelease, KindLate:
-		if v.main[id] || v.late[id] {
+		if v.main[id] || v.late[id] || v.spent[id] {
 			return "delivered twice"
 		}
 		if v.missing[id] != 0 {
@@ -68,6 +69,14 @@ func (v *verdict) one(d Decision) string {
 		}
 		v.top[id.Stream] = id.Seq
 		return v.order(id)
+	case KindSpent:
+		if v.main[id] || v.late[id] || v.spent[id] || v.missing[id] != 0 {
+			return "spent, and something else"
+		}
+		if b := v.s.truth[id]; b == nil || b.controls == nil {
+			return "spent, and it has data"
+		}
+		v.spent[id] = true
 	case KindPulled:
 		if v.pulled[id] {
 			return "pulled twice"
@@ -115,7 +124,7 @@ func (v *verdict) gap(d Decision) string {
 		if d.Gap == GapSettled && was != 0 || d.Gap != GapSettled && was != d.Was {
 			return fmt.Sprintf("#%d was missing for %d", seq, was)
 		}
-		if v.main[id] || v.late[id] {
+		if v.main[id] || v.late[id] || v.spent[id] {
 			return fmt.Sprintf("#%d was delivered before", seq)
 		}
 		if d.Gap == GapWithdrawn {
@@ -152,7 +161,7 @@ func (v *verdict) checkEnd(c *Car) string {
 	}
 	for id, b := range v.s.truth {
 		n := 0
-		for _, in := range []bool{v.main[id], v.late[id], v.missing[id] != 0} {
+		for _, in := range []bool{v.main[id], v.late[id], v.spent[id], v.missing[id] != 0} {
 			if in {
 				n++
 			}
@@ -160,19 +169,16 @@ func (v *verdict) checkEnd(c *Car) string {
 		if n > 1 {
 			return fmt.Sprintf("%v is accounted for %d times", id, n)
 		}
-		// A batch of an abandoned epoch that comes later may wait for an epoch of
-		// which no EpochOpen ever came; control records open no hole.
-		stuck := v.s.reflash && b.controls != nil
 		switch {
-		case n == 0 && b.logged && !stuck:
+		case n == 0 && b.logged:
 			return fmt.Sprintf("%v is in the log and came to nothing", id)
-		case n == 0 && id.Seq <= tops[id.Stream] && !stuck && !v.s.reflash:
+		case n == 0 && id.Seq <= tops[id.Stream] && !v.s.reflash:
 			return fmt.Sprintf("%v is missing without a word", id)
-		case b.logged && !v.main[id] && !v.late[id] && !stuck:
+		case b.logged && !v.main[id] && !v.late[id] && !v.spent[id]:
 			return fmt.Sprintf("%v is in the log and was reported missing for %d", id, v.missing[id])
 		case b.durable && !b.dropped && !b.gone && !b.logged && id.Stream.Lane != wire.LaneLive && !v.s.reflash:
 			return fmt.Sprintf("%v was never sent: the simulation is at fault", id)
-		case b.dropped && !b.logged && v.missing[id] != wire.ReasonQuota && !stuck && !v.s.reflash:
+		case b.dropped && !b.logged && v.missing[id] != wire.ReasonQuota && !v.s.reflash:
 			return fmt.Sprintf("%v was dropped by quota and is missing for %d", id, v.missing[id])
 		case b.pulled && !v.pulled[id]:
 			return fmt.Sprintf("%v has a pulled copy and is not in pulled", id)

@@ -54,6 +54,7 @@ type Kafka struct {
 	AllowUnsafe bool       `yaml:"allow_unsafe"` // accept replication that can lose acknowledged records
 	TLS         *ClientTLS `yaml:"tls"`
 	SASL        *SASL      `yaml:"sasl"`
+	Registry    *Registry  `yaml:"registry"` // of schemas
 	Embedded    Embedded   `yaml:"embedded"`
 }
 
@@ -95,9 +96,11 @@ type Sequence struct {
 	Memory  Size     `yaml:"memory"` // of batches held behind holes; default 128MiB
 	Commit  Duration `yaml:"commit"` // longest time between commits; default 50ms
 	Formats Formats  `yaml:"formats"`
+	Outputs []Output `yaml:"outputs"` // beside the default one
 }
 
-// Formats are the output formats by lane: json or batch; default json.
+// Formats are the default output's formats by lane: json, batch, or none for a
+// lane that only other outputs have; default json.
 type Formats struct {
 	Critical string `yaml:"critical"`
 	Live     string `yaml:"live"`
@@ -158,6 +161,9 @@ func (c *Receiver) defaults() {
 	def(&c.Sequence.Formats.Critical, "json")
 	def(&c.Sequence.Formats.Live, "json")
 	def(&c.Sequence.Formats.Full, "json")
+	for i := range c.Sequence.Outputs {
+		c.Sequence.Outputs[i].defaults(&c.Sequence, &c.Kafka)
+	}
 	def(&c.Live.Listen, "127.0.0.1:8080")
 	c.Log.defaults()
 }
@@ -191,6 +197,12 @@ func (c *Receiver) resolve(dir string) {
 	if p := c.MQTT.Password; p != nil {
 		abs(dir, &p.File)
 	}
+	if r := c.Kafka.Registry; r != nil {
+		abs(dir, &r.CA)
+		if r.Password != nil {
+			abs(dir, &r.Password.File)
+		}
+	}
 }
 
 func (c *Receiver) validate(report func(path, format string, args ...any)) {
@@ -213,10 +225,11 @@ func (c *Receiver) validate(report func(path, format string, args ...any)) {
 		report("sequence.commit", "is %v (want 1ms to 10s)", c.Sequence.Commit.D())
 	}
 	for lane, f := range map[string]string{"critical": c.Sequence.Formats.Critical, "live": c.Sequence.Formats.Live, "full": c.Sequence.Formats.Full} {
-		if f != "json" && f != "batch" {
-			report("sequence.formats."+lane, "%q is no format (want json or batch)", f)
+		if f != "json" && f != "batch" && f != "none" {
+			report("sequence.formats."+lane, "%q is no format of the default output (want json, batch or none; sequence.outputs has the others)", f)
 		}
 	}
+	c.validateOutputs(report)
 	c.Log.validate(report)
 }
 

@@ -35,9 +35,11 @@ type Config struct {
 type Car struct {
 	cfg   Config
 	Spool *spool.Spool
-	hash  wire.CatalogueHash
-	wg    sync.WaitGroup
-	stop  context.CancelFunc // of the spool
+	// Anchor is what the car has told of its clock, once.
+	Anchor wire.Anchor
+	hash   wire.CatalogueHash
+	wg     sync.WaitGroup
+	stop   context.CancelFunc // of the spool
 
 	mu     sync.Mutex
 	uplink *uplink.Uplink     // guarded by mu
@@ -90,9 +92,10 @@ func Open(cfg Config) (*Car, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	read := clock.System{}.Compare()
+	c.Anchor = wire.Anchor{ID: 1, BootNS: read.BootNS, UTCNS: read.UTCNS, UncertaintyNS: int64(time.Millisecond), Source: wire.AnchorNTP}
 	_, err = sp.Append(wire.Body{
 		Lane: wire.LaneCritical, Control: true, FirstNS: read.BootNS, LastNS: read.BootNS,
-		Payload: wire.AppendAnchor(nil, &wire.Anchor{ID: 1, BootNS: read.BootNS, UTCNS: read.UTCNS, UncertaintyNS: int64(time.Millisecond), Source: wire.AnchorNTP}),
+		Payload: wire.AppendAnchor(nil, &c.Anchor),
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -203,5 +204,115 @@ func TestABrokenListLeavesTheLastGoodOneInForce(t *testing.T) {
 	_, otherDir := authority(t)
 	if _, err := NewRevocations(filepath.Join(otherDir, CRLFile), filepath.Join(dir, CertFile), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("another authority's list was taken")
+	}
+}
+
+// counter counts the lines of a log.
+type counter struct {
+	slog.Handler
+	errors, infos int
+}
+
+func (c *counter) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c *counter) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelError {
+		c.errors++
+	} else {
+		c.infos++
+	}
+	return nil
+}
+
+// A flood of strangers meets a broken list: it is read once a second, and logged
+// once a minute.
+func TestABrokenListIsToldWithMeasure(t *testing.T) {
+	a, dir := authority(t)
+	issue(t, a, Request{Name: "car-7"})
+	crl := filepath.Join(dir, CRLFile)
+	said := &counter{Handler: slog.DiscardHandler}
+	rev, err := NewRevocations(crl, filepath.Join(dir, CertFile), slog.New(said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(crl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, issuedDir, "car-7.crt"), filepath.Join(dir, issuedDir, "car-7.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, breakIt := range map[string]func() error{
+		"garbage": func() error { return os.WriteFile(crl, []byte("garbage"), 0o600) },
+		"gone":    func() error { return os.Remove(crl) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			said.errors, said.infos = 0, 0
+			if err := breakIt(); err != nil {
+				t.Fatal(err)
+			}
+			for range 1000 {
+				if err := rev.Check(cert); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if said.errors != 1 || rev.Err() == nil {
+				t.Errorf("%d lines for 1000 connections, error %v", said.errors, rev.Err())
+			}
+			if err := os.WriteFile(crl, good, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := rev.Err(); err != nil || said.infos != 1 {
+				t.Errorf("afterwards: %v, %d lines", err, said.infos)
+			}
+		})
+	}
+}
+
+func TestAListPastItsTimeIsTold(t *testing.T) {
+	_, dir := authority(t)
+	rev, err := NewRevocations(filepath.Join(dir, CRLFile), filepath.Join(dir, CertFile), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rev.trouble(time.Now()); err != nil {
+		t.Errorf("fresh: %v", err)
+	}
+	if err := rev.trouble(time.Now().Add(crlLife + time.Hour)); err == nil || !strings.Contains(err.Error(), "was to be replaced") {
+		t.Errorf("late: %v", err)
+	}
+}
+
+func TestManyAreCheckedWithOneLook(t *testing.T) {
+	a, dir := authority(t)
+	var certs []*x509.Certificate
+	for _, name := range []string{"car-7", "car-8"} {
+		issue(t, a, Request{Name: name})
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, issuedDir, name+".crt"), filepath.Join(dir, issuedDir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, cert)
+	}
+	rev, err := NewRevocations(filepath.Join(dir, CRLFile), filepath.Join(dir, CertFile), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Revoke("car-8"); err != nil {
+		t.Fatal(err)
+	}
+	errs := rev.CheckAll(certs)
+	var re *RevokedError
+	if len(errs) != 2 || errs[0] != nil || !errors.As(errs[1], &re) || re.Name != "car-8" {
+		t.Errorf("got %v", errs)
 	}
 }

@@ -70,9 +70,10 @@ type Service struct {
 	ended  chan struct{} // closed when the loop has ended
 	began  time.Time
 
-	mu   sync.Mutex
-	done []result // guarded by mu; bounded by what is under way
-	wake chan struct{}
+	mu           sync.Mutex
+	done         []result // guarded by mu; bounded by what is under way
+	catalogueErr error    // guarded by mu; why the catalogues' topic is not followed
+	wake         chan struct{}
 
 	waiters map[uint64]chan<- wire.Answer // owned by the loop
 }
@@ -286,24 +287,57 @@ func (s *Service) offer(e event) {
 	}
 }
 
+// Pace of following the catalogues while that fails.
+const (
+	catalogueRetry = time.Second
+	catalogueSaid  = time.Minute      // between two lines of the log about the same trouble
+	catalogueNew   = 10 * time.Second // and about another one
+)
+
 // followCatalogues keeps the core's list of known catalogues, for as long as
 // ctx lasts, whatever happens to Kafka.
 func (s *Service) followCatalogues(ctx context.Context) {
 	known := func(h wire.CatalogueHash, _ []byte) {
 		s.post(ctx, func(now int64) { s.core.CatalogueKnown(now, h) })
 	}
-	loaded := func() { s.post(ctx, func(int64) { s.core.CataloguesLoaded() }) }
+	loaded := func() {
+		s.setCatalogueErr(nil)
+		s.post(ctx, func(int64) { s.core.CataloguesLoaded() })
+	}
+	var said string
+	var saidAt time.Time
 	for ctx.Err() == nil {
 		err := s.opt.Catalogues.Follow(ctx, known, loaded)
 		if ctx.Err() != nil {
 			return
 		}
-		s.opt.Log.Warn("reading the catalogues topic failed, trying again", "error", err)
+		if err == nil {
+			err = errors.New("the following has ended without an error")
+		}
+		s.setCatalogueErr(err)
+		if past := time.Since(saidAt); past >= catalogueSaid || err.Error() != said && past >= catalogueNew {
+			said, saidAt = err.Error(), time.Now()
+			s.opt.Log.Warn("reading the catalogues topic failed, trying again", "error", err)
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Second):
+		case <-time.After(catalogueRetry):
 		}
 	}
+}
+
+func (s *Service) setCatalogueErr(err error) {
+	s.mu.Lock()
+	s.catalogueErr = err
+	s.mu.Unlock()
+}
+
+// CatalogueError returns why catalogues that others have taken are not known now:
+// cars are asked for them again. It is nil while the topic is followed.
+func (s *Service) CatalogueError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.catalogueErr
 }
 
 // post hands a function to the loop; it is false when ctx ended first.

@@ -241,10 +241,17 @@ func TestServiceLearnsCatalogues(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
 		to := <-b.handler
+		synctest.Wait()
+		if err := s.CatalogueError(); err == nil || err.Error() != "not yet" {
+			t.Errorf("while the topic cannot be read: %v", err)
+		}
 		r := &rig{t: t}
 		name, payload := r.message(msg{seq: 1, body: wire.Body{Catalogue: h}})
 		to.Message(Peer{}, name, payload)
 		time.Sleep(2 * time.Second)
+		if err := s.CatalogueError(); err != nil {
+			t.Errorf("while the topic is followed: %v", err)
+		}
 		if p.count() != 1 {
 			t.Errorf("%d records, want the batch whose catalogue is in the topic", p.count())
 		}

@@ -41,9 +41,22 @@ func (c *Core) stream(k *car, key streamKey) *stream {
 		c.n.Overflow++
 		return nil
 	}
+	if len(k.lost) > 0 && !k.hasEpoch(key.epoch) {
+		clear(k.lost) // a new start, on a new card perhaps: what the car did not have it may have now
+	}
 	st := &stream{lastAt: never}
 	k.streams[key] = st
 	return st
+}
+
+// hasEpoch reports whether a stream of an epoch is known.
+func (k *car) hasEpoch(e wire.Epoch) bool {
+	for key := range k.streams {
+		if key.epoch == e {
+			return true
+		}
+	}
+	return false
 }
 
 // dropDrained forgets the stream that has been drained longest. The worst case

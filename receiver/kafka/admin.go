@@ -56,7 +56,7 @@ func (c *Cluster) ensureTopics(ctx context.Context) error {
 		return fmt.Errorf("kafka: list topics: %w", err)
 	}
 	c.partitions = c.wantPartitions(have)
-	for _, spec := range c.names.Specs(c.partitions) {
+	for _, spec := range c.specs() {
 		if d, ok := have[spec.Name]; ok && d.Err == nil {
 			continue
 		}
@@ -68,6 +68,9 @@ func (c *Cluster) ensureTopics(ctx context.Context) error {
 	var pause backoff
 	for {
 		err := c.checkTopics(ctx)
+		if err == nil {
+			err = c.checkFresh(ctx)
+		}
 		if err == nil || !errors.Is(err, kerr.UnknownTopicOrPartition) || pause.wait(ctx) != nil {
 			return err
 		}
@@ -107,7 +110,7 @@ func (c *Cluster) create(ctx context.Context, spec topic.Spec, brokers int) erro
 			set(configBefore, far)
 			set(configAfter, far)
 		}
-		if spec.Name == c.names.State {
+		if slices.Contains(c.states(), spec.Name) {
 			for k, v := range stateConfig {
 				set(k, v)
 			}
@@ -123,7 +126,7 @@ func (c *Cluster) create(ctx context.Context, spec topic.Spec, brokers int) erro
 
 // checkTopics refuses topics that would break a promise, with all faults.
 func (c *Cluster) checkTopics(ctx context.Context) error {
-	specs := c.names.Specs(c.partitions)
+	specs := c.specs()
 	list := make([]string, len(specs))
 	for i, s := range specs {
 		list[i] = s.Name
@@ -166,7 +169,7 @@ func (c *Cluster) checkTopic(s topic.Spec, d kadm.TopicDetail, have map[string]s
 	switch {
 	case s.Name == c.names.Batches && n != s.Partitions:
 		bad("has %d partitions, configured are %d: cars are bound to their partition, so the count must not change; configure %d", n, s.Partitions, n)
-	case s.Name == c.names.State && n != s.Partitions:
+	case slices.Contains(c.states(), s.Name) && n != s.Partitions:
 		bad("has %d partitions, %s has %d: they must be equal; make both as they were, or drain and delete %s", n, c.names.Batches, s.Partitions, s.Name)
 	}
 	for _, key := range s.Fixed {

@@ -15,14 +15,36 @@ import (
 )
 
 // Backend hands out the partitions of telemetry.batches. It implements
-// sequence.Backend.
-type Backend struct{ c *Cluster }
+// sequence.Backend and sequence.Membership.
+type Backend struct {
+	c *Cluster
 
-var _ sequence.Backend = (*Backend)(nil)
+	mu      sync.Mutex
+	joined  bool  // guarded by mu
+	trouble error // guarded by mu; why not, or why perhaps not any more
+}
+
+var (
+	_ sequence.Backend    = (*Backend)(nil)
+	_ sequence.Membership = (*Backend)(nil)
+)
 
 // Backend returns the sequencer's side of the cluster. Each call of Own makes one
 // member of the group.
-func (c *Cluster) Backend() *Backend { return &Backend{c} }
+func (c *Cluster) Backend() *Backend { return &Backend{c: c} }
+
+// Membership implements sequence.Membership.
+func (b *Backend) Membership() (joined bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.joined, b.trouble
+}
+
+func (b *Backend) membership(joined bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.joined, b.trouble = joined, err
+}
 
 // ownFunc is what the sequencer runs for a partition.
 type ownFunc func(ctx context.Context, p sequence.Session) error
@@ -39,7 +61,9 @@ func (b *Backend) Own(ctx context.Context, fn func(ctx context.Context, p sequen
 	if err != nil {
 		return err
 	}
-	defer ticks.cl.Close()
+	defer func() { ticks.client().Close() }()
+	b.membership(false, nil)
+	defer b.membership(false, nil)
 	if b.c.server != nil {
 		return b.ownAll(ctx, ticks, fn)
 	}
@@ -54,6 +78,7 @@ func (b *Backend) ownAll(ctx context.Context, ticks *Producer, fn ownFunc) error
 	for part := range b.c.partitions {
 		o.start(ctx, part)
 	}
+	b.membership(true, nil)
 	<-ctx.Done()
 	o.stopAll()
 	return nil
@@ -67,15 +92,18 @@ func (b *Backend) ownAssigned(ctx context.Context, ticks *Producer, fn ownFunc) 
 		return err
 	}
 	var member *kgo.Client
-	o := owners{c: b.c, fn: fn, running: map[int32]*owner{}, open: func(ctx context.Context, part int32) (closableSession, error) {
-		if err := confirm(ctx, member, b.c.cfg.Group); err != nil {
+	o := owners{c: b.c, fn: fn, running: map[int32]*owner{}, open: func(_ context.Context, part int32) (closableSession, error) {
+		s, err := b.c.openTransactional(part, ticks, member.GroupMetadata, v2)
+		if err != nil {
 			return nil, err
 		}
-		return b.c.openTransactional(part, ticks, member.GroupMetadata, v2)
+		s.confirm = func(ctx context.Context) error { return confirm(ctx, member, b.c.cfg.Group) }
+		return s, nil
 	}}
 	ready := make(chan struct{})
 	assigned := func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 		<-ready
+		b.membership(true, nil) // also with no partition: there may be more members than partitions
 		for _, part := range got[b.c.names.Batches] {
 			o.start(ctx, part)
 		}
@@ -107,7 +135,7 @@ func (b *Backend) ownAssigned(ctx context.Context, ticks *Producer, fn ownFunc) 
 // has been frozen for long, and was dropped, learns so here; a new session of its
 // would fence the rightful owner's.
 func confirm(ctx context.Context, member *kgo.Client, group string) error {
-	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
 	req := kmsg.NewPtrHeartbeatRequest()
 	req.Group = group
@@ -117,7 +145,7 @@ func confirm(ctx context.Context, member *kgo.Client, group string) error {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
 	if err != nil && !errors.Is(err, kerr.RebalanceInProgress) {
-		return fmt.Errorf("kafka: is this a member of group %s: %w", group, withRemedy(err))
+		return fmt.Errorf("is this a member of group %s: %w", group, err)
 	}
 	return nil
 }
@@ -140,6 +168,10 @@ func (b *Backend) watch(ctx context.Context, member *kgo.Client) error {
 			if errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, kerr.GroupAuthorizationFailed) || errors.Is(err, kerr.InvalidSessionTimeout) {
 				fatal = err
 				return
+			}
+			var left *kgo.ErrGroupSession
+			if errors.As(err, &left) {
+				b.membership(false, err) // until it has joined again
 			}
 			if err.Error() == said && time.Since(saidAt) < sayAgainAfter {
 				return

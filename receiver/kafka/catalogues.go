@@ -75,17 +75,22 @@ func (t *Catalogues) Get(ctx context.Context, h wire.CatalogueHash) (canonical [
 		return b, true, nil
 	}
 	if t.book.done[h] { // read before, not kept
-		return t.scan(ctx, h, 0, newBook())
+		found, _, err := t.scan(ctx, h, 0, newBook())
+		return found, found != nil, err
 	}
-	return t.scan(ctx, h, t.pos, t.book)
+	found, end, err := t.scan(ctx, h, t.pos, t.book)
+	if err == nil { // only what the book has taken counts as read
+		t.pos = end
+	}
+	return found, found != nil, err
 }
 
-// scan reads the topic from an offset to its end and returns a catalogue.
-func (t *Catalogues) scan(ctx context.Context, want wire.CatalogueHash, from int64, b book) (found []byte, ok bool, err error) {
+// scan reads the topic from an offset to its end into a book, and returns a
+// catalogue, nil if it is not there, and the end.
+func (t *Catalogues) scan(ctx context.Context, want wire.CatalogueHash, from int64, b book) (found []byte, end int64, err error) {
 	r := newReader(t.c.cl, t.c.names.Catalogues, 0, from)
-	end, err := r.list(ctx, listEnd)
-	if err != nil {
-		return nil, false, err
+	if end, err = r.list(ctx, listEnd); err != nil {
+		return nil, from, err
 	}
 	err = r.readTo(ctx, end, func(k *kgo.Record) error {
 		if h, canonical, whole := b.add(k.Key, k.Value); whole {
@@ -97,10 +102,9 @@ func (t *Catalogues) scan(ctx context.Context, want wire.CatalogueHash, from int
 		return nil
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("kafka: read catalogues: %w", err)
+		return nil, from, fmt.Errorf("kafka: read catalogues: %w", err)
 	}
-	t.pos = max(t.pos, r.pos)
-	return found, found != nil, nil
+	return found, max(from, end), nil
 }
 
 func (t *Catalogues) kept(h wire.CatalogueHash) []byte {

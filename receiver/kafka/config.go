@@ -24,6 +24,8 @@ type Config struct {
 	Prefix string
 	// Group is the sequencer's consumer group; "" means "<prefix>-sequence".
 	Group string
+	// Outputs are those beside the default one, see [Cluster.OutputBackend].
+	Outputs []topic.Output
 	// Partitions of telemetry.batches. 0 takes what exists, or creates
 	// topic.DefaultPartitions. Anything else must equal what exists.
 	Partitions int32
@@ -109,6 +111,7 @@ func (c Config) Validate() error {
 	if c.Log == nil {
 		bad("a log is needed")
 	}
+	errs = append(errs, c.checkOutputs())
 	return errors.Join(errs...)
 }
 

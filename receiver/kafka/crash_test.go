@@ -24,7 +24,8 @@ type childJob struct {
 	Brokers []string // none: embedded, in Dir, with a feed of its own
 	Dir     string
 	Prefix  string
-	Freeze  bool // halt in the middle of a transaction until a line comes in
+	Freeze  bool   // halt in the middle of a transaction until a line comes in
+	Output  string // serve this output, instead of the default one
 
 	RenewBytes   int64 // renew the state after so many bytes, in small files; 0: as always
 	StopRenewing bool  // halt between the steps of a renewal
@@ -33,10 +34,27 @@ type childJob struct {
 const childEnv = "TELEMETRY_KAFKA_CHILD"
 
 func (j childJob) config() Config {
+	var outs []topic.Output
+	if j.Output != "" {
+		outs = append(outs, topic.NewOutput(j.Prefix, "telemetry-sequence", j.Output, ""))
+	}
 	return Config{
+		Outputs: outs,
 		Brokers: j.Brokers, Prefix: j.Prefix, Partitions: 2, AllowWeak: true, SessionTimeout: shortSession,
 		Embedded: Embedded{Dir: j.Dir, SyncWrites: true}, Log: quietLog(),
 	}
+}
+
+// of returns the cluster as the job's output sees it.
+func (j childJob) of(c *Cluster) (*Cluster, error) {
+	if j.Output == "" {
+		return c, nil
+	}
+	b, err := c.OutputBackend(j.Output)
+	if err != nil {
+		return nil, err
+	}
+	return b.c, nil
 }
 
 // shortSession is the session timeout of tests that wait for it; the brokers
@@ -86,6 +104,9 @@ func runChild(text string) error {
 	}
 	c, err := Open(ctx, cfg)
 	if err != nil {
+		return err
+	}
+	if c, err = job.of(c); err != nil {
 		return err
 	}
 	if job.RenewBytes > 0 {
@@ -247,9 +268,14 @@ func killChildren(t *testing.T, job childJob, span time.Duration, see func(strin
 // missing that was acknowledged.
 func TestEmbeddedSurvivesKills(t *testing.T) {
 	if testing.Short() {
-		t.Skip("20 processes are killed")
+		t.Skip("40 processes are killed")
 	}
-	job := childJob{Dir: t.TempDir()}
+	for name, output := range map[string]string{"default output": "", "another output": "models"} {
+		t.Run(name, func(t *testing.T) { survivesKills(t, childJob{Dir: t.TempDir(), Output: output}) })
+	}
+}
+
+func survivesKills(t *testing.T, job childJob) {
 	acked := map[string]uint64{}
 	began := time.Now()
 	killChildren(t, job, 250*time.Millisecond, func(line string) {
@@ -265,6 +291,9 @@ func TestEmbeddedSurvivesKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	if c, err = job.of(c); err != nil {
+		t.Fatal(err)
+	}
 	stop := newRelay(c).serve(t, c)
 	drained(t, c)
 	stop()

@@ -77,5 +77,6 @@ func sessionError(what string, err error) error {
 
 // retryable reports whether trying again may help.
 func retryable(err error) bool {
-	return kerr.IsRetriable(err) || errors.Is(err, kerr.UnstableOffsetCommit) || errors.Is(err, kerr.ConcurrentTransactions)
+	return kerr.IsRetriable(err) || errors.Is(err, kerr.UnstableOffsetCommit) || errors.Is(err, kerr.ConcurrentTransactions) ||
+		errors.Is(err, kerr.OffsetNotAvailable)
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"telemetry/receiver/topic"
@@ -17,13 +18,15 @@ import (
 // Producer writes records one by one: idempotent, acks=all, tried for as long as
 // it lives. It is safe for concurrent use and implements ingest.Producer.
 type Producer struct {
-	cl      *kgo.Client
+	c       *Cluster
 	batches string
 
 	mu       sync.Mutex
-	inFlight int       // guarded by mu
-	progress time.Time // guarded by mu: last success, or when the first began to wait
-	lastErr  error     // guarded by mu: newest failure since the last success
+	cl       *kgo.Client // guarded by mu
+	renewed  time.Time   // guarded by mu; when cl was replaced
+	inFlight int         // guarded by mu
+	progress time.Time   // guarded by mu: last success, or when the first began to wait
+	lastErr  error       // guarded by mu: newest failure since the last success
 
 	produced atomic.Uint64
 	failed   atomic.Uint64
@@ -34,18 +37,47 @@ const slowAfter = 2 * time.Second
 
 // NewProducer returns a producer; [Producer.Close] ends it.
 func (c *Cluster) NewProducer() (*Producer, error) {
-	p := &Producer{batches: c.names.Batches}
-	opts := append(c.cfg.producerOpts(),
-		kgo.ProducerLinger(0),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), // batches are compressed already
-		kgo.WithHooks(connectHook{p}),
-	)
-	cl, err := c.newClient(opts...)
+	p := &Producer{c: c, batches: c.names.Batches}
+	cl, err := p.newClient()
 	if err != nil {
 		return nil, err
 	}
 	p.cl = cl
 	return p, nil
+}
+
+func (p *Producer) newClient() (*kgo.Client, error) {
+	return p.c.newClient(append(p.c.cfg.producerOpts(),
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), // batches are compressed already
+		kgo.WithHooks(connectHook{p}),
+	)...)
+}
+
+func (p *Producer) client() *kgo.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cl
+}
+
+// renewEvery is the least time between two clients.
+const renewEvery = time.Second
+
+// renew replaces a client that was refused a producer id: it would repeat that
+// for ever, also when the right is given back. What it still holds fails.
+func (p *Producer) renew(refused *kgo.Client) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cl != refused || time.Since(p.renewed) < renewEvery {
+		return
+	}
+	cl, err := p.newClient()
+	if err != nil {
+		p.lastErr = err // a later failure tries again
+		return
+	}
+	p.cl, p.renewed = cl, time.Now()
+	go refused.Close() // ends by itself; a callback of its own must not wait for it
 }
 
 // producedAt is the client's time of all records that go to a LogAppendTime
@@ -71,7 +103,11 @@ func (p *Producer) Produce(rec topic.Record, done func(err error)) {
 	if k.Topic == p.batches {
 		k.Timestamp = producedAt
 	}
-	p.cl.TryProduce(bg, k, func(_ *kgo.Record, err error) {
+	cl := p.client()
+	cl.TryProduce(bg, k, func(_ *kgo.Record, err error) {
+		if errors.Is(err, kerr.ClusterAuthorizationFailed) {
+			p.renew(cl)
+		}
 		if err != nil {
 			err = fmt.Errorf("kafka: write to %s: %w", rec.Topic, withRemedy(err))
 		}
@@ -118,8 +154,9 @@ func (p *Producer) Counts() (written, failed uint64) { return p.produced.Load(),
 
 // Close waits until everything is written or ctx ends, and ends the producer.
 func (p *Producer) Close(ctx context.Context) error {
-	err := p.cl.Flush(ctx)
-	p.cl.Close()
+	cl := p.client()
+	err := cl.Flush(ctx)
+	cl.Close()
 	if err != nil {
 		return fmt.Errorf("kafka: close producer: %w", err)
 	}

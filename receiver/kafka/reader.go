@@ -25,6 +25,7 @@ type reader struct {
 	leader     int32 // -1: not known
 	id         [16]byte
 	partitions int32
+	limit      time.Duration // of list, and of readTo without progress
 }
 
 // chunk is what one fetch brought.
@@ -37,12 +38,14 @@ type chunk struct {
 var (
 	// errGone: the position is before the first record that exists.
 	errGone = errors.New("kafka: records deleted by retention")
+	// errAnew: the position is one of another topic that had the same name.
+	errAnew = errors.New("kafka: the topic has been deleted and made anew")
 	// errBeyond: the position is after the end: records have vanished.
 	errBeyond = errors.New("kafka: offset is beyond the partition's end (has the topic been made anew, or has an unclean leader been elected?)")
 )
 
 func newReader(cl *kgo.Client, name string, part int32, pos int64) *reader {
-	return &reader{cl: cl, topic: name, part: part, pos: pos, leader: -1}
+	return &reader{cl: cl, topic: name, part: part, pos: pos, leader: -1, limit: listLimit}
 }
 
 // locate finds the partition's leader and the topic's id.
@@ -62,6 +65,9 @@ func (r *reader) locate(ctx context.Context) error {
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
 			return fmt.Errorf("kafka: metadata of %s: %w", r.topic, withRemedy(err))
 		}
+		if r.id != [16]byte{} && r.id != t.TopicID {
+			return fmt.Errorf("%w: %s/%d at %d", errAnew, r.topic, r.part, r.pos)
+		}
 		r.id = t.TopicID
 		r.partitions = int32(len(t.Partitions))
 		for _, p := range t.Partitions {
@@ -76,7 +82,8 @@ func (r *reader) locate(ctx context.Context) error {
 
 // fetch reads from the position on, waits at most that long for something, and
 // moves the position behind what it returns. It returns errGone and errBeyond
-// with the range of offsets in the chunk; other errors mean "try again".
+// with the range of offsets in the chunk, errAnew, and other errors, which mean
+// "try again".
 func (r *reader) fetch(ctx context.Context, wait time.Duration, maxBytes int32) (chunk, error) {
 	if err := r.locate(ctx); err != nil {
 		return chunk{}, err
@@ -137,18 +144,23 @@ func (r *reader) take(ctx context.Context, p *kmsg.FetchResponseTopicPartition) 
 	return chunk{recs: fp.Records, start: p.LogStartOffset, end: end}, nil
 }
 
-// outOfRange says on which side of what exists the position lies.
+// outOfRange says on which side of what exists the position lies. Inside, the
+// broker that has answered was wrong for a moment, as after an election.
 func (r *reader) outOfRange(ctx context.Context) (chunk, error) {
+	r.leader = -1
 	start, err := r.list(ctx, listStart)
 	if err != nil {
 		return chunk{}, err
 	}
-	end, err := r.list(ctx, listEnd)
+	end, err := r.list(ctx, listHigh)
 	if err != nil {
 		return chunk{}, err
 	}
-	err = errGone
-	if r.pos >= start {
+	err = fmt.Errorf("kafka: fetch refused, though there are such offsets: %w", kerr.OffsetOutOfRange)
+	switch {
+	case r.pos < start:
+		err = errGone
+	case r.pos > end:
 		err = errBeyond
 	}
 	return chunk{start: start, end: end}, fmt.Errorf("%w: %s/%d at %d, there is %d to %d", err, r.topic, r.part, r.pos, start, end)
@@ -156,33 +168,54 @@ func (r *reader) outOfRange(ctx context.Context) (chunk, error) {
 
 // What list asks for.
 const (
-	listEnd   = -1
-	listStart = -2
+	listEnd   = -1 // the offset after the last committed record
+	listStart = -2 // the first one that exists
+	listHigh  = -3 // the offset after the last record, committed or not
 )
 
-// list returns the first offset, or the one after the last committed record. It
-// tries for a while: a new leader does not know the end at once.
-func (r *reader) list(ctx context.Context, what int64) (int64, error) {
-	deadline := time.Now().Add(listLimit)
+// list returns an offset. It tries for a while: a new leader does not know the
+// end at once.
+func (r *reader) list(ctx context.Context, what int64) (at int64, err error) {
+	err = persist(ctx, r.limit, func(ctx context.Context) error {
+		at, err = r.listOnce(ctx, what)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("kafka: list offsets of %s/%d: %w", r.topic, r.part, withRemedy(err))
+	}
+	return at, nil
+}
+
+// listLimit bounds how long requests are repeated before their error is told.
+const listLimit = 10 * time.Second
+
+// persist calls f until it succeeds, fails in a way that time does not mend, or
+// limit has passed; then it returns why.
+func persist(ctx context.Context, limit time.Duration, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	var pause backoff
+	var why error
 	for {
-		at, err := r.listOnce(ctx, what)
+		err := f(ctx)
 		if err == nil {
-			return at, nil
+			return nil
 		}
-		err = fmt.Errorf("kafka: list offsets of %s/%d: %w", r.topic, r.part, withRemedy(err))
-		if !kerr.IsRetriable(err) && !errors.Is(err, kerr.OffsetNotAvailable) || time.Now().After(deadline) || pause.wait(ctx) != nil {
-			return 0, err
+		if why == nil || ctx.Err() == nil { // the end of the patience explains nothing
+			why = err
+		}
+		if !retryable(err) || pause.wait(ctx) != nil {
+			return why
 		}
 	}
 }
 
-// listLimit bounds the tries of list.
-const listLimit = 10 * time.Second
-
 func (r *reader) listOnce(ctx context.Context, what int64) (int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.IsolationLevel = 1
+	if what == listHigh {
+		req.IsolationLevel, what = 0, listEnd
+	}
 	rt := kmsg.NewListOffsetsRequestTopic()
 	rt.Topic = r.topic
 	rp := kmsg.NewListOffsetsRequestTopicPartition()
@@ -204,23 +237,27 @@ func (r *reader) listOnce(ctx context.Context, what int64) (int64, error) {
 }
 
 // readTo calls fn for every committed record from the position up to an offset,
-// and moves the position there.
+// and moves the position there. It returns why when nothing has come for a while,
+// or when time does not mend it: the caller shows that, and tries again.
 func (r *reader) readTo(ctx context.Context, end int64, fn func(*kgo.Record) error) error {
 	var pause backoff
+	moved := time.Now()
 	for r.pos < end {
+		before := r.pos
 		c, err := r.fetch(ctx, 100*time.Millisecond, maxFetchBytes)
-		switch {
-		case errors.Is(err, errGone):
-			r.pos = max(r.pos, c.start)
-			continue
-		case errors.Is(err, errBeyond):
-			return err
-		case err != nil:
-			if werr := pause.wait(ctx); werr != nil {
-				return errors.Join(err, werr)
+		if errors.Is(err, errGone) && c.start > r.pos {
+			r.pos, err = c.start, nil
+		}
+		if err == nil && r.pos == before {
+			err = fmt.Errorf("kafka: fetch %s/%d at %d: the broker answers with nothing, and the end is %d", r.topic, r.part, r.pos, end)
+		}
+		if err != nil {
+			if final(err) || time.Since(moved) > r.limit || pause.wait(ctx) != nil {
+				return withRemedy(err)
 			}
 			continue
 		}
+		moved = time.Now()
 		pause.reset()
 		for _, k := range c.recs {
 			if k.Offset >= end {
@@ -233,6 +270,12 @@ func (r *reader) readTo(ctx context.Context, end int64, fn func(*kgo.Record) err
 		}
 	}
 	return nil
+}
+
+// final reports whether an error of fetch stays as it is until a person acts.
+func final(err error) bool {
+	var ke *kerr.Error
+	return errors.Is(err, errBeyond) || errors.Is(err, errAnew) || errors.As(err, &ke) && !ke.Retriable && !errors.Is(err, kerr.OffsetOutOfRange)
 }
 
 // backoff waits a little longer each time, up to two seconds.

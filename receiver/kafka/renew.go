@@ -176,7 +176,7 @@ func (c *Cluster) renewShared(ctx context.Context) error {
 func (c *Cluster) smallSegments(ctx context.Context) error {
 	const entry = "segment.bytes"
 	want := stateConfig[entry]
-	names := []string{c.names.State, c.names.Catalogues, c.names.Timemap}
+	names := append(c.states(), c.names.Catalogues, c.names.Timemap)
 	configs, err := c.adm.DescribeTopicConfigs(ctx, names...)
 	if err != nil {
 		return fmt.Errorf("kafka: describe topics: %w", err)
@@ -217,7 +217,7 @@ func (c *Cluster) keepHouse(ctx context.Context) {
 // retain deletes what is older than the topics' retention.
 func (c *Cluster) retain(ctx context.Context, now time.Time) error {
 	var names []string
-	for _, s := range c.names.Specs(c.partitions) {
+	for _, s := range c.specs() {
 		names = append(names, s.Name)
 	}
 	configs, err := c.adm.DescribeTopicConfigs(ctx, names...)

@@ -27,29 +27,46 @@ type session struct {
 	in    *reader
 	ticks *Producer
 
-	buf    []topic.Record // fetched, not returned yet
+	buf []topic.Record // fetched, not returned yet
+	// end is the greatest end that was heard: for a while after an election, fetches
+	// show one that is before it.
 	end    int64
 	ticked time.Time
 
 	grown int64 // bytes of superseded records in the state partition, about
 	live  int64 // bytes of the others when it was last read
 
-	truncated error // why nothing is fetched any more
-
 	again      *reader // of Read
 	againRecs  []*kgo.Record
+	ticking    chan error // the result of a tick that is under way; nil: none is
+	tickLimit  time.Duration
 	partitions int32
 }
+
+// Limits of a session's waits.
+const (
+	// rereadWait is how long a record that was read before may take to be there: it
+	// may be beyond what a new leader knows to be on all replicas.
+	rereadWait = 250 * time.Millisecond
+	// tickLimit is how long a tick may take until that is told.
+	tickLimit = 5 * time.Second
+)
 
 // tickInterval bounds the rate of ticks of one partition.
 const tickInterval = 250 * time.Millisecond
 
 func newSession(c *Cluster, part int32, cl *kgo.Client, ticks *Producer) *session {
 	return &session{
-		c: c, part: part, cl: cl, ticks: ticks, partitions: c.partitions,
+		c: c, part: part, cl: cl, ticks: ticks, partitions: c.partitions, tickLimit: tickLimit,
 		in:    newReader(cl, c.names.Batches, part, 0),
 		again: newReader(cl, c.names.Batches, part, 0),
 	}
+}
+
+// use replaces the client by another one.
+func (s *session) use(cl *kgo.Client) {
+	s.cl, s.in.cl, s.again.cl = cl, cl, cl
+	s.in.leader, s.again.leader = -1, -1
 }
 
 // Partition implements sequence.Session.
@@ -57,9 +74,6 @@ func (s *session) Partition() int32 { return s.part }
 
 // Fetch implements sequence.Session.
 func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (recs []topic.Record, end, brokerNowMS int64, err error) {
-	if s.truncated != nil {
-		return nil, 0, 0, s.truncated
-	}
 	if len(s.buf) == 0 {
 		c, err := s.in.fetch(ctx, wait, maxFetchBytes)
 		if errors.Is(err, errGone) {
@@ -68,15 +82,10 @@ func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (rec
 			s.in.pos = max(s.in.pos, c.start)
 			c, err = s.in.fetch(ctx, wait, maxFetchBytes)
 		}
-		if errors.Is(err, errBeyond) {
-			// What will be written there is not what was read: never go on.
-			s.truncated = fmt.Errorf("%w: %w", sequence.ErrTruncated, err)
-			return nil, 0, 0, s.truncated
-		}
-		if err != nil {
+		if err := truncated(err); err != nil {
 			return nil, 0, 0, err
 		}
-		s.end = c.end
+		s.end = max(s.end, c.end)
 		for _, k := range c.recs {
 			s.buf = append(s.buf, fromKafka(k))
 		}
@@ -89,28 +98,45 @@ func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (rec
 	return recs, s.end, 0, nil
 }
 
-// Read implements sequence.Session. Neighbours that came with the last record
-// read are kept, because batches are read again in runs.
-func (s *session) Read(ctx context.Context, offset int64) (topic.Record, error) {
-	for try := 0; ; try++ {
-		for _, k := range s.againRecs {
-			if k.Offset == offset {
-				return fromKafka(k), nil
-			}
-		}
-		if try > 0 {
-			return topic.Record{}, fmt.Errorf("kafka: read %s/%d at %d: %w", s.again.topic, s.part, offset, sequence.ErrGone)
-		}
-		s.again.pos = offset
-		c, err := s.again.fetch(ctx, 0, rereadBytes)
-		if errors.Is(err, errGone) {
-			return topic.Record{}, fmt.Errorf("kafka: read %s/%d at %d: %w", s.again.topic, s.part, offset, sequence.ErrGone)
-		}
-		if err != nil {
-			return topic.Record{}, err
-		}
-		s.againRecs = c.recs
+// truncated marks an error of a fetch beyond the end, or of another topic: what
+// stands there, or will, is not what was read.
+func truncated(err error) error {
+	if errors.Is(err, errBeyond) || errors.Is(err, errAnew) {
+		return fmt.Errorf("%w: %w", sequence.ErrTruncated, err)
 	}
+	return err
+}
+
+// Read implements sequence.Session. Neighbours that came with the last record
+// read are kept, because batches are read again in runs. Only a fetch that has
+// gone past the offset proves that its record is gone: brokers that throttle, and
+// new leaders, answer with nothing.
+func (s *session) Read(ctx context.Context, offset int64) (topic.Record, error) {
+	if k := s.neighbour(offset); k != nil {
+		return fromKafka(k), nil
+	}
+	s.again.pos = offset
+	c, err := s.again.fetch(ctx, rereadWait, rereadBytes)
+	if err := truncated(err); err != nil && !errors.Is(err, errGone) {
+		return topic.Record{}, err
+	}
+	s.againRecs = c.recs
+	if k := s.neighbour(offset); k != nil {
+		return fromKafka(k), nil
+	}
+	if err == nil && s.again.pos <= offset {
+		return topic.Record{}, fmt.Errorf("kafka: read %s/%d at %d again: the broker answers with nothing", s.again.topic, s.part, offset)
+	}
+	return topic.Record{}, fmt.Errorf("kafka: read %s/%d at %d again: %w", s.again.topic, s.part, offset, sequence.ErrGone)
+}
+
+func (s *session) neighbour(offset int64) *kgo.Record {
+	for _, k := range s.againRecs {
+		if k.Offset == offset {
+			return k
+		}
+	}
+	return nil
 }
 
 // rereadBytes is what one reading again brings: a few dozen batches.
@@ -118,24 +144,30 @@ const rereadBytes = 1 << 20
 
 // Tick implements sequence.Session. It is written outside any transaction, by a
 // producer of the whole process: a tick of an owner that has lost its partition
-// does no harm.
+// does no harm. One that takes long stays under way, and is waited for again.
 func (s *session) Tick(ctx context.Context) error {
-	now := time.Now()
-	if now.Sub(s.ticked) < tickInterval {
-		return nil
+	if s.ticking == nil {
+		if time.Since(s.ticked) < tickInterval {
+			return nil
+		}
+		done := make(chan error, 1)
+		s.ticking, s.ticked = done, time.Now()
+		s.ticks.Produce(topic.Record{
+			Topic: s.c.names.Batches, Partition: s.part,
+			Key:     []byte(strconv.Itoa(int(s.part))),
+			Headers: []topic.Header{{Key: sequence.HeaderTick, Value: []byte("1")}},
+		}, func(err error) { done <- err })
 	}
-	done := make(chan error, 1)
-	s.ticks.Produce(topic.Record{
-		Topic: s.c.names.Batches, Partition: s.part,
-		Key:     []byte(strconv.Itoa(int(s.part))),
-		Headers: []topic.Header{{Key: sequence.HeaderTick, Value: []byte("1")}},
-	}, func(err error) { done <- err })
+	late := time.NewTimer(s.tickLimit)
+	defer late.Stop()
 	select {
-	case err := <-done:
-		if err == nil {
-			s.ticked = now
+	case err := <-s.ticking:
+		if s.ticking = nil; err != nil {
+			s.ticked = time.Time{}
 		}
 		return err
+	case <-late.C:
+		return fmt.Errorf("kafka: a tick of partition %d is not written: %w", s.part, errors.Join(context.DeadlineExceeded, s.ticks.State()))
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -158,6 +190,10 @@ func (s *session) load(ctx context.Context) (sequence.Loaded, error) {
 	if l.LogStart, err = s.in.list(ctx, listStart); err != nil {
 		return l, err
 	}
+	// Unlike a fetch, this waits for a new leader to know the end.
+	if s.end, err = s.in.list(ctx, listEnd); err != nil {
+		return l, err
+	}
 	group, ok, err := s.groupOffset(ctx)
 	if err != nil {
 		return l, err
@@ -168,7 +204,7 @@ func (s *session) load(ctx context.Context) (sequence.Loaded, error) {
 	if l.Offset, ok = pickOffset(group, ok, state); !ok {
 		l.Offset = 0
 	}
-	if l.Offset < l.LogStart {
+	if ok && l.Offset < l.LogStart { // a new group begins with the oldest record
 		s.c.cfg.Log.Error("records that were not yet read have been deleted by retention",
 			"partition", s.part, "from_offset", l.Offset, "to_offset", l.LogStart)
 	}
@@ -211,9 +247,11 @@ func pickOffset(group int64, ok bool, state []topic.Record) (int64, bool) {
 
 // readState returns the newest record per key of the state partition.
 func (s *session) readState(ctx context.Context) ([]topic.Record, error) {
-	have, err := readNewest(ctx, newReader(s.cl, s.c.names.State, s.part, 0))
+	r := newReader(s.cl, s.c.names.State, s.part, 0)
+	r.limit = s.in.limit
+	have, err := readNewest(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kafka: read the state of partition %d: %w", s.part, err)
 	}
 	s.grown, s.live = have.total-have.bytes, have.bytes
 	out := make([]topic.Record, len(have.live))
@@ -225,20 +263,15 @@ func (s *session) readState(ctx context.Context) ([]topic.Record, error) {
 
 // groupOffset returns the group's offset, after transactions that are still
 // being completed.
-func (s *session) groupOffset(ctx context.Context) (int64, bool, error) {
-	var pause backoff
-	for {
-		o, ok, err := s.fetchGroupOffset(ctx)
-		if err == nil {
-			return o, ok, nil
-		}
-		if !retryable(err) {
-			return 0, false, fmt.Errorf("kafka: offsets of group %s: %w", s.c.cfg.Group, withRemedy(err))
-		}
-		if werr := pause.wait(ctx); werr != nil {
-			return 0, false, errors.Join(werr, err)
-		}
+func (s *session) groupOffset(ctx context.Context) (at int64, ok bool, err error) {
+	err = persist(ctx, s.in.limit, func(ctx context.Context) error {
+		at, ok, err = s.fetchGroupOffset(ctx)
+		return err
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("kafka: offsets of group %s: %w", s.c.cfg.Group, withRemedy(err))
 	}
+	return at, ok, nil
 }
 
 func (s *session) fetchGroupOffset(ctx context.Context) (int64, bool, error) {

@@ -29,8 +29,12 @@ import (
 type transactional struct {
 	*session
 	member func() (id string, generation int32)
-	v2     bool // KIP-890: a transaction learns of its partitions by itself
-	closed bool
+	// confirm is asked before earlier owners are fenced whether this process may do
+	// so; nil: it may.
+	confirm func(ctx context.Context) error
+	v2      bool // KIP-890: a transaction learns of its partitions by itself
+	closed  bool
+	spoilt  bool // the client keeps an error for good
 }
 
 // Limits of a commit. They must be well below a group's rebalance timeout.
@@ -51,6 +55,14 @@ const (
 const maxTxnOffsetCommit = 5
 
 func (c *Cluster) openTransactional(part int32, ticks *Producer, member func() (string, int32), v2 bool) (*transactional, error) {
+	cl, err := c.transactionalClient(part, v2)
+	if err != nil {
+		return nil, err
+	}
+	return &transactional{session: newSession(c, part, cl, ticks), member: member, v2: v2}, nil
+}
+
+func (c *Cluster) transactionalClient(part int32, v2 bool) (*kgo.Client, error) {
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), maxTxnOffsetCommit)
 	if !v2 {
@@ -64,11 +76,7 @@ func (c *Cluster) openTransactional(part int32, ticks *Producer, member func() (
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 	)
-	cl, err := c.newClient(opts...)
-	if err != nil {
-		return nil, err
-	}
-	return &transactional{session: newSession(c, part, cl, ticks), member: member, v2: v2}, nil
+	return c.newClient(opts...)
 }
 
 func (s *transactional) close() {
@@ -80,12 +88,35 @@ func (s *transactional) close() {
 
 // Load implements sequence.Session.
 func (s *transactional) Load(ctx context.Context) (sequence.Loaded, error) {
-	// InitProducerID: completes or aborts what an earlier owner has begun, and
-	// refuses everything that it still sends.
-	if _, _, err := s.cl.ProducerID(ctx); err != nil {
+	if s.confirm != nil {
+		if err := s.confirm(ctx); err != nil {
+			return sequence.Loaded{}, sessionError(fmt.Sprintf("may this process take partition %d", s.part), err)
+		}
+	}
+	if err := s.fence(ctx); err != nil {
 		return sequence.Loaded{}, sessionError(fmt.Sprintf("fence earlier owners of partition %d", s.part), err)
 	}
 	return s.load(ctx)
+}
+
+// fence completes or aborts what an earlier owner has begun, and refuses
+// everything that it still sends: InitProducerID. A client that was told no would
+// repeat that for ever, so the next try has a new one.
+func (s *transactional) fence(ctx context.Context) error {
+	if s.spoilt {
+		cl, err := s.c.transactionalClient(s.part, s.v2)
+		if err != nil {
+			return err
+		}
+		s.cl.Close()
+		s.use(cl)
+		s.spoilt = false
+	}
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	_, _, err := s.cl.ProducerID(ctx)
+	s.spoilt = err != nil
+	return err
 }
 
 // Commit implements sequence.Session. It does not heed the end of ctx once it

@@ -21,6 +21,8 @@ const (
 	maxBehind     = 100_000          // records of one topic; beyond, the rest is skipped
 	behindEvery   = 5 * time.Second  // between looks at the topics' ends
 	followRetry   = time.Second      // after an error
+	followSaid    = time.Minute      // between two lines of the log about the same trouble
+	followNew     = 10 * time.Second // and about another one
 	interestLasts = 60 * time.Second // a topic is followed for this long after the last look
 )
 
@@ -57,6 +59,10 @@ type follower struct {
 	pos   map[int32]int64 // owned by the goroutine that reads: next offset
 	start map[int32]int64 // end of each partition when the role began
 	at    atomic.Int64    // sum of pos
+
+	saidMu sync.Mutex
+	said   string    // guarded by saidMu: the trouble that was logged last
+	saidAt time.Time // guarded by saidMu
 }
 
 // run follows the topic until ctx ends, whatever happens to Kafka.
@@ -75,7 +81,7 @@ func (f *follower) run(ctx context.Context) {
 			continue
 		}
 		f.s.kafkaErrors.Add(1)
-		f.s.opt.Logger.Warn("live page cannot follow a topic, trying again", "topic", f.topic, "error", err)
+		f.tell(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(followRetry):
@@ -121,6 +127,16 @@ func (f *follower) once(ctx context.Context) error {
 	return err
 }
 
+// tell logs trouble once a minute, and another one sooner.
+func (f *follower) tell(err error) {
+	f.saidMu.Lock()
+	defer f.saidMu.Unlock()
+	if past := time.Since(f.saidAt); past >= followSaid || err.Error() != f.said && past >= followNew {
+		f.said, f.saidAt = err.Error(), time.Now()
+		f.s.opt.Logger.Warn("live page cannot follow a topic, trying again", "topic", f.topic, "error", err)
+	}
+}
+
 // skipTo counts what lies between where we were and where we go on, and lets
 // nothing be read twice.
 func (f *follower) skipTo(from map[int32]int64) {
@@ -152,6 +168,15 @@ func (f *follower) watch(ctx context.Context, stop context.CancelFunc) {
 			return
 		}
 		ends, err := f.s.opt.Source.EndOffsets(ctx, f.topic)
+		if ctx.Err() != nil {
+			return
+		}
+		// The reading itself waits in silence while Kafka is away.
+		f.s.failures.set(f.topic, err)
+		if err != nil {
+			f.s.kafkaErrors.Add(1)
+			f.tell(err)
+		}
 		if err == nil && sum(ends)-f.at.Load() > maxBehind {
 			stop()
 			return

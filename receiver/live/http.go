@@ -92,6 +92,11 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	if s.opt.Degraded != nil {
+		for _, why := range s.opt.Degraded(r.Context()) {
+			fmt.Fprintln(w, "degraded:", why)
+		}
+	}
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {

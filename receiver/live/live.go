@@ -56,9 +56,11 @@ type Options struct {
 	// Status is the answer to /api/v1/status, any JSON; nil: 404.
 	Status func(ctx context.Context) any
 	// Ready returns why the process does not serve yet; nil or empty: it does.
-	Ready   func(ctx context.Context) []string
-	Metrics http.HandlerFunc // the answer to /metrics; nil: 404
-	Logger  *slog.Logger
+	Ready func(ctx context.Context) []string
+	// Degraded returns what is wrong although the process serves; may be nil.
+	Degraded func(ctx context.Context) []string
+	Metrics  http.HandlerFunc // the answer to /metrics; nil: 404
+	Logger   *slog.Logger
 }
 
 // Counters counts events since the start.
@@ -202,6 +204,7 @@ const catalogueRetry = 5 * time.Second
 
 // units reads the catalogues that rows name, and tells the store.
 func (s *Server) units(ctx context.Context) {
+	var said time.Time
 	for {
 		var h wire.CatalogueHash
 		select {
@@ -225,7 +228,10 @@ func (s *Server) units(ctx context.Context) {
 			return
 		}
 		s.catalogueErrors.Add(1)
-		s.opt.Logger.Debug("catalogue not read", "catalogue", h.String(), "error", err)
+		if time.Since(said) >= followSaid {
+			said = time.Now()
+			s.opt.Logger.Warn("catalogue not read, its channels have no units for now", "catalogue", h.String(), "known", ok, "error", err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(catalogueRetry):

@@ -2,11 +2,13 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"telemetry/receiver/topic"
@@ -125,4 +127,38 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+func (l *fakeLog) setFail(err error) {
+	l.mu.Lock()
+	l.fail = err
+	l.mu.Unlock()
+}
+
+// A reading waits in silence while Kafka is away: the page says so all the same.
+func TestKafkaThatGoesAwayIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog()
+		s := &Server{opt: Options{Source: log, Logger: slog.New(slog.DiscardHandler)}}
+		f := &follower{s: s, topic: log.Names().Live, take: func(*follower, *topic.Record) {}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); f.run(ctx) }() // ends with ctx
+		time.Sleep(time.Minute)
+		if why := s.failures.newest(); why != "" {
+			t.Errorf("while all is well: %q", why)
+		}
+		log.setFail(errors.New("broker 3 is away"))
+		time.Sleep(2 * behindEvery)
+		if why := s.failures.newest(); why != "broker 3 is away" {
+			t.Errorf("while it is away: %q", why)
+		}
+		log.setFail(nil)
+		time.Sleep(2 * behindEvery)
+		if why := s.failures.newest(); why != "" {
+			t.Errorf("when it is back: %q", why)
+		}
+		cancel()
+		<-done
+	})
 }

@@ -46,7 +46,7 @@ func (p *Partition) Apply(r *topic.Record) {
 	if err == nil {
 		h.link = a.send.Link
 		var c *car
-		if c, err = p.carOf(&a.header); err == nil {
+		if c, err = p.carOf(&a.header, r.Offset); err == nil {
 			p.apply(c, r.Offset, &h, &a)
 			return
 		}
@@ -56,8 +56,10 @@ func (p *Partition) Apply(r *topic.Record) {
 	}
 }
 
-// carOf returns the batch's car, made on first sight.
-func (p *Partition) carOf(h *wire.Header) (*car, error) {
+// carOf returns the car of the batch at an offset, made on first sight. What has
+// been deleted may have been the car's only if no owner has read all of that, and
+// if the car has come before the log was loaded.
+func (p *Partition) carOf(h *wire.Header, offset int64) (*car, error) {
 	c := p.cars[h.Stream.Car]
 	if c != nil {
 		return c, nil
@@ -66,7 +68,7 @@ func (p *Partition) carOf(h *wire.Header) (*car, error) {
 		return nil, errTooManyCars
 	}
 	c = newCar(&p.cfg, h.Stream.Car)
-	if p.logStart > 0 {
+	if p.logStart > p.input && (p.loadEnd < 0 || offset < p.loadEnd) {
 		c.core.StartInside()
 	}
 	p.enter(c)

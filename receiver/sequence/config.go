@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"telemetry/receiver/topic"
 	"telemetry/reorder"
+	"telemetry/wire"
 )
 
 // Clock paces commits and retries; no decision about data rests on it.
@@ -25,6 +27,9 @@ type Config struct {
 	Topics topic.Names
 	// NewFormat makes the format of one partition.
 	NewFormat func() Format
+	// Lanes are those that the output has, empty for all: of the others its format
+	// must make nothing, and their gaps are told by the outputs that have them.
+	Lanes []wire.Lane
 	// Reorder holds windows and limits per car.
 	Reorder reorder.Config
 	// Budget bounds the bytes of held batches kept in memory over all
@@ -86,6 +91,9 @@ func Defaults() Config {
 		Log:            slog.New(slog.DiscardHandler),
 	}
 }
+
+// takes reports whether the output has a lane.
+func (c *Config) takes(l wire.Lane) bool { return len(c.Lanes) == 0 || slices.Contains(c.Lanes, l) }
 
 // Validate reports all faults.
 func (c *Config) Validate() error {

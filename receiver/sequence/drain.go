@@ -125,7 +125,7 @@ func (p *Partition) Provide(r *topic.Record) {
 }
 
 // Gone says that a record that Drain asked for has been deleted by retention:
-// its batch becomes a gap (rule 15).
+// its batch becomes a gap (rule 15), unless a dead owner has written it.
 func (p *Partition) Gone(offset int64) {
 	for _, c := range p.byName {
 		for i := range c.queue {
@@ -137,7 +137,7 @@ func (p *Partition) Gone(offset int64) {
 			q.pop()
 			p.queued--
 			c.dirty = true
-			if it.kind == reorder.KindRelease || it.kind == reorder.KindLate {
+			if (it.kind == reorder.KindRelease || it.kind == reorder.KindLate) && !p.writtenOf(it.id.Stream).Contains(it.id.Seq) {
 				c.stats.Lanes[laneIndex(it.id.Stream.Lane)].Missing++
 				p.gap(it.id, it.id.Seq, reorder.GapSettled, wire.ReasonRetention.String(), wire.ReasonNone, &offset, "")
 			}

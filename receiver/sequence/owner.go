@@ -23,6 +23,7 @@ type owner struct {
 	state   string
 	before  string // state before retrying
 	failure string
+	failing string // what fails while it is retried
 
 	end       int64 // of the partition, as last heard
 	commits   uint64
@@ -305,6 +306,6 @@ func (o *owner) show(now bool) {
 	if o.state == StateStopped {
 		s.Cars = nil
 	}
-	s.State, s.Error, s.End, s.Commits, s.CommitFor = o.state, o.failure, o.end, o.commits, o.commitFor
+	s.State, s.Error, s.Failing, s.End, s.Commits, s.CommitFor = o.state, o.failure, o.failing, o.end, o.commits, o.commitFor
 	o.publish(s)
 }

@@ -140,6 +140,7 @@ func (p *Partition) restore(r *topic.Record) error {
 }
 
 func (p *Partition) enter(c *car) {
+	c.core.Written(p.writtenOf)
 	p.cars[c.name] = c
 	p.byName = append(p.byName, c)
 }
@@ -153,11 +154,11 @@ func (p *Partition) Rebuilding() bool { return p.position < p.rebuildTo }
 
 // End says where the partition ends, and checks that against the state.
 func (p *Partition) End(end int64) error {
-	if p.loadEnd < 0 {
-		p.loadEnd = end
-	}
 	if end < p.rebuildTo {
 		return fmt.Errorf("%w: partition %d ends at %d, state at %d", ErrTruncated, p.number, end, p.rebuildTo)
+	}
+	if p.loadEnd < 0 {
+		p.loadEnd = end
 	}
 	return nil
 }
@@ -185,6 +186,9 @@ func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
 	waits := c.core.Held() > 0 && p.decided.Duplicates == 0
 	for i := range p.decided.Decisions {
 		d := &p.decided.Decisions[i]
+		if d.Kind == reorder.KindSpent {
+			waits = false
+		}
 		if d.Offset == offset && (d.Kind == reorder.KindRelease || d.Kind == reorder.KindLate || d.Kind == reorder.KindDeadLetter) {
 			waits = false
 			p.keepRead(offset, *h)
@@ -231,7 +235,7 @@ func (p *Partition) NextDeadline() (ms int64, ok bool) {
 		return 0, false
 	}
 	for _, c := range p.byName {
-		if p.nowMS <= p.loadedMS && c.core.Held() > 0 {
+		if p.nowMS <= p.loadedMS && (c.core.Held() > 0 || c.core.Restoring()) {
 			return p.nowMS, true // what a takeover has restored begins to run when time moves
 		}
 		if at, any := c.core.NextDeadline(); any && (!ok || at < ms) {
@@ -266,6 +270,8 @@ func (p *Partition) decide(c *car) {
 				stats.Anchors++
 				p.timemap(c, d.ID.Stream.Epoch, d.Anchor, v)
 			}
+		case reorder.KindSpent:
+			stats.Released++
 		case reorder.KindAlarm:
 			stats.Alarms++
 			p.alarm(Alarm{Car: c.name, What: d.Alarm.String(), ID: d.ID, Last: d.Last, Offset: d.Offset})

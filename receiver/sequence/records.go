@@ -38,6 +38,9 @@ type gapRecord struct {
 // gap writes a record to telemetry.gaps.
 func (p *Partition) gap(id wire.ID, last uint64, change reorder.GapChange, reason string, was wire.Reason, offset *int64, details string) {
 	st := id.Stream
+	if !p.cfg.takes(st.Lane) {
+		return // another output tells
+	}
 	g := gapRecord{
 		Car: st.Car, Epoch: st.Epoch.Counter, Nonce: nonce(st.Epoch), Lane: st.Lane.String(), Shard: st.Shard,
 		First: id.Seq, Last: last, Count: last - id.Seq + 1,
@@ -96,6 +99,9 @@ type knotRecord struct {
 
 // timemap writes the map of an epoch after an anchor.
 func (p *Partition) timemap(c *car, e wire.Epoch, a wire.Anchor, v timemap.Verdict) {
+	if p.cfg.Topics.Timemap == "" {
+		return
+	}
 	t := timemapRecord{
 		Car: c.name, Epoch: e.Counter, Nonce: nonce(e), Verdict: v.String(),
 		Anchor:  anchorRecord{a.ID, a.BootNS, a.UTCNS, a.UncertaintyNS, a.Source.String()},

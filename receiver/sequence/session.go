@@ -31,6 +31,15 @@ type Backend interface {
 	Own(ctx context.Context, fn func(ctx context.Context, p Session) error) error
 }
 
+// Membership is implemented by a [Backend] that knows more of its group than what
+// partitions it was given: a member may have none.
+type Membership interface {
+	// Membership reports whether Own, which is under way, is a member of its group,
+	// and what keeps it from that, or is about to; both are lost when Own returns. It
+	// is safe for concurrent use.
+	Membership() (joined bool, err error)
+}
+
 // Session is one ownership of one partition. Its methods are called from one
 // goroutine. An error that wraps ErrLost ends the session. Errors of Load, Fetch
 // and Read otherwise mean "try again"; after an error of Commit the outcome is
@@ -41,12 +50,14 @@ type Session interface {
 	Partition() int32
 	// Load fences every earlier owner first (in a real cluster:
 	// InitProducerID with a transactional id of group and partition) and then
-	// reads what it left. It is called once, before anything else.
+	// reads what it left. It is called before anything else, and again while it
+	// fails.
 	Load(ctx context.Context) (Loaded, error)
 	// Fetch returns the next records in offset order, up to max of them, with
 	// LogAppendTime in TimestampMS; none after wait. end is the partition's end
-	// offset. brokerNowMS is not used: ticks tell the time. The records belong to
-	// the caller.
+	// offset, or an earlier one, but never before what was its end at Load. An error
+	// that wraps [ErrTruncated] says that it ends before what was read. brokerNowMS
+	// is not used: ticks tell the time. The records belong to the caller.
 	Fetch(ctx context.Context, max int, wait time.Duration) (recs []topic.Record, end, brokerNowMS int64, err error)
 	// Tick appends a record to the partition of telemetry.batches that carries
 	// nothing but the time at which the log takes it: header [HeaderTick], empty

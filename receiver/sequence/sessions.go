@@ -52,7 +52,7 @@ type sessionDetail struct {
 // own: the topic is compacted, so that what it holds is the latest word on every
 // session, lap, sector and mark. Writing one again changes nothing.
 func (p *Partition) sessions(b *Batch, kind reorder.Kind) {
-	if kind != reorder.KindRelease && kind != reorder.KindLate {
+	if p.cfg.Topics.Sessions == "" || kind != reorder.KindRelease && kind != reorder.KindLate {
 		return
 	}
 	for i := range b.Events {

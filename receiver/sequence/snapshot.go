@@ -95,10 +95,11 @@ type PartitionSnapshot struct {
 	Partition int32         `json:"partition"`
 	State     string        `json:"state"` // "loading", "rebuilding", "running", "retrying", "stopped"
 	Error     string        `json:"error,omitempty"`
-	Position  int64         `json:"position"`  // next offset to read
-	Committed int64         `json:"committed"` // the group's offset
-	End       int64         `json:"end"`       // of the partition, as last heard
-	NowMS     int64         `json:"now_ms"`    // the sequencer's time
+	Failing   string        `json:"failing,omitempty"` // what is retried: "load", "fetch", "read", "catalogue", "tick"
+	Position  int64         `json:"position"`          // next offset to read
+	Committed int64         `json:"committed"`         // the group's offset
+	End       int64         `json:"end"`               // of the partition, as last heard
+	NowMS     int64         `json:"now_ms"`            // the sequencer's time
 	Commits   uint64        `json:"commits"`
 	CommitFor time.Duration `json:"commit_ns"` // of the last commit
 	Cars      []CarSnapshot `json:"cars"`
@@ -108,6 +109,7 @@ type PartitionSnapshot struct {
 type Snapshot struct {
 	Partitions []PartitionSnapshot `json:"partitions"`
 	HeldBytes  int64               `json:"held_bytes"`
+	Member     bool                `json:"member"`          // of the group; with no partition, if there are too few
 	Error      string              `json:"error,omitempty"` // of the group membership
 }
 

@@ -2,8 +2,11 @@ package sequence
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 
 	"telemetry/receiver/topic"
+	"telemetry/wire"
 )
 
 // Where commits are not atomic, an owner may die between its outputs and its
@@ -17,6 +20,40 @@ func (p *Partition) forget() {
 	if len(p.written) > 0 && p.loadEnd >= 0 && p.position >= p.loadEnd && p.queued == 0 {
 		clear(p.written)
 	}
+}
+
+// writtenOf returns the numbers of a stream that a dead owner has written whole:
+// one of whose rows only some are there is missing if it cannot be made again.
+func (p *Partition) writtenOf(st wire.Stream) wire.Ranges {
+	if len(p.written) == 0 {
+		return nil
+	}
+	t := &p.cfg.Topics
+	rows := make(map[uint64]int)
+	var rs wire.Ranges
+	for id := range p.written {
+		if id.ID.Stream != st {
+			continue
+		}
+		switch id.Topic {
+		case t.Samples, t.Live, t.Events, t.Late:
+			rows[id.ID.Seq]++
+			if rows[id.ID.Seq] == rowsOf(id.Place) {
+				rs = rs.Add(id.ID.Seq, id.ID.Seq)
+			}
+		}
+	}
+	return rs
+}
+
+// rowsOf returns how many records a batch makes, out of the place "i/n" of one.
+func rowsOf(place string) int {
+	_, total, _ := strings.Cut(place, "/")
+	n, err := strconv.Atoi(total)
+	if err != nil {
+		return 1
+	}
+	return n
 }
 
 // add adds a record to the output, unless a dead owner has written it already.

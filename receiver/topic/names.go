@@ -9,7 +9,7 @@ import (
 // DefaultPrefix is the first part of every topic's name unless configured.
 const DefaultPrefix = "telemetry"
 
-// Names holds the full name of every topic.
+// Names holds the full name of every topic; "" is one that is not written.
 type Names struct {
 	Batches    string // sealed batches as the cars sent them, duplicates included
 	Catalogues string // catalogues by hash
@@ -46,9 +46,10 @@ func NewNames(prefix string) Names {
 	}
 }
 
-// Outputs lists the topics that the sequencer writes besides its state.
+// Outputs lists the topics that the sequencer writes besides its state, each once;
+// the order is part of the state's format.
 func (n Names) Outputs() []string {
-	return []string{n.Samples, n.Live, n.Late, n.Pulled, n.Events, n.Gaps, n.Timemap, n.Sessions, n.DeadLetter}
+	return distinct(n.Samples, n.Live, n.Late, n.Pulled, n.Events, n.Gaps, n.Timemap, n.Sessions, n.DeadLetter)
 }
 
 // Spec is how one topic must be: partitions and Kafka's topic configuration.

@@ -151,3 +151,34 @@ func FuzzParseBatchHeaders(f *testing.F) {
 		}
 	})
 }
+
+func TestOutputNames(t *testing.T) {
+	o := topic.NewOutput("team", "team-sequence", "models", "")
+	if o.Group != "team-sequence-models" || o.Names.Samples != "team.models" || o.Names.State != "team.sequence.models.state" || o.Names.Batches != "team.batches" {
+		t.Errorf("output %+v", o)
+	}
+	want := []string{"rows", "rows.late", "rows.events", "rows.gaps", "rows.dlq"}
+	o = topic.NewOutput("", "g", "models", "rows")
+	if got := o.Names.Outputs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("it writes %v, want %v", got, want)
+	}
+	if o.Names.Timemap != "" || o.Names.Sessions != "" || o.Names.Pulled != "" {
+		t.Errorf("it writes what the default output writes: %+v", o.Names)
+	}
+	specs := map[string]topic.Spec{}
+	for _, s := range o.Specs(0) {
+		specs[s.Name] = s
+	}
+	for _, name := range append(want, o.Names.State) {
+		if s, ok := specs[name]; !ok || s.Partitions != topic.DefaultPartitions {
+			t.Errorf("spec of %s: %+v", name, s)
+		}
+	}
+	if s := specs["rows"]; !reflect.DeepEqual(s.Fixed, []string{"cleanup.policy", "message.timestamp.type"}) || s.Config["retention.ms"] != "604800000" {
+		t.Errorf("rows %+v", s)
+	}
+	o.Preview, o.Rows = true, 9
+	if s := o.Specs(2)[0]; s.Config["retention.ms"] != "86400000" || s.Partitions != 9 {
+		t.Errorf("rows of a preview: %+v", s)
+	}
+}

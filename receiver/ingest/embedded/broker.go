@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -24,15 +24,23 @@ type Config struct {
 	// TLS must ask for and verify client certificates; the common name of a
 	// certificate is the car that it may speak for. nil needs Insecure.
 	TLS *tls.Config
-	// Revoked returns an error for a certificate that was taken back; nil never
-	// does. Connections that are open are asked about too.
-	Revoked func(*x509.Certificate) error
+	// Revoked returns an error for each certificate that was taken back, nil for the
+	// others. It is asked about all open connections every two seconds; nil is never.
+	Revoked func([]*x509.Certificate) []error
 	// Insecure serves without TLS, and believes every client that it is the car
 	// that it names. For demos and trusted networks only.
 	Insecure bool
 
-	MaxConnections int // in all, before and after login; 0 means DefaultMaxConnections
-	MaxPerCar      int // after login; 0 means DefaultMaxPerCar
+	// MaxConnections bounds the connections that have proved who they are, and
+	// without TLS all; 0 means DefaultMaxConnections.
+	MaxConnections int
+	// MaxPerCar bounds those of one car; 0 means DefaultMaxPerCar.
+	MaxPerCar int
+	// MaxHandshakes bounds the connections that have not proved anything yet, in
+	// places of their own, and MaxPerAddress those of one remote address; 0 means
+	// the defaults. Beyond them the oldest goes: of that address, or of the address
+	// that has most.
+	MaxHandshakes, MaxPerAddress int
 
 	Log *slog.Logger // needed
 }
@@ -41,6 +49,8 @@ type Config struct {
 const (
 	DefaultMaxConnections = 4096
 	DefaultMaxPerCar      = 32 // eight links, redialled beside old connections
+	DefaultMaxHandshakes  = 512
+	DefaultMaxPerAddress  = 128 // many cars may share an address of their carrier
 	// maxPending bounds the messages that wait for one slow client: acks of
 	// three seconds. Later ones are dropped, an ack repeats all that matters.
 	maxPending = 64
@@ -57,13 +67,17 @@ type Counters struct {
 	Forbidden      uint64 `json:"forbidden"`       // publishes and subscriptions that were not allowed
 	Dropped        uint64 `json:"dropped"`         // messages to clients that were too slow
 	Open           int    `json:"open"`            // connections now, before or after login
+	Handshakes     int    `json:"handshakes"`      // of these: nothing is proved yet
+	Crowded        uint64 `json:"crowded"`         // ended before they proved anything, to make room for newer ones
+	AcceptErrors   uint64 `json:"accept_errors"`   // the system did not hand out a connection
 	CarConnections int    `json:"car_connections"` // after login
 }
 
 // Broker implements [ingest.Broker].
 type Broker struct {
 	cfg    Config
-	listen *limited
+	listen *patient
+	cars   *places
 	server *mqtt.Server
 	hook   *hook
 	shakes *handshakes // nil without TLS
@@ -81,18 +95,20 @@ func Listen(cfg Config) (*Broker, error) {
 	if err := checkTLS(cfg); err != nil {
 		return nil, err
 	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = DefaultMaxConnections
-	}
-	if cfg.MaxPerCar == 0 {
-		cfg.MaxPerCar = DefaultMaxPerCar
-	}
+	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, DefaultMaxConnections)
+	cfg.MaxPerCar = cmp.Or(cfg.MaxPerCar, DefaultMaxPerCar)
+	cfg.MaxHandshakes = cmp.Or(cfg.MaxHandshakes, DefaultMaxHandshakes)
+	cfg.MaxPerAddress = cmp.Or(cfg.MaxPerAddress, DefaultMaxPerAddress)
 	l, err := net.Listen("tcp", cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: cannot listen for cars (is another receiver running, or is the port below 1024?): %w", err)
 	}
-	b := &Broker{cfg: cfg}
-	b.listen = &limited{Listener: l, max: int64(cfg.MaxConnections)}
+	return serve(cfg, l)
+}
+
+// serve makes a broker of a listener, which it closes when it fails.
+func serve(cfg Config, l net.Listener) (*Broker, error) {
+	b := &Broker{cfg: cfg, listen: newPatient(l, cfg.Log), cars: &places{max: cfg.MaxConnections, perCar: cfg.MaxPerCar, of: map[string]int{}}}
 	b.hook = newHook(cfg, nil)
 	caps := mqtt.NewDefaultServerCapabilities()
 	caps.MaximumClients = int64(cfg.MaxConnections)
@@ -112,9 +128,9 @@ func Listen(cfg Config) (*Broker, error) {
 	if err := b.server.AddHook(b.hook, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded: add hook: %w", err), l.Close())
 	}
-	var in net.Listener = b.listen
+	var in net.Listener = &limited{b.listen, b.cars}
 	if cfg.TLS != nil {
-		b.shakes = newHandshakes(b.listen, cfg.TLS, cfg.Log)
+		b.shakes = newHandshakes(b.listen, b.cars, &cfg)
 		in = b.shakes
 	}
 	if err := b.server.AddListener(listeners.NewNet("cars", in)); err != nil {
@@ -183,52 +199,19 @@ func (b *Broker) Close() error {
 // Counters returns what was counted. It is safe for concurrent use.
 func (b *Broker) Counters() Counters {
 	c := b.hook.counters()
-	c.Connections = b.listen.accepted.Load()
-	c.TooMany += b.listen.turnedAway.Load()
+	c.Connections, c.AcceptErrors = b.listen.accepted.Load(), b.listen.failed.Load()
+	open, turnedAway := b.cars.counts()
+	c.Open, c.TooMany = open, c.TooMany+turnedAway
 	if b.shakes != nil {
 		c.Refused += b.shakes.refused.Load()
+		c.Handshakes, c.Crowded = b.shakes.crowd.counts()
+		c.Open += c.Handshakes
 	}
-	c.Open = int(b.listen.open.Load())
 	return c
 }
 
-// limited is a listener that holds a bounded number of connections.
-type limited struct {
-	net.Listener
-	max        int64
-	open       atomic.Int64
-	accepted   atomic.Uint64
-	turnedAway atomic.Uint64
-}
-
-// Accept waits for a connection for which there is room.
-func (l *limited) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.open.Add(1) <= l.max {
-			l.accepted.Add(1)
-			return &counted{Conn: c, of: l}, nil
-		}
-		l.open.Add(-1)
-		l.turnedAway.Add(1)
-		_ = c.Close() // nothing was promised to it
-	}
-}
-
-// counted gives its place back when it is closed.
-type counted struct {
-	net.Conn
-	of   *limited
-	once sync.Once
-}
-
-func (c *counted) Close() error {
-	c.once.Do(func() { c.of.open.Add(-1) })
-	return c.Conn.Close()
-}
+// Err returns why no connection can be accepted now; nil when none had to fail.
+func (b *Broker) Err() error { return b.listen.trouble() }
 
 // quiet lets the broker library log at debug only: connections of cars come and
 // go, its warnings have no text, and what matters is counted.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,8 @@ type handshakes struct {
 	net.Listener
 	tls     *tls.Config
 	log     *slog.Logger
+	crowd   crowd
+	cars    *places
 	refused atomic.Uint64
 
 	ready chan net.Conn
@@ -39,20 +42,28 @@ type handshakes struct {
 	logged int       // guarded by mu: in this minute
 }
 
-func newHandshakes(l net.Listener, c *tls.Config, log *slog.Logger) *handshakes {
-	h := &handshakes{Listener: l, tls: c, log: log, ready: make(chan net.Conn), done: make(chan struct{})}
+func newHandshakes(l net.Listener, cars *places, cfg *Config) *handshakes {
+	h := &handshakes{
+		Listener: l, tls: cfg.TLS, log: cfg.Log, cars: cars, ready: make(chan net.Conn), done: make(chan struct{}),
+		crowd: crowd{max: cfg.MaxHandshakes, perAddress: cfg.MaxPerAddress, of: map[netip.Addr][]*counted{}},
+	}
 	go h.accept() // ends when l closes
 	return h
 }
 
 func (h *handshakes) accept() {
 	for {
-		c, err := h.Listener.Accept()
+		raw, err := h.Listener.Accept()
 		if err != nil {
 			h.stop(err)
 			return
 		}
-		go h.shake(c) // ends with the handshake; the listener below bounds how many there are
+		c := &counted{Conn: raw}
+		from, oldest := h.crowd.enter(c)
+		if oldest != nil {
+			_ = oldest.Close() // its handshake fails
+		}
+		go h.shake(c, from) // ends with the handshake; the crowd bounds how many there are
 	}
 }
 
@@ -60,17 +71,29 @@ func (h *handshakes) stop(err error) {
 	h.end.Do(func() {
 		h.err = err
 		close(h.done)
+		for _, c := range h.crowd.all() {
+			_ = c.Close() // its handshake leads nowhere
+		}
 	})
 }
 
-func (h *handshakes) shake(raw net.Conn) {
+func (h *handshakes) shake(raw *counted, from netip.Addr) {
 	c := tls.Server(raw, h.tls)
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
 	defer cancel()
-	if err := c.HandshakeContext(ctx); err != nil {
+	err := c.HandshakeContext(ctx)
+	stays := h.crowd.leave(from, raw)
+	switch {
+	case !stays: // it had to make room, which is counted
+		_ = raw.Close()
+		return
+	case err != nil:
 		h.refused.Add(1)
 		h.tell(raw, err)
 		_ = raw.Close() // it is of no use
+		return
+	case !h.cars.take(raw, commonName(c)):
+		_ = c.Close()
 		return
 	}
 	select {
@@ -78,6 +101,14 @@ func (h *handshakes) shake(raw net.Conn) {
 	case <-h.done:
 		_ = c.Close() // nobody takes it any more
 	}
+}
+
+// commonName returns that of the peer's certificate.
+func commonName(c *tls.Conn) string {
+	if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 {
+		return certs[0].Subject.CommonName
+	}
+	return ""
 }
 
 // tell logs a refusal, unless too many were lately.
@@ -146,14 +177,19 @@ func (b *Broker) dropRevoked(ctx context.Context) {
 			clients = append(clients, cl)
 		}
 		b.hook.mu.Unlock()
+		var asked []*mqtt.Client
+		var certs []*x509.Certificate
 		for _, cl := range clients {
 			c, ok := cl.Net.Conn.(*tls.Conn)
 			if !ok || len(c.ConnectionState().PeerCertificates) == 0 {
 				continue
 			}
-			if err := b.cfg.Revoked(c.ConnectionState().PeerCertificates[0]); err != nil {
-				b.cfg.Log.Warn("mqtt client ended: its certificate was revoked", "client_id", cl.ID, "error", err)
-				cl.Stop(err)
+			asked, certs = append(asked, cl), append(certs, c.ConnectionState().PeerCertificates[0])
+		}
+		for i, err := range b.cfg.Revoked(certs) {
+			if err != nil {
+				b.cfg.Log.Warn("mqtt client ended: its certificate was revoked", "client_id", asked[i].ID, "error", err)
+				asked[i].Stop(err)
 			}
 		}
 	}

@@ -71,6 +71,12 @@ func connect(t *testing.T, addr, caFile, dir, name, clientID string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
+	return login(t, c, clientID)
+}
+
+// login says CONNECT on a connection and returns it, or ends it.
+func login(t *testing.T, c net.Conn, clientID string) (net.Conn, error) {
+	t.Helper()
 	// CONNECT of MQTT 5, clean start, no properties.
 	body := append([]byte{0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 0, 0, byte(len(clientID))}, clientID...)
 	if _, err := c.Write(append([]byte{0x10, byte(len(body))}, body...)); err != nil {
@@ -127,7 +133,7 @@ func TestTheLogSaysWhyACarIsTurnedAway(t *testing.T) {
 	pool.AppendCertsFromPEM(pem)
 	serverTLS := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
 	revoked.Guard(serverTLS)
-	b, err := embedded.Listen(embedded.Config{Address: "127.0.0.1:0", TLS: serverTLS, Revoked: revoked.Check, Log: log})
+	b, err := embedded.Listen(embedded.Config{Address: "127.0.0.1:0", TLS: serverTLS, Revoked: revoked.CheckAll, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,11 +93,7 @@ func certificateCar(cl *mqtt.Client) string {
 	if !ok {
 		return ""
 	}
-	certs := c.ConnectionState().PeerCertificates
-	if len(certs) == 0 {
-		return ""
-	}
-	return certs[0].Subject.CommonName
+	return commonName(c)
 }
 
 // carOfClientID returns the car in "<car>-<epoch>-<nonce>-<link>-<gen>"; a car's

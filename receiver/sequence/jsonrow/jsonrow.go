@@ -11,12 +11,12 @@
 package jsonrow
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/columns"
 	"telemetry/receiver/topic"
 	"telemetry/wire"
 )
@@ -32,13 +32,15 @@ const MaxRowChannels = 4096
 const maxCatalogues = 64
 
 // ErrCatalogue says that a batch doesn't fit the catalogue that it names.
-var ErrCatalogue = errors.New("jsonrow: batch does not fit its catalogue")
+var ErrCatalogue = columns.ErrCatalogue
 
 var contentType = []byte(ContentType)
 
 // Format implements [sequence.Format]. It is not safe for concurrent use.
 type Format struct {
-	plans map[wire.CatalogueHash][]groupPlan
+	options  Options
+	channels *columns.Plans
+	plans    map[wire.CatalogueHash][]groupPlan
 
 	runs    []run
 	cursors []int  // next value of each column of the run being written
@@ -49,8 +51,26 @@ type Format struct {
 
 var _ sequence.Format = (*Format)(nil)
 
+// Options say how a format differs from the usual one.
+type Options struct {
+	// Take selects channels; nil takes all. A row without a channel that is taken
+	// is left out, but keeps its place.
+	Take func(group, channel string) bool
+	// TextIntegers writes integers beyond ±(2^53 - 1) as strings, for readers
+	// whose only numbers are float64.
+	TextIntegers bool
+}
+
 // New returns a format with nothing prepared.
-func New() *Format { return &Format{plans: make(map[wire.CatalogueHash][]groupPlan)} }
+func New() *Format { return NewWith(Options{}) }
+
+// NewWith returns a format with options.
+func NewWith(o Options) *Format {
+	return &Format{
+		options: o, channels: columns.NewPlans(o.Take, reserved...),
+		plans: make(map[wire.CatalogueHash][]groupPlan),
+	}
+}
 
 // run is a stretch of blocks of one group with the same ticks: its rows are
 // joined.
@@ -90,10 +110,7 @@ func (f *Format) plan(b *sequence.Batch) (int, error) {
 	if b.Catalogue == nil {
 		return 0, fmt.Errorf("%w: columns without a catalogue", ErrCatalogue)
 	}
-	plans, err := f.prepare(b)
-	if err != nil {
-		return 0, err
-	}
+	plans := f.prepare(b)
 	n := 0
 	for i := 0; i < len(b.Blocks); {
 		first := &b.Blocks[i]
@@ -101,7 +118,7 @@ func (f *Format) plan(b *sequence.Batch) (int, error) {
 			return 0, fmt.Errorf("%w: group %d of %d", ErrCatalogue, first.Group, len(plans))
 		}
 		p := &plans[first.Group]
-		j, columns := i, 0
+		j, width := i, 0
 		end := uint32(0) // first column that the run may still take
 		for ; j < len(b.Blocks); j++ {
 			blk := &b.Blocks[j]
@@ -113,9 +130,9 @@ func (f *Format) plan(b *sequence.Batch) (int, error) {
 					ErrCatalogue, blk.FirstColumn, len(blk.Columns), blk.Group, len(p.channels))
 			}
 			end = blk.FirstColumn + uint32(len(blk.Columns))
-			columns += len(blk.Columns)
+			width += len(blk.Columns)
 		}
-		parts := max(1, (columns+MaxRowChannels-1)/MaxRowChannels)
+		parts := max(1, (width+MaxRowChannels-1)/MaxRowChannels)
 		f.runs = append(f.runs, run{plan: p, blocks: b.Blocks[i:j], parts: parts})
 		n += parts * len(first.Ticks)
 		i = j
@@ -125,17 +142,21 @@ func (f *Format) plan(b *sequence.Batch) (int, error) {
 
 // appendRun writes the rows of one run.
 func (f *Format) appendRun(out *sequence.Output, b *sequence.Batch, r *run, place *int, n int) error {
+	if !r.plan.any {
+		*place += r.parts * len(r.blocks[0].Ticks)
+		return nil
+	}
 	key := f.fixed.carKey
 	if b.ByGroup {
 		k := append(out.Value(len(f.fixed.car)+len(r.plan.name)+1), f.fixed.car...)
 		k = append(k, '/')
 		key = out.Keep(append(k, r.plan.name...))
 	}
-	columns := 0
+	width := 0
 	for i := range r.blocks {
-		columns += len(r.blocks[i].Columns)
+		width += len(r.blocks[i].Columns)
 	}
-	f.cursors = slices.Grow(f.cursors[:0], columns)[:columns]
+	f.cursors = slices.Grow(f.cursors[:0], width)[:width]
 	clear(f.cursors)
 	for row, tick := range r.blocks[0].Ticks {
 		st := b.Stamp(tick)

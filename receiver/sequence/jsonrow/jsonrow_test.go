@@ -342,3 +342,75 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// fields parses the records' bodies, numbers as text.
+func fields(t *testing.T, recs []topic.Record) []map[string]any {
+	t.Helper()
+	var out []map[string]any
+	for _, r := range recs {
+		d := json.NewDecoder(strings.NewReader(string(r.Value)))
+		d.UseNumber()
+		m := map[string]any{}
+		if err := d.Decode(&m); err != nil {
+			t.Fatalf("%v in %s", err, r.Value)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func TestSelectedChannels(t *testing.T) {
+	var out sequence.Output
+	f := jsonrow.NewWith(jsonrow.Options{Take: func(group, channel string) bool { return group == "Engine" && channel == "gear" }})
+	if err := f.Append(&out, batch()); err != nil {
+		t.Fatal(err)
+	}
+	rows := fields(t, out.Records)
+	if len(rows) != 3 || rows[1]["gear"] != json.Number("1") || rows[1]["rpm"] != nil || rows[1]["seq_"] != nil || rows[1]["row"] != "2/3" {
+		t.Errorf("rows %v", rows)
+	}
+	out.Reset()
+	f = jsonrow.NewWith(jsonrow.Options{Take: func(string, string) bool { return false }})
+	if err := f.Append(&out, batch()); err != nil {
+		t.Fatal(err)
+	}
+	if rows = fields(t, out.Records); len(rows) != 1 || rows[0]["event"] != "mark" || rows[0]["row"] != "3/3" {
+		t.Errorf("without channels: %v (an event keeps its place)", rows)
+	}
+}
+
+func TestLargeIntegersAsText(t *testing.T) {
+	b := batch()
+	b.Catalogue.Groups[0].Channels[0] = wire.Channel{Name: "serial", Type: wire.TypeUint}
+	b.Blocks = []wire.Block{{Group: 0, Ticks: []int64{1, 2, 3, 4}, Columns: []wire.Column{
+		{Type: wire.TypeUint, Values: []int64{-1, 1<<53 - 1, 1 << 53, 0}},
+		{Type: wire.TypeInt, Values: []int64{math.MinInt64, -(1<<53 - 1), -(1 << 53), 7}},
+	}}}
+	for name, c := range map[string]struct {
+		options      jsonrow.Options
+		serial, gear []any
+	}{
+		"numbers": {
+			jsonrow.Options{},
+			[]any{json.Number("18446744073709551615"), json.Number("9007199254740991"), json.Number("9007199254740992"), json.Number("0")},
+			[]any{json.Number("-9223372036854775808"), json.Number("-9007199254740991"), json.Number("-9007199254740992"), json.Number("7")},
+		},
+		"text": {
+			jsonrow.Options{TextIntegers: true},
+			[]any{"18446744073709551615", json.Number("9007199254740991"), "9007199254740992", json.Number("0")},
+			[]any{"-9223372036854775808", json.Number("-9007199254740991"), "-9007199254740992", json.Number("7")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out sequence.Output
+			if err := jsonrow.NewWith(c.options).Append(&out, b); err != nil {
+				t.Fatal(err)
+			}
+			for i, row := range fields(t, out.Records)[:4] {
+				if row["serial"] != c.serial[i] || row["gear"] != c.gear[i] {
+					t.Errorf("row %d: %#v and %#v, want %#v and %#v", i, row["serial"], row["gear"], c.serial[i], c.gear[i])
+				}
+			}
+		})
+	}
+}

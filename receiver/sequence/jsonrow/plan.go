@@ -2,10 +2,10 @@ package jsonrow
 
 import (
 	"math"
-	"slices"
 	"strconv"
 
 	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/columns"
 	"telemetry/wire"
 )
 
@@ -21,112 +21,86 @@ type groupPlan struct {
 	name     string
 	text     []byte // name as a header value
 	quoted   []byte // name as a JSON string
+	any      bool   // a channel is taken
 	channels []channelPlan
 }
 
 // channelPlan is how one channel is written.
 type channelPlan struct {
-	field         []byte // `,"name":`
-	scale, offset float64
-	exact         bool // scale and offset are integers: an integer stays one
-	iscale        int64
-	ioffset       int64
+	*columns.Channel
+	field []byte // `,"name":`
+	words bool   // integers beyond ±2^53 are strings
 }
 
 // prepare returns the plans of the batch's catalogue.
-func (f *Format) prepare(b *sequence.Batch) ([]groupPlan, error) {
+func (f *Format) prepare(b *sequence.Batch) []groupPlan {
 	if p, ok := f.plans[b.Hash]; ok {
-		return p, nil
+		return p
 	}
 	if len(f.plans) >= maxCatalogues {
 		clear(f.plans)
 	}
-	plans := make([]groupPlan, len(b.Catalogue.Groups))
+	groups := f.channels.Of(b.Hash, b.Catalogue)
+	plans := make([]groupPlan, len(groups))
 	for i := range plans {
-		g := &b.Catalogue.Groups[i]
+		g := &groups[i]
 		p := &plans[i]
-		p.name, p.text, p.quoted = g.Name, []byte(g.Name), AppendString(nil, g.Name)
+		p.name, p.text, p.quoted, p.any = g.Name, []byte(g.Name), AppendString(nil, g.Name), g.Any
 		p.channels = make([]channelPlan, len(g.Channels))
-		for c := range g.Channels {
-			p.channels[c] = planChannel(&g.Channels[c], g.Channels)
+		for k := range g.Channels {
+			c := &g.Channels[k]
+			p.channels[k] = channelPlan{c, append(AppendString([]byte{','}, c.Field), ':'), f.options.TextIntegers}
 		}
 	}
 	f.plans[b.Hash] = plans
-	return plans, nil
+	return plans
 }
-
-func planChannel(c *wire.Channel, all []wire.Channel) channelPlan {
-	name := c.Name
-	for slices.Contains(reserved, name) ||
-		name != c.Name && slices.ContainsFunc(all, func(o wire.Channel) bool { return o.Name == name }) {
-		name += "_"
-	}
-	p := channelPlan{scale: c.Scale, offset: c.Offset}
-	if p.scale == 0 {
-		p.scale = 1
-	}
-	p.field = append(AppendString([]byte{','}, name), ':')
-	if isInt(p.scale) && isInt(p.offset) {
-		p.exact, p.iscale, p.ioffset = true, int64(p.scale), int64(p.offset)
-	}
-	return p
-}
-
-// isInt reports whether v is an integer that float64 and int64 both hold exactly.
-func isInt(v float64) bool { return v == math.Trunc(v) && math.Abs(v) <= 1<<53 }
 
 // append writes the channel's field with the physical value of raw; nothing for
 // NaN and infinities, which JSON does not have.
 func (p *channelPlan) append(v []byte, t wire.ValueType, raw int64) []byte {
-	var x float64
-	switch t {
-	case wire.TypeInt:
-		if p.exact {
-			if n, ok := mulAdd(raw, p.iscale, p.ioffset); ok {
-				return strconv.AppendInt(append(v, p.field...), n, 10)
-			}
-		}
-		x = float64(raw)
-	case wire.TypeUint:
-		if p.exact {
-			if p.iscale == 1 && p.ioffset == 0 {
-				return strconv.AppendUint(append(v, p.field...), uint64(raw), 10)
-			}
-			if n, ok := mulAdd(raw, p.iscale, p.ioffset); ok && raw >= 0 {
-				return strconv.AppendInt(append(v, p.field...), n, 10)
-			}
-		}
-		x = float64(uint64(raw))
-	case wire.TypeF32:
-		x = float64(math.Float32frombits(uint32(raw)))
-	default:
-		x = math.Float64frombits(uint64(raw))
+	if !p.Taken {
+		return v
 	}
-	// The conversion forbids a fused multiply-add: both steps round, as in
-	// every other decoder of a DBC file.
-	x = float64(x*p.scale) + p.offset
+	if t == wire.TypeUint && raw < 0 && p.Plain() {
+		v = p.open(v, true)
+		return p.close(strconv.AppendUint(v, uint64(raw), 10), true)
+	}
+	if n, ok := p.Int(t, raw); ok {
+		large := n > maxSafe || n < -maxSafe
+		v = p.open(v, large)
+		return p.close(strconv.AppendInt(v, n, 10), large)
+	}
+	x := p.Float(t, raw)
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return v
 	}
-	return appendFloat(append(v, p.field...), x)
+	return AppendFloat(append(v, p.field...), x)
 }
 
-// mulAdd returns raw*scale+offset, and whether it fits.
-func mulAdd(raw, scale, offset int64) (int64, bool) {
-	if scale == 1 && offset == 0 {
-		return raw, true
+// maxSafe is the largest integer that readers with only float64 still tell from
+// its neighbours.
+const maxSafe = 1<<53 - 1
+
+// open and close write what stands around an integer.
+func (p *channelPlan) open(v []byte, large bool) []byte {
+	v = append(v, p.field...)
+	if large && p.words {
+		v = append(v, '"')
 	}
-	n := raw * scale
-	if scale != 0 && (n/scale != raw || scale == -1 && raw == math.MinInt64) {
-		return 0, false
-	}
-	s := n + offset
-	return s, (s > n) == (offset > 0) || offset == 0
+	return v
 }
 
-// appendFloat writes the shortest text that reads back as x. A whole number has
+func (p *channelPlan) close(v []byte, large bool) []byte {
+	if large && p.words {
+		v = append(v, '"')
+	}
+	return v
+}
+
+// AppendFloat appends the shortest text that reads back as x, which must be finite. A whole number has
 // no fraction.
-func appendFloat(v []byte, x float64) []byte {
+func AppendFloat(v []byte, x float64) []byte {
 	if x == math.Trunc(x) && math.Abs(x) < 1<<53 {
 		return strconv.AppendInt(v, int64(x), 10)
 	}

@@ -1,0 +1,4 @@
+package embedded
+
+// Serve is [Listen] on a listener of the test.
+var Serve = serve

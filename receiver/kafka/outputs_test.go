@@ -1,0 +1,225 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"telemetry/receiver/sequence"
+	"telemetry/receiver/topic"
+)
+
+// modelsOutput is an output called models.
+func modelsOutput(rows string) topic.Output {
+	return topic.NewOutput("", "telemetry-sequence", "models", rows)
+}
+
+func openWithOutputs(t *testing.T, dir string, outs ...topic.Output) (*Cluster, error) {
+	t.Helper()
+	c, err := Open(t.Context(), Config{Embedded: Embedded{Dir: dir, SyncWrites: true}, Partitions: 2, Outputs: outs, Log: quietLog()})
+	if err == nil {
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return c, err
+}
+
+func TestOutputTopicsAreMade(t *testing.T) {
+	o := modelsOutput("")
+	o.Rows, o.Retention = 5, 3*time.Hour
+	c, err := openWithOutputs(t, t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := append(o.Names.Outputs(), o.Names.State)
+	details, err := c.adm.ListTopics(t.Context(), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configs, err := c.adm.DescribeTopicConfigs(t.Context(), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := func(name, key string) string {
+		rc, err := configs.On(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kv := range rc.Configs {
+			if kv.Key == key {
+				return kv.MaybeValue()
+			}
+		}
+		return ""
+	}
+	for name, want := range map[string]struct {
+		partitions      int
+		cleanup, retain string
+	}{
+		"telemetry.models":                {5, "delete", "10800000"},
+		"telemetry.models.late":           {2, "delete", "10800000"},
+		"telemetry.models.events":         {2, "delete", "2592000000"},
+		"telemetry.models.gaps":           {2, "compact,delete", "2592000000"},
+		"telemetry.models.dlq":            {2, "delete", "2592000000"},
+		"telemetry.sequence.models.state": {2, "compact", "-1"},
+	} {
+		d := details[name]
+		if len(d.Partitions) != want.partitions || setting(name, topic.ConfigCleanup) != want.cleanup || setting(name, topic.ConfigRetention) != want.retain {
+			t.Errorf("%s has %d partitions, cleanup %s, retention %s; want %+v", name, len(d.Partitions),
+				setting(name, topic.ConfigCleanup), setting(name, topic.ConfigRetention), want)
+		}
+	}
+	if len(names) != 6 {
+		t.Errorf("topics %v", names)
+	}
+}
+
+func TestOutputsMayNotShareATopic(t *testing.T) {
+	cases := map[string][]topic.Output{
+		"of the default output": {topic.NewOutput("", "g", "live", "")},
+		"of the batches":        {topic.NewOutput("", "g", "a", "telemetry.batches")},
+		"of another":            {topic.NewOutput("", "g", "a", "x"), topic.NewOutput("", "g", "b", "x.late")},
+		"two outputs":           {topic.NewOutput("", "g", "a", "x"), topic.NewOutput("", "g", "a", "y")},
+	}
+	for want, outs := range cases {
+		if _, err := openWithOutputs(t, t.TempDir(), outs...); err == nil || !strings.Contains(err.Error(), want[strings.LastIndex(want, " ")+1:]) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// A compacted topic would keep one row of each key.
+func TestUnsuitableOutputTopicIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	c := openEmbedded(t, dir)
+	compact := "compact"
+	if _, err := c.adm.CreateTopic(t.Context(), 1, 1, map[string]*string{topic.ConfigCleanup: &compact}, "models"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := openWithOutputs(t, dir, modelsOutput("models"))
+	if !errors.Is(err, ErrTopic) || !strings.Contains(err.Error(), "cleanup.policy=compact, needed is delete") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// outputCommit writes one row of an output, as its sequencer does.
+func outputCommit(t *testing.T, c *Cluster, name string, seq uint64) {
+	t.Helper()
+	b, err := c.OutputBackend(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := topic.Partition([]byte("car-1"), 2)
+	take(t, b, part, func(ctx context.Context, s sequence.Session) error {
+		if _, err := s.Load(ctx); err != nil {
+			return err
+		}
+		return s.Commit(ctx, []topic.Record{sampleRecord(b.c, seq, "1/1")}, []topic.Record{stateRecord(b.c, part, 1)}, 1)
+	})
+}
+
+func TestRenamedOutputIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	c, err := openWithOutputs(t, dir, modelsOutput("rows"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	produce(t, c, batchRecord(c, "car-1", 1))
+	outputCommit(t, c, "models", 1)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = openWithOutputs(t, dir, topic.NewOutput("", "telemetry-sequence", "others", "rows"))
+	if !errors.Is(err, ErrTopic) || !strings.Contains(err.Error(), "was the output renamed") {
+		t.Errorf("under another name: %v", err)
+	}
+	if c, err = openWithOutputs(t, dir, modelsOutput("rows2")); err != nil {
+		t.Fatalf("with another topic: %v", err)
+	}
+	outputCommit(t, c, "models", 2)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = openWithOutputs(t, dir, modelsOutput("rows")); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
+}
+
+// Two outputs and the default one each have state, offset and intent of their own.
+func TestOutputsAreSeparate(t *testing.T) {
+	c, err := openWithOutputs(t, t.TempDir(), modelsOutput("models"), topic.NewOutput("", "telemetry-sequence", "other", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := topic.Partition([]byte("car-1"), 2)
+	for seq := range uint64(3) {
+		produce(t, c, batchRecord(c, "car-1", seq+1))
+	}
+	b, err := c.OutputBackend("models")
+	if err != nil {
+		t.Fatal(err)
+	}
+	take(t, b, part, func(ctx context.Context, s sequence.Session) error {
+		if _, err := s.Load(ctx); err != nil {
+			return err
+		}
+		if err := s.Commit(ctx, []topic.Record{sampleRecord(b.c, 1, "1/1")}, []topic.Record{stateRecord(b.c, part, 2)}, 2); err != nil {
+			return err
+		}
+		l := s.(*local) // and one more that is cut off
+		if err := l.intend(ctx, l.last+1); err != nil {
+			return err
+		}
+		return l.write(ctx, []topic.Record{sampleRecord(b.c, 2, "1/1")}, "")
+	})
+	other, err := c.OutputBackend("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[*Backend]int64{c.Backend(): 0, other: 0, b: 2} {
+		take(t, name, part, func(ctx context.Context, s sequence.Session) error {
+			l, err := s.Load(ctx)
+			if err == nil && (l.Offset != want || len(l.State) != int(want)/2 || len(l.Written) != int(want)/2) {
+				err = fmt.Errorf("offset %d, %d state records, %d written; want offset %d", l.Offset, len(l.State), len(l.Written), want)
+			}
+			return err
+		})
+	}
+	if got := readAll(t, c, "models"); len(got) != 2 {
+		t.Errorf("%d rows", len(got))
+	}
+	if _, err := c.OutputBackend("third"); err == nil {
+		t.Error("an output that is not configured has a backend")
+	}
+}
+
+func TestDeletedOutputTopicIsMadeAnew(t *testing.T) {
+	c, err := openWithOutputs(t, t.TempDir(), modelsOutput(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(c.outputs(), "telemetry.models.late") {
+		t.Fatalf("outputs %v", c.outputs())
+	}
+	if _, err := c.adm.DeleteTopic(t.Context(), "telemetry.models.late"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; { // brokers learn of it a little later
+		if err := c.remakeTopics(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.EndOffsets(t.Context(), "telemetry.models.late")
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("never made anew: %v", err)
+		}
+	}
+}

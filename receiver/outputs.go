@@ -1,0 +1,260 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"telemetry/internal/config"
+	"telemetry/receiver/kafka/registry"
+	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/columnarrow"
+	"telemetry/receiver/sequence/columnpb"
+	"telemetry/receiver/sequence/columnpb/telemetrypb"
+	"telemetry/receiver/sequence/jsonrow"
+	"telemetry/receiver/sequence/quixdata"
+	"telemetry/receiver/sequence/sealed"
+	"telemetry/receiver/topic"
+	"telemetry/reorder"
+	"telemetry/wire"
+)
+
+// Names of formats, as they stand in the configuration.
+const (
+	formatJSON        = "json"
+	formatBatch       = "batch"
+	formatNone        = "none"
+	formatProtobuf    = "protobuf"
+	formatProtobufRaw = "protobuf-raw"
+	formatArrow       = "arrow"
+	formatQuix        = "quix"
+)
+
+// output is one output beside the default one, running.
+type output struct {
+	cfg      *config.Output
+	topics   topic.Output
+	runner   *sequence.Runner
+	registry *registry.Keeper // nil: the format needs none
+}
+
+// outputTopics names the topics of the configured outputs.
+func outputTopics(c *config.Receiver) []topic.Output {
+	var outs []topic.Output
+	for i := range c.Sequence.Outputs {
+		o := &c.Sequence.Outputs[i]
+		t := topic.NewOutput(c.Kafka.Prefix, c.Sequence.Group, o.Name, o.Topic)
+		t.Rows, t.Retention, t.Preview = int32(o.Partitions), o.Retention.D(), o.Live()
+		outs = append(outs, t)
+	}
+	return outs
+}
+
+// addOutputs makes the sequencers of all outputs but the default one.
+func (r *Receiver) addOutputs(run *running, base *sequence.Config) error {
+	for i := range r.cfg.Sequence.Outputs {
+		o := &output{cfg: &r.cfg.Sequence.Outputs[i], topics: r.kafka.Outputs[i]}
+		if err := r.addOutput(run, o, *base); err != nil {
+			return fmt.Errorf("receiver: output %s: %w", o.cfg.Name, err)
+		}
+		run.outputs = append(run.outputs, o)
+	}
+	return nil
+}
+
+// addOutput makes one sequencer: a copy of the default one's settings with the
+// output's own. The budget stays common.
+func (r *Receiver) addOutput(run *running, o *output, cfg sequence.Config) error {
+	cfg.Topics = o.topics.Names
+	cfg.Log = r.log.With("component", "sequence", "output", o.cfg.Name)
+	cfg.RecordAge = o.cfg.Retention.D() - time.Hour
+	cfg.LiveAge = cfg.RecordAge
+	cfg.Lanes = nil
+	for _, name := range o.cfg.Lanes {
+		lane, err := wire.ParseLane(name)
+		if err != nil {
+			return err
+		}
+		cfg.Lanes = append(cfg.Lanes, lane)
+	}
+	setWindows(&cfg.Reorder, o.cfg.Windows)
+	if o.cfg.Format == formatProtobuf {
+		var err error
+		if o.registry, err = r.newRegistry(o); err != nil {
+			return err
+		}
+		run.start = append(run.start, o.registry.Run)
+	}
+	cfg.NewFormat = func() sequence.Format { return o.format(cfg.Lanes) }
+	backend, err := run.cluster.OutputBackend(o.cfg.Name)
+	if err != nil {
+		return err
+	}
+	if o.runner, err = sequence.NewRunner(cfg, backend); err != nil {
+		return err
+	}
+	run.start = append(run.start, func(ctx context.Context) error {
+		if o.registry != nil && o.registry.Ready(ctx) != nil {
+			return nil // stopped while it waited
+		}
+		return o.runner.Run(ctx)
+	})
+	return nil
+}
+
+// format makes the format of one partition.
+func (o *output) format(lanes []wire.Lane) sequence.Format {
+	by := sequence.ByLane{wire.LaneCritical: sequence.Nothing{}, wire.LaneLive: sequence.Nothing{}, wire.LaneFull: sequence.Nothing{}}
+	var f sequence.Format
+	take := o.cfg.Takes
+	if len(o.cfg.Include)+len(o.cfg.Exclude) == 0 {
+		take = nil
+	}
+	switch o.cfg.Format {
+	case formatBatch:
+		f = sealed.New()
+	case formatProtobuf:
+		f = columnpb.New(columnpb.Options{Take: take, SchemaID: o.registry.ID})
+	case formatProtobufRaw:
+		f = columnpb.New(columnpb.Options{Take: take})
+	case formatArrow:
+		f = columnarrow.New(take)
+	case formatQuix:
+		f = quixdata.New(take)
+	default:
+		f = jsonrow.NewWith(jsonrow.Options{Take: take, TextIntegers: o.cfg.Integers == "text"})
+	}
+	for _, l := range lanes {
+		by[l] = f
+	}
+	return by
+}
+
+// newRegistry makes what keeps the schema of the output's topics.
+func (r *Receiver) newRegistry(o *output) (*registry.Keeper, error) {
+	c := r.cfg.Kafka.Registry
+	if c == nil {
+		return nil, errors.New("format protobuf needs kafka.registry")
+	}
+	cfg := registry.Config{
+		URL: c.URL, User: c.User, Schema: telemetrypb.Schema, Log: r.log.With("component", "registry", "output", o.cfg.Name),
+		Topics: []string{o.topics.Names.Samples, o.topics.Names.Events, o.topics.Names.Late},
+	}
+	var err error
+	if c.CA != "" {
+		if cfg.Roots, err = readPool(c.CA); err != nil {
+			return nil, err
+		}
+	}
+	if c.Password != nil {
+		if cfg.Password, err = readSecret(*c.Password); err != nil {
+			return nil, err
+		}
+	}
+	return registry.New(cfg)
+}
+
+// setWindows takes the windows of a configuration.
+func setWindows(c *reorder.Config, w config.Windows) {
+	for lane, v := range map[wire.Lane]*config.Window{wire.LaneCritical: w.Critical, wire.LaneLive: w.Live, wire.LaneFull: w.Full} {
+		c.Windows[lane] = time.Duration(*v)
+		if *v == config.WindowNone {
+			c.Windows[lane] = reorder.None
+		}
+	}
+}
+
+// OutputStatus is one output beside the default one.
+type OutputStatus struct {
+	Name     string          `json:"name"`
+	Format   string          `json:"format"`
+	Topic    string          `json:"topic"`
+	Group    string          `json:"group"`
+	State    string          `json:"state"` // "ok", "waiting" (for the registry, at the start) or "failing"
+	Error    string          `json:"error,omitempty"`
+	Registry *RegistryStatus `json:"registry,omitempty"`
+	SequenceStatus
+}
+
+// RegistryStatus is the schema registry of an output.
+type RegistryStatus struct {
+	URL   string `json:"url"`
+	State string `json:"state"` // "ok", "waiting": nothing is written before it answers; "failing": writing goes on with what it said before
+	Error string `json:"error,omitempty"`
+}
+
+// States of an output and of its registry.
+const (
+	OutputOK      = "ok"
+	OutputWaiting = "waiting"
+	OutputFailing = "failing"
+)
+
+// outputs adds the state of all outputs. What befalls one of them is no reason to
+// call the process not ready: the cars and the other outputs are served.
+func (s *Status) outputs(run *running) {
+	for _, o := range run.outputs {
+		s.Outputs = append(s.Outputs, o.status(run, s))
+	}
+}
+
+func (o *output) status(run *running, s *Status) OutputStatus {
+	st := OutputStatus{Name: o.cfg.Name, Format: o.cfg.Format, Topic: o.topics.Names.Samples, Group: o.topics.Group, State: OutputOK}
+	trouble := func(state, format string, args ...any) {
+		why := fmt.Sprintf(format, args...)
+		s.Degraded = append(s.Degraded, fmt.Sprintf("output %s: %s", o.cfg.Name, why))
+		if st.Error == "" {
+			st.State, st.Error = state, why
+		}
+	}
+	waits := false
+	if o.registry != nil {
+		reg := o.registry.State()
+		st.Registry = &RegistryStatus{State: OutputOK}
+		switch {
+		case !reg.Ready:
+			waits = true
+			st.Registry.State = OutputWaiting
+			why := "it is being asked"
+			if reg.Err != nil {
+				why = reg.Err.Error()
+			}
+			trouble(OutputWaiting, "nothing is written before the schema registry answers: %s", why)
+		case reg.Err != nil:
+			st.Registry.State = OutputFailing
+			trouble(OutputFailing, "the schema registry fails, writing goes on with the ids it gave before: %v", reg.Err)
+		}
+		if reg.Err != nil {
+			st.Registry.Error = reg.Err.Error()
+		}
+	}
+	var seq SequenceStatus
+	troubles := seq.fill(run, o.runner.Snapshot())
+	st.SequenceStatus = seq
+	if !waits {
+		for _, why := range troubles {
+			trouble(OutputFailing, "%s", why)
+		}
+	}
+	return st
+}
+
+// metrics writes the output's state; the names are its own, so that sums over the
+// default output's stay what they are.
+func (o *OutputStatus) metrics(m *metrics) {
+	out := label{"output", o.Name}
+	m.one("telemetry_output_state", "1 for the state of an output.", o.State, []string{OutputOK, OutputWaiting, OutputFailing}, out)
+	if o.Registry != nil {
+		m.gauge("telemetry_output_registry_up", "1 while the schema registry of an output answers as it should.", truth(o.Registry.State == OutputOK), out)
+	}
+	m.gauge("telemetry_output_member", "1 while this process is a member of the output's group.", truth(o.Member), out)
+	for i := range o.Partitions {
+		p := &o.Partitions[i]
+		where := []label{out, {"partition", strconv.Itoa(int(p.Partition))}}
+		m.gauge("telemetry_output_lag_records", "Records of telemetry.batches that an output has not yet read.", float64(p.Lag), where...)
+		m.gauge("telemetry_output_committed_offset", "The offset of the output's group.", float64(p.Committed), where...)
+		m.counters("telemetry_output", "Counter of an output's sequencer.", p.Counters, where...)
+	}
+}

@@ -1,0 +1,164 @@
+package sequence_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/sequencetest"
+	"telemetry/receiver/topic"
+	"telemetry/reorder"
+	"telemetry/wire"
+)
+
+// inherit makes a new owner for a log whose records below start are deleted, and
+// which an earlier owner has written to beyond its last state.
+func (b *bench) inherit(start int64, written ...topic.Record) {
+	b.t.Helper()
+	l := sequence.Loaded{Offset: b.offset, Partitions: 1, LogStart: start, Written: map[topic.Identity]struct{}{}}
+	for _, r := range b.state {
+		l.State = append(l.State, r)
+	}
+	for i := range written {
+		id, ok := topic.OutputIdentity(&written[i])
+		if !ok {
+			b.t.Fatalf("record %d has no identity", i)
+		}
+		l.Written[id] = struct{}{}
+	}
+	b.p.Close()
+	p, err := sequence.NewPartition(b.cfg, 0, l)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.p, b.deleted = p, start
+	if err := p.End(int64(len(b.log))); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, r := range b.log[max(b.offset, start):] {
+		b.p.Apply(&r)
+	}
+}
+
+// waiting is a bench without a window whose car has had batch 1 overtaken by 2 and 3.
+func waiting(t *testing.T) (*bench, *sequencetest.Car, topic.Record) {
+	cfg := config()
+	cfg.Reorder.Windows[wire.LaneFull] = reorder.None
+	b, c := opened(t, cfg)
+	late := c.Full(1000*ms, 1)
+	b.apply(c.Full(1001*ms, 1), c.Full(1002*ms, 2))
+	want(t, "behind a hole", b.write())
+	return b, c, late
+}
+
+func TestRule15HeldDeletedThenATakeover(t *testing.T) {
+	b, c, late := waiting(t)
+	b.inherit(int64(len(b.log)))
+	if at, ok := b.p.NextDeadline(); !ok || at > b.nowMS {
+		t.Fatalf("next deadline %d, %v: nobody would tell what is gone before a car sends again", at, ok)
+	}
+	b.tick(time.Second)
+	want(t, "when time moves", b.write(), "gaps full#2-3 settled retention")
+	if b.offset != int64(len(b.log)) {
+		t.Errorf("the group is at %d of %d", b.offset, len(b.log))
+	}
+	b.apply(late, c.Loss(wire.LaneFull, 2, 3, wire.ReasonQuota))
+	want(t, "later", b.write(), "samples full#1:1/1 synced")
+	b.load(0)
+	b.apply(c.Full(1003*ms, 1))
+	want(t, "after another takeover", b.write(), "samples full#4:1/1 synced")
+}
+
+// TestDeletedAndWrittenIsNotMissing: an owner wrote what it held and died before its
+// state was written; retention deletes the records before they are read again.
+func TestDeletedAndWrittenIsNotMissing(t *testing.T) {
+	b, c, late := waiting(t)
+	state, offset := maps.Clone(b.state), b.offset
+	b.apply(late)
+	rows := slices.Clone(b.write())
+	want(t, "the dead owner", rows, "samples full#1:1/1 synced", "samples full#2:1/1 synced", "samples full#3:1/2 synced", "samples full#3:2/2 synced")
+	b.state, b.offset, b.out = state, offset, b.out[:len(b.out)-len(rows)]
+	b.log = b.log[:len(b.log)-1]
+	t.Run("whole", func(t *testing.T) {
+		b := *b
+		b.t, b.state = t, maps.Clone(state)
+		b.inherit(int64(len(b.log)), rows[1:]...)
+		b.tick(time.Second)
+		want(t, "nothing is missing", b.write())
+		copied := b.log[3]
+		b.apply(copied, late)
+		want(t, "a copy of 3", b.write(), "samples full#1:1/1 synced")
+		b.apply(c.Full(1003*ms, 1))
+		want(t, "and goes on", b.write(), "samples full#4:1/1 synced")
+	})
+	t.Run("some rows of a batch", func(t *testing.T) {
+		b := *b
+		b.t, b.state = t, maps.Clone(state)
+		b.inherit(int64(len(b.log)), rows[1:3]...)
+		b.tick(time.Second)
+		want(t, "what cannot be made again", b.write(), "gaps full#3-3 settled retention")
+	})
+}
+
+// TestQueuedWrittenAndDeletedIsNotMissing: the same for what was decided and stood
+// in the queue of the state.
+func TestQueuedWrittenAndDeletedIsNotMissing(t *testing.T) {
+	b, c := opened(t, config())
+	b.apply(c.Full(1000*ms, 1), c.Full(1001*ms, 1))
+	b.p.Advance()
+	b.commit() // decided, nothing written
+	state, offset := maps.Clone(b.state), b.offset
+	rows := slices.Clone(b.write())
+	want(t, "the dead owner", rows, "samples full#1:1/1 synced", "samples full#2:1/1 synced")
+	b.state, b.offset, b.out = state, offset, nil
+	b.inherit(int64(len(b.log)), rows[:1]...)
+	want(t, "the rest", b.write(), "gaps full#2-2 settled retention")
+}
+
+func TestNewCarInAnOldLog(t *testing.T) {
+	preview := func(c *sequencetest.Car) topic.Record { // three links: it overtakes its EpochOpen
+		c.Live(1000 * ms)
+		c.Live(1001 * ms)
+		c.Base = 3
+		r := c.Live(1002 * ms)
+		c.Base = 1
+		return r
+	}
+	cases := []struct {
+		name  string
+		input bool // an earlier owner has read all that was deleted
+		ended bool // the car comes after the log was loaded
+		want  string
+	}{
+		{"the log may have had it", false, false, "gaps live#1-2 settled retention"},
+		{"an earlier owner has read it all", true, false, "gaps live#1-2 settled superseded"},
+		{"it comes later", false, true, "gaps live#1-2 settled superseded"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, config(), sequencetest.Catalogue("car-2"))
+			for range 20 {
+				b.apply(topic.Record{Headers: []topic.Header{{Key: sequence.HeaderTick, Value: []byte("1")}}})
+			}
+			if b.write(); !c.input {
+				b.state, b.offset = map[string]topic.Record{}, 0
+			}
+			car := sequencetest.NewCar("car-2", 1, 0xdef)
+			open := car.Open()
+			r := preview(car)
+			if !c.ended {
+				r.Offset, r.TimestampMS = int64(len(b.log)), b.nowMS
+				b.log = append(b.log, r)
+			}
+			b.inherit(20)
+			if c.ended {
+				b.apply(r)
+			}
+			b.apply(open)
+			b.tick(10 * time.Second)
+			want(t, "output", b.write(), c.want, "live live#3:1/1 unsynced")
+		})
+	}
+}
