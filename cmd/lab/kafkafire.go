@@ -28,6 +28,7 @@ func kafkafireCommand() *cobra.Command {
 	f.StringVar(&cfg.Scripts, "scripts", "lab/kafkafire", "folder of check_kafka.py")
 	f.StringVar(&cfg.Prefix, "prefix", "fire", "of the topics")
 	f.DurationVar(&cfg.Window, "window", 0, "reorder window of all lanes (default none)")
+	f.StringVar(&cfg.Memory, "memory", "", "sequence.memory of the receivers (default theirs); with it, batches must have been read again")
 	f.IntVar(&cfg.Cars, "cars", 20, "how many cars send 200 kbit/s each")
 	f.DurationVar(&cfg.Length, "length", 0, "of the load")
 	f.Uint64Var(&cfg.Seed, "seed", 1, "of the moments of all that happens")

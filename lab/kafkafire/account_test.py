@@ -9,8 +9,8 @@ BLOCK = b"block of a batch"
 SEALED = b"envelope" + BLOCK
 
 
-def line(lane, seq, n, block=b""):
-    return f"car-1 1 00000000000000ab {lane} {seq} {n} {len(block)} {zlib.crc32(block)}\n"
+def line(lane, seq, n, block=b"", epoch=1):
+    return f"car-1 {epoch} 00000000000000ab {lane} {seq} {n} {len(block)} {zlib.crc32(block)}\n"
 
 
 def headers(lane, seq, **more):
@@ -18,8 +18,8 @@ def headers(lane, seq, **more):
                  "content-type": "application/json"}, **more)
 
 
-def sealed(seq):
-    return headers("full", seq, **{"content-type": "application/x-telemetry-batch"})
+def sealed(seq, epoch=1):
+    return headers("full", seq, epoch=str(epoch), **{"content-type": "application/x-telemetry-batch"})
 
 
 def event(seq, n, row="1/1"):
@@ -71,6 +71,51 @@ class AccountTest(unittest.TestCase):
         acc.output("samples", sealed(2), SEALED)
         acc.output("samples", sealed(1), SEALED)
         self.check(acc, out_of_order=1)
+
+    def test_epochs_come_one_after_the_other(self):
+        lines = [line("full", 1, 1, BLOCK), line("full", 7, 2, BLOCK), line("full", 1, 1, BLOCK, epoch=2), line("full", 2, 2, BLOCK, epoch=2)]
+        for name, order, bad in (
+                ("in order", [(1, 1), (7, 1), (1, 2), (2, 2)], 0),
+                ("the older one comes last", [(1, 1), (1, 2), (2, 2), (7, 1)], 1),
+                ("the older one comes between", [(1, 1), (1, 2), (7, 1), (2, 2)], 1)):
+            with self.subTest(name):
+                acc = self.make(lines)
+                for seq, epoch in order:
+                    acc.output("samples", sealed(seq, epoch), SEALED)
+                self.check(acc, in_order=4, epochs=2, out_of_order=bad, missing=0)
+
+    def test_a_preview_that_died_with_its_car(self):
+        for name, lane, restarted, seen, cut, missing in (
+                ("the last ones, never sent", "live", True, [1], 2, 0),
+                ("one after them was sent", "live", True, [1, 3], 0, 2),
+                ("the car did not restart", "live", False, [1], 0, 2),
+                ("not a preview", "full", True, [1], 0, 2)):
+            with self.subTest(name):
+                acc = self.make([line(lane, seq, seq) for seq in (1, 2, 3)] + [line("critical", 1, 1, epoch=2 if restarted else 1)])
+                acc.gap(gap(lane, 1, 1, reason="superseded"))
+                for seq in seen:
+                    acc.copy(headers(lane, seq))
+                acc.output("events", headers("critical", 1, row="1/1", epoch="2" if restarted else "1"), event(1, 1)[1].replace(
+                    b'"epoch":1', b'"epoch":2' if restarted else b'"epoch":1'))
+                missing += lane == "full"  # given up
+                self.check(acc, previews_cut=cut, missing=missing)
+
+    def test_a_gap_of_a_preview_at_the_end_of_its_epoch(self):
+        for lane, cut, missing in (("live", 1, 0), ("full", 0, 1)):
+            with self.subTest(lane):
+                acc = self.make([line(lane, 1, 1)])
+                acc.gap(gap(lane, 1, 1, reason="epoch"))
+                self.check(acc, previews_cut=cut, missing=missing)
+
+    def test_control_record_given_up(self):
+        for windows, changes, missing, gaps, twice in (
+                (False, ["settled"], 1, 1, 0), (True, ["settled"], 0, 1, 0), (False, ["settled", "withdrawn"], 0, 0, 0),
+                (True, ["settled", "settled"], 0, 1, 1), (True, ["withdrawn"], 0, 0, 1)):
+            with self.subTest(f"{windows} {changes}"):
+                acc = self.make([], windows)
+                for change in changes:
+                    acc.gap(gap("critical", 1, 1, change))
+                self.check(acc, missing=missing, control_gaps=gaps, accounted_twice=twice)
 
     def test_another_block(self):
         acc = self.make([line("full", 1, 1, BLOCK)])

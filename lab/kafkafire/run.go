@@ -33,6 +33,7 @@ type Config struct {
 	Scripts  string // folder of check_kafka.py
 	Prefix   string // of the topics, new for each pass
 	Window   time.Duration
+	Memory   string // of batches behind holes, per receiver, as sequence.memory; "": the default. With it, rereads are demanded
 	Cars     int
 	Length   time.Duration // of the load
 	Seed     uint64
@@ -51,7 +52,9 @@ type Result struct {
 	ReceiverKills int     `json:"receiver_kills"`
 	BrokerKills   int     `json:"broker_kills"`
 	Freezes       int     `json:"freezes"`
-	Moves         int     `json:"moves"` // of cars between receivers
+	Moves         int     `json:"moves"`        // of cars between receivers
+	CarRestarts   int     `json:"car_restarts"` // each begins an epoch
+	Rereads       uint64  `json:"rereads"`      // of batches that memory had no room for; at least
 	found
 	KbitPerCar float64 `json:"kbit_per_car"`
 }
@@ -67,6 +70,9 @@ type found struct {
 	Strangers   int64 `json:"strangers"`    // records of batches that nobody has appended
 	DeadLetters int64 `json:"dead_letters"` // records of the dead-letter topic
 	Copies      int64 `json:"copies_in"`    // batches that came into telemetry.batches more than once
+	Epochs      int64 `json:"epochs"`       // of all cars, that have appended something
+	PreviewsCut int64 `json:"previews_cut"` // previews that were only in a car's memory when it restarted
+	ControlGaps int64 `json:"control_gaps"` // control records reported missing because a window ran out
 }
 
 // errWrong says that the comparison found a fault.
@@ -76,7 +82,9 @@ var errWrong = errors.New("kafkafire: what is in Kafka is not what was sent")
 const (
 	drainLimit  = 3 * time.Minute
 	settleLimit = 60 * time.Second
-	wakeLimit   = 60 * time.Second // from SIGCONT until the receiver is ready again
+	wakeLimit   = 90 * time.Second // from SIGCONT until the receiver is ready again; a broker may be away
+	wakePoll    = 50 * time.Millisecond
+	wakeLearns  = time.Second // until one that wakes has heard that it is no member any more
 )
 
 // pass is one run.
@@ -85,10 +93,11 @@ type pass struct {
 	brokers   brokers
 	receivers [2]*instance.Instance
 	addrs     [2]string // of the receivers' MQTT
-	cars      []*simcar.Car
+	cars      []*car
 	truth     *truth
 	res       Result
 	mu        sync.Mutex // guards res while strikes are carried out, and Progress
+	broker    sync.Mutex // held while a broker is away: one at a time
 }
 
 // Run makes one pass and compares. A result without an error has no fault.
@@ -104,7 +113,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	err = p.run(ctx)
 	for _, c := range p.cars {
-		err = errors.Join(err, c.Close())
+		err = errors.Join(err, c.close())
 	}
 	for _, r := range p.receivers {
 		if r != nil {
@@ -129,23 +138,31 @@ func (p *pass) say(format string, args ...any) {
 }
 
 func (p *pass) run(ctx context.Context) error {
+	load, stop := context.WithCancel(ctx)
+	defer stop()
 	if err := p.start(ctx); err != nil {
 		return errors.Join(err, p.truth.close())
 	}
 	p.say("window %s: %d cars, two receivers, three brokers, %v", p.res.Window, p.Cars, p.Length)
-	load, stop := context.WithTimeout(ctx, p.Length)
-	defer stop()
 	began := time.Now()
-	g, gctx := errgroup.WithContext(load)
-	for i, c := range p.cars {
-		g.Go(func() error { return c.Drive(gctx, p.Seed+uint64(i), p.truth.add) }) // ends with load
+	if err := p.startCars(load); err != nil {
+		return errors.Join(err, p.truth.close())
 	}
+	end := time.AfterFunc(time.Until(began.Add(p.Length)), stop)
+	defer end.Stop()
+	watching, enough := context.WithCancel(ctx)
+	defer enough()
+	rereads := make(chan uint64, 1)
+	go func() { rereads <- watch(watching, p.receivers[:]) }() // ends with watching
 	err := p.strikes(ctx, began)
 	if err != nil {
 		stop()
 	}
-	err = errors.Join(err, g.Wait(), p.truth.close())
-	if err != nil {
+	<-load.Done()
+	for _, c := range p.cars {
+		err = errors.Join(err, c.finish())
+	}
+	if err = errors.Join(err, p.truth.close()); err != nil {
 		return err
 	}
 	p.res.Seconds = time.Since(began).Round(100 * time.Millisecond).Seconds()
@@ -154,10 +171,18 @@ func (p *pass) run(ctx context.Context) error {
 	if err := p.drain(ctx); err != nil {
 		return err
 	}
-	return p.compare(ctx)
+	if err := p.compare(ctx); err != nil {
+		return err
+	}
+	enough()
+	p.res.Rereads = <-rereads
+	if p.Memory != "" && p.res.Rereads == 0 {
+		return fmt.Errorf("%w: nothing was read again, though memory is %s: rereading was not tested", errWrong, p.Memory)
+	}
+	return nil
 }
 
-// start starts receivers and cars.
+// start starts the receivers.
 func (p *pass) start(ctx context.Context) error {
 	for i := range p.receivers {
 		var err error
@@ -174,17 +199,20 @@ func (p *pass) start(ctx context.Context) error {
 			}
 		}
 	}
-	if _, err := p.receivers[1].Ready(ctx); err != nil {
-		return err
-	}
+	_, err := p.receivers[1].Ready(ctx)
+	return err
+}
+
+// startCars starts the cars, whose data ends with load.
+func (p *pass) startCars(load context.Context) error {
 	for i := range p.Cars {
 		name := fmt.Sprintf("car-%02d", i)
-		c, err := simcar.Open(simcar.Config{Name: name, Dir: p.path("spool-" + name), Links: 2})
-		if err != nil {
-			return err
+		c := &car{
+			cfg:  simcar.Config{Name: name, Dir: p.path("spool-" + name), Links: 2},
+			seed: p.Seed + uint64(i), load: load, note: p.truth.add, addrs: p.both(),
 		}
 		p.cars = append(p.cars, c)
-		if err := c.Connect(p.both()); err != nil {
+		if err := c.start(); err != nil {
 			return err
 		}
 	}
@@ -207,6 +235,10 @@ func (p *pass) yaml(i int) string {
 	if p.Window > 0 {
 		w = p.Window.String()
 	}
+	memory := ""
+	if p.Memory != "" {
+		memory = "\n  memory: " + p.Memory
+	}
 	var list strings.Builder
 	for _, b := range p.brokers.addresses() {
 		fmt.Fprintf(&list, "    - %s\n", b)
@@ -222,8 +254,8 @@ kafka:
   brokers:
 %ssequence:
   formats: {full: batch}
-  windows: {critical: %s, live: %s, full: %s}
-`, p.addrs[i], p.Prefix, list.String(), w, w, w)
+  windows: {critical: %s, live: %s, full: %s}%s
+`, p.addrs[i], p.Prefix, list.String(), w, w, w, memory)
 }
 
 // drain brings everything back up and waits until the cars have nothing left.
@@ -240,7 +272,7 @@ func (p *pass) drain(ctx context.Context) error {
 		}
 	}
 	for _, c := range p.cars {
-		if err := c.Drain(ctx); err != nil {
+		if err := c.drain(ctx); err != nil {
 			return err
 		}
 	}
@@ -284,31 +316,43 @@ func (p *pass) strike(ctx context.Context, s strike) error {
 		}
 		return p.receivers[s.Target].Start()
 	case killBroker:
-		p.count(&p.res.BrokerKills)
-		if err := p.brokers.kill(s.Target); err != nil {
-			return err
-		}
-		if err := clock.Sleep(ctx, s.Length); err != nil {
-			return err
-		}
-		return p.brokers.restart(ctx)
+		return p.killBroker(ctx, s)
+	case restartCar:
+		p.count(&p.res.CarRestarts)
+		return p.cars[s.Target].restart(ctx, s.Length)
 	case moveCar:
-		p.count(&p.res.Moves)
-		if err := p.cars[s.Target].Connect(p.both()[s.Target%2:][:1]); err != nil {
-			return err
-		}
-		if err := clock.Sleep(ctx, s.Length/2); err != nil {
-			return err
-		}
-		if err := p.cars[s.Target].Connect(p.both()[1-s.Target%2:][:1]); err != nil {
-			return err
-		}
-		if err := clock.Sleep(ctx, s.Length/2); err != nil {
-			return err
-		}
-		return p.cars[s.Target].Connect(p.both())
+		return p.move(ctx, s)
 	}
 	return p.freeze(ctx, s)
+}
+
+func (p *pass) killBroker(ctx context.Context, s strike) error {
+	p.broker.Lock()
+	defer p.broker.Unlock()
+	p.count(&p.res.BrokerKills)
+	if err := p.brokers.kill(s.Target); err != nil {
+		return err
+	}
+	if err := clock.Sleep(ctx, s.Length); err != nil {
+		return err
+	}
+	return p.brokers.restart(ctx)
+}
+
+// move lets a car have one receiver alone, then the other one, then both.
+func (p *pass) move(ctx context.Context, s strike) error {
+	p.count(&p.res.Moves)
+	one := p.both()[s.Target%2:][:1]
+	other := p.both()[1-s.Target%2:][:1]
+	for _, addrs := range [][]string{one, other} {
+		if err := p.cars[s.Target].connect(addrs); err != nil {
+			return err
+		}
+		if err := clock.Sleep(ctx, s.Length/2); err != nil {
+			return err
+		}
+	}
+	return p.cars[s.Target].connect(p.both())
 }
 
 // freeze stops a receiver for longer than its session lives; then it must come
@@ -325,15 +369,41 @@ func (p *pass) freeze(ctx context.Context, s strike) error {
 		return err
 	}
 	woken := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, wakeLimit)
-	defer cancel()
-	if _, err := r.Ready(ctx); err != nil {
+	ready, err := p.awake(ctx, r, pid)
+	if err != nil {
 		return fmt.Errorf("kafkafire: receiver %d after a freeze: %w", s.Target, err)
 	}
-	if r.PID() == pid {
-		p.say("receiver %d was frozen for %v and is ready %v later", s.Target, s.Length, time.Since(woken).Round(10*time.Millisecond))
+	if ready {
+		p.say("receiver %d was frozen for %v and is ready %v later", s.Target, s.Length.Round(time.Millisecond), time.Since(woken).Round(10*time.Millisecond))
 	}
 	return nil
+}
+
+// awake waits until a process serves in every role; it is false when the plan has
+// killed that process before.
+func (p *pass) awake(ctx context.Context, r *instance.Instance, pid int) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, wakeLimit)
+	defer cancel()
+	if err := clock.Sleep(ctx, wakeLearns); err != nil {
+		return false, err
+	}
+	for {
+		st, err := r.Status(ctx)
+		switch {
+		case r.PID() != pid:
+			return false, nil
+		case err == nil && st.Ready:
+			return true, nil
+		case err == nil:
+			err = fmt.Errorf("it waits: %s", strings.Join(st.Waits, "; "))
+		}
+		if died := r.Died(); died != nil {
+			return false, died
+		}
+		if clock.Sleep(ctx, wakePoll) != nil {
+			return false, err
+		}
+	}
 }
 
 // compare lets the other client judge.
