@@ -13,15 +13,11 @@ func edit(file, old, to string) []Edit { return []Edit{{file, old, to}} }
 
 func inSpool() []Mutant {
 	return []Mutant{
-		{Name: "spool: shown before fsync", Edits: []Edit{
-			{"spool/commit.go", "return nil, l.log.Sync()", "return nil, nil"},
-			{"spool/commit.go", "			return nil, log.Sync()\n", "			return nil, nil\n"},
-			{"spool/commit.go", "	err = log.Sync()\n", "	_ = log\n	err = nil\n"},
-		}},
+		{Name: "spool: shown before fsync", Edits: edit("spool/commit.go", "	err := log.Sync()\n", "	_ = log\n	var err error\n")},
 		{Name: "spool: trim off by one", Edits: edit("spool/trim.go", "c.sealed && c.pending == 0", "c.sealed && c.pending <= 1")},
 		{Name: "spool: new chunk's name not synced", Edits: edit("spool/prepare.go", "err := s.disk.SyncDir(parent)", "err := error(nil)")},
 		{Name: "spool: unlinked before the cursor is durable", Edits: edit("spool/trim.go",
-			"	if err := s.storeCursor(now); err != nil {\n		return err\n	}\n	for _, c := range gone", "	for _, c := range gone")},
+			"	if err := s.storeBoth(now); err != nil {\n		return err\n	}\n	for _, c := range gone", "	for _, c := range gone")},
 		{Name: "spool: cursor settles what is pending", Edits: edit("spool/trim.go",
 			"settled: st.settled}", "settled: wire.Ranges{{First: 1, Last: max(1, st.high)}}}")},
 		{Name: "spool: loss record names a wrong range", Edits: edit("spool/quota.go", "l.Ranges = l.Ranges.Add(e.seq, e.seq)", "l.Ranges = l.Ranges.Add(e.seq+1, e.seq+1)")},
@@ -59,6 +55,7 @@ func inIngest() []Mutant {
 		{Name: "ingest: below base ignored", Edits: edit("receiver/ingest/batch.go", "	st.lastAt = max(st.lastAt, now)\n", "	if h.Seq < st.base {\n		return\n	}\n	st.lastAt = max(st.lastAt, now)\n"), Test: []string{"telemetry/receiver/ingest", "-run", "TestRule17"}},
 		{Name: "ingest: pulled copy merged into an unpulled one", Edits: edit("receiver/ingest/batch.go", "case s.Pulled && !st.pulled.Contains(h.Seq):", "case s.Pulled && h.Seq == 0:"), Test: []string{"telemetry/receiver/ingest", "-run", "TestRule16"}},
 		{Name: "ingest: conflict taken for a copy", Edits: edit("receiver/ingest/stream.go", "return e.seq == seq && e.crc != crc", "return e.seq == seq && e.crc != crc && seq == 0"), Test: []string{"telemetry/receiver/ingest", "-run", "Conflict"}},
+		{Name: "ingest: a catalogue lost once is lost for ever", Edits: edit("receiver/ingest/stream.go", "	if len(k.lost) > 0 && !k.hasEpoch(key.epoch) {\n", "	if len(k.lost) < 0 {\n"), Test: []string{"telemetry/receiver/ingest", "-run", "TestANewStart"}},
 		{Name: "ingest: credit without end", Edits: edit("receiver/ingest/hold.go", "return uint64(max(0, min(mine, all)))", "return uint64(max(1<<30, min(mine, all)))"), Test: []string{"telemetry/receiver/ingest", "-run", "TestRule19"}},
 	}
 }
@@ -70,6 +67,9 @@ func inSequence() []Mutant {
 		{Name: "sequence: state not written without output", Edits: edit("receiver/sequence/commit.go", "		if !c.dirty {\n			continue\n		}\n		var v []byte", "		if !c.dirty || len(p.out.Records) == 0 {\n			continue\n		}\n		var v []byte")},
 		{Name: "sequence: queue left out of the state", Edits: edit("receiver/sequence/car.go", "dst = c.queue[i].append(dst)", "dst = new(fifo).append(dst[:len(dst)+0*i])"), Test: []string{"telemetry/receiver/sequence", "-run", "."}},
 		{Name: "sequence: outputs of a commit cut off are written again", Edits: edit("receiver/sequence/written.go", "	if len(p.written) == 0 {\n		return false\n", "	if len(p.written) >= 0 {\n		return false\n"), Test: []string{"telemetry/receiver/sequence", "-run", "."}},
+		{Name: "sequence: what is gone is told only with new data", Edits: edit("receiver/sequence/partition.go", "(c.core.Held() > 0 || c.core.Restoring())", "c.core.Held() > 0"), Test: []string{"telemetry/receiver/sequence", "-run", "TestRule15"}},
+		{Name: "sequence: what a dead owner wrote is told missing", Edits: edit("receiver/sequence/partition.go", "	c.core.Written(p.writtenOf)\n", ""), Test: []string{"telemetry/receiver/sequence", "-run", "TestDeletedAndWritten"}},
+		{Name: "sequence: every new car starts inside an old log", Edits: edit("receiver/sequence/apply.go", "if p.logStart > p.input && (p.loadEnd < 0 || offset < p.loadEnd) {", "if p.logStart > 0 && offset >= 0 {"), Test: []string{"telemetry/receiver/sequence", "-run", "TestNewCarInAnOldLog"}},
 		{Name: "sequence: records below the state's offset are decided again", Edits: edit("receiver/sequence/partition.go", "return p.position < p.rebuildTo", "return p.position < p.rebuildTo && p.nowMS < 0"), Test: []string{"telemetry/receiver/sequence", "-run", "."}},
 	}
 }
@@ -86,6 +86,15 @@ func inReorder() []Mutant {
 		{Name: "reorder: predecessors are not settled", Edits: edit("reorder/control.go", "		c.closeStream(x, still[x], wire.ReasonEpoch, out)\n", "		_ = still[x]\n")},
 		{Name: "reorder: base settles in full", Edits: edit("reorder/settle.go", "	if x.id.Lane == wire.LaneLive {\n		c.settle(", "	if x.id.Lane != wire.LaneCritical {\n		c.settle("), Test: []string{"telemetry/reorder", "-run", "TestRule02"}},
 		{Name: "reorder: streams are born open", Edits: edit("reorder/car.go", "x.ended = e.closed // born closed", "x.ended = false // born closed"), Test: []string{"telemetry/reorder", "-run", "TestRule10"}},
+		{Name: "reorder: held ranges left out of the state", Edits: edit("reorder/state.go", "	held = held[:min(len(held), w.room)]\n", "	held = held[:0]\n"), Test: []string{"telemetry/reorder", "-run", "TestRule15"}},
+		{Name: "reorder: held ranges of the state forgotten", Edits: edit("reorder/rebuild.go", "			c.lostWhileHeld(x, out)\n", "			x.expect = nil\n"), Test: []string{"telemetry/reorder", "-run", "TestRule15"}},
+		{Name: "reorder: a state of version 1 read as version 2", Edits: edit("reorder/parse.go", "	if r.version < 2 {\n		most = 1<<5 - 1\n	}\n	f := r.flags(most)\n", "	f := r.flags(most)\n	if r.version < 2 {\n		r.set()\n	}\n"), Test: []string{"telemetry/reorder", "-run", "TestStateOfVersion1"}},
+		{Name: "reorder: a state of version 1 refused", Edits: edit("reorder/state.go", "	oldestState  = 1\n", "	oldestState  = 2\n"), Test: []string{"telemetry/reorder", "-run", "TestStateOfVersion1"}},
+		{Name: "reorder: what retention has deleted is blamed on the car", Edits: edit("reorder/settle.go", "fromCar(g.reason) || g.reason == wire.ReasonRetention && !x.epoch.inside {", "fromCar(g.reason) {"), Test: []string{"telemetry/reorder", "-run", "TestRule03"}},
+		{Name: "reorder: spent control delivered again", Edits: edit("reorder/car.go", "	x.done = x.done.Add(seq, seq)\n	c.otherCount += len(x.done) - n\n	x.remember(seq, e.crc)\n	out.Held--\n", "	c.otherCount += len(x.done) - n\n	x.remember(seq, e.crc)\n	out.Held--\n")},
+		{Name: "reorder: control that waits holds the offset", Edits: edit("reorder/car.go", "		c.spend(x, seq, out)\n", "		_ = seq\n"), Test: []string{"telemetry/reorder", "-run", "TestRule04"}},
+		{Name: "reorder: first sight decides between unopened epochs", Edits: edit("reorder/epoch.go", "&& c.epochs[e.rank-1].id.Counter > id.Counter {", "&& c.epochs[e.rank-1].id.Counter > id.Counter && c.now < 0 {"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
+		{Name: "reorder: an abandoned epoch waits for a running one", Edits: edit("reorder/control.go", "		if len(x.held) > 0 && x.lane.behindOpen(x) {\n", "		if len(x.held) < 0 && x.lane.behindOpen(x) {\n"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
 		{Name: "reorder: live base ignored", Edits: edit("reorder/settle.go", "		c.settle(x, x.floor+1, base-1, wire.ReasonSuperseded, out)\n", ""), Test: []string{"telemetry/reorder", "-run", "TestRule02"}},
 	}
 }

@@ -22,6 +22,7 @@ type box struct {
 	car    string
 	no     int
 	card   *card
+	cards  []*card // all that it has had
 	links  []*link
 	life   *life // nil without power, or between two starts of the agent
 	bootAt int64 // virtual time at which the boot clock was 0
@@ -36,6 +37,7 @@ type box struct {
 	tag       uint64
 	lastEpoch *epochFact
 	cloned    bool // its car has had more than one card
+	copied    bool // the other one was a copy
 
 	// What all lives together have reported.
 	lost   map[wire.Reason]uint64
@@ -75,6 +77,7 @@ type job struct {
 
 func newBox(w *world, car string, no int) *box {
 	b := &box{w: w, car: car, no: no, card: newCard(w.plan.Seed ^ uint64(no+1)<<32), lost: map[wire.Reason]uint64{}}
+	b.cards = append(b.cards, b.card)
 	for i := range w.plan.Links {
 		b.links = append(b.links, newLink(w, b, i))
 	}

@@ -109,7 +109,7 @@ func (w *world) conflict(b *box, arg int64) {
 		panic("simulate: internal error: " + err.Error())
 	}
 	r := w.rcvs[int(arg>>8)%len(w.rcvs)]
-	if r.core == nil {
+	if r.inst == nil {
 		return
 	}
 	w.tracef("%s: another payload of %s", r, short(id))
@@ -121,11 +121,8 @@ func (w *world) conflict(b *box, arg int64) {
 // retention deletes records of telemetry.batches that have been read, some of
 // which may still wait.
 func (w *world) retention(part int32, arg int64) {
-	start, group, _ := w.kafka.Bounds(part)
+	start, _, _ := w.kafka.Bounds(part)
 	below := w.o.input[part] - arg%3
-	if w.plan.NoWindow { // what waits for ever and is deleted would never end
-		below = min(below, group)
-	}
 	if below <= start {
 		return
 	}
@@ -156,6 +153,7 @@ func (w *world) clone(f *Fault, b *box) {
 	w.tracef("%s is cloned to %s", b, c)
 	c.lastEpoch, c.tag = b.lastEpoch, b.tag+1<<32
 	c.card.damaged, c.cloned, b.cloned = b.card.damaged, true, true
+	c.copied, b.copied = true, true
 	for r, n := range b.lost {
 		c.lost[r] = n
 	}
@@ -173,6 +171,7 @@ func (w *world) reflash(f *Fault, b *box) {
 	w.tracef("%s gets a new card", b)
 	b.card.retired, b.cloned = true, true
 	b.card = newCard(w.plan.Seed ^ uint64(b.starts)<<40 ^ uint64(b.no+1)<<32)
+	b.cards = append(b.cards, b.card)
 	b.lastEpoch = nil
 	w.after(int64(f.For), b.powerOn)
 }
@@ -182,24 +181,47 @@ func (w *world) abandonRetired() {
 	w.abandonEpochs(func(_ carEpoch, e *epochFact) bool { return e.card.retired })
 }
 
-// abandonForks is the operator, who was told that two cards of one image are about
-// and knows that both have sent everything: control records of the one, and without
-// a window its data too, wait for the end of the other.
-func (w *world) abandonForks() {
+// endForks is the operator, who was told that two cards of one image are about: once
+// both have sent everything he keeps one of them and abandons what the other has
+// begun. Without a window each waits for the end of the other.
+func (w *world) endForks() {
 	w.forksEnded = true
-	w.abandonEpochs(func(k carEpoch, _ *epochFact) bool {
-		return w.forked(k.car)
-	})
+	kept, out := map[string]bool{}, false
+	for _, b := range w.boxes {
+		if b.retired || !b.cloned {
+			continue
+		}
+		if !kept[b.car] {
+			kept[b.car] = true
+			continue
+		}
+		w.tracef("%s is taken out", b)
+		b.die(true)
+		b.retired, b.card.retired, out = true, true, true
+	}
+	if out {
+		w.abandonRetired()
+	}
 }
 
-// forked reports whether a car has had more than one card.
-func (w *world) forked(car string) bool {
+// twoCards reports whether a car has had more than one card.
+func (w *world) twoCards(car string) bool {
 	return slices.ContainsFunc(w.boxes, func(b *box) bool { return b.cloned && b.car == car })
+}
+
+// copied reports whether there are, or were, two cards of one image in a car's name.
+func (w *world) copied(car string) bool {
+	return slices.ContainsFunc(w.boxes, func(b *box) bool { return b.copied && b.car == car })
 }
 
 // damaged reports whether a card of a car was damaged.
 func (w *world) damaged(car string) bool {
-	return slices.ContainsFunc(w.boxes, func(b *box) bool { return b.car == car && b.card.damaged > 0 })
+	return w.anyCard(car, func(c *card) bool { return c.damaged > 0 })
+}
+
+// anyCard reports whether something is true of one of the cards that a car has had.
+func (w *world) anyCard(car string, is func(*card) bool) bool {
+	return slices.ContainsFunc(w.boxes, func(b *box) bool { return b.car == car && slices.ContainsFunc(b.cards, is) })
 }
 
 func (w *world) abandonEpochs(which func(carEpoch, *epochFact) bool) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,12 @@ func (o *oracle) commit(k *kafkasim.Commit) {
 			}
 			o.input[k.Partition] = int64(input)
 			defer o.overdue(k.Partition, int64(input), nowMS)
+		}
+	}
+	o.written = o.written[:0]
+	for i := range k.Out {
+		if id, ok := topic.OutputIdentity(&k.Out[i]); ok && id.Topic != o.w.names.Late && id.Topic != o.w.names.Pulled {
+			o.written = append(o.written, id.ID.Stream)
 		}
 	}
 	for i := range k.Out {
@@ -107,25 +114,13 @@ func (o *oracle) inOrder(id wire.ID) {
 	if e == nil || e == last {
 		return
 	}
-	for p := last; p != nil && !o.w.forked(id.Stream.Car) && o.announced(id.Stream.Car, last); p = p.parent {
+	for p := last; p != nil; p = p.parent {
 		if p.parent == e {
 			o.violate("order", "%s comes after epoch %s of the same card", short(id), last.id)
 			break
 		}
 	}
 	c.last[id.Stream.Lane] = e
-}
-
-// announced reports whether the cloud has the EpochOpen of an epoch: before that its
-// lineage is not known, and when the window is over first sight must do.
-func (o *oracle) announced(car string, e *epochFact) bool {
-	for seq := uint64(1); seq <= 2; seq++ {
-		f := o.facts[wire.ID{Stream: wire.Stream{Car: car, Epoch: e.id, Lane: wire.LaneCritical}, Seq: seq}]
-		if f != nil && f.logged == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // deadLetter notes what could not be used.
@@ -194,7 +189,7 @@ func (o *oracle) gap(r *topic.Record) {
 // gapOf moves one number's state, and checks that it may.
 func (o *oracle) gapOf(g *gapRecord, f *fact) {
 	o.n["gap "+g.Change+" "+g.Reason]++
-	if g.Change == "settled" && g.Reason == "epoch" && f.durable && f.id.Stream.Lane != wire.LaneLive && f.card.damaged == 0 && !o.w.forked(f.id.Stream.Car) {
+	if g.Change == "settled" && g.Reason == "epoch" && f.durable && f.id.Stream.Lane != wire.LaneLive && f.card.damaged == 0 && !o.w.copied(f.id.Stream.Car) {
 		o.violate("reasons", "%s is settled by the end of its epoch, and was durable", short(f.id))
 	}
 	switch {
@@ -238,7 +233,7 @@ func (o *oracle) overdue(part int32, input, nowMS int64) {
 	keep := o.waits[part][:0]
 	for _, q := range o.waits[part] {
 		f := q.f
-		if f.main+f.late+f.dead > 0 || f.missing != "" || f.deleted || f.control || o.w.forked(f.id.Stream.Car) {
+		if f.main+f.late+f.dead > 0 || f.missing != "" || f.deleted || f.control {
 			continue
 		}
 		if q.offset < input && nowMS-q.atMS > limit {
@@ -254,16 +249,35 @@ func (o *oracle) overdue(part int32, input, nowMS int64) {
 	o.waits[part] = keep
 }
 
+// overtaken reports whether a later start of the same card is in a stream's lane of
+// the main topic, with what the commit at hand brings.
+func (o *oracle) overtaken(st wire.Stream) bool {
+	after := func(e *epochFact) bool {
+		for ; e != nil; e = e.parent {
+			if e.parent != nil && e.parent.id == st.Epoch {
+				return true
+			}
+		}
+		return false
+	}
+	if c := o.cars[st.Car]; c != nil && after(c.last[st.Lane]) {
+		return true
+	}
+	return slices.ContainsFunc(o.written, func(w wire.Stream) bool {
+		return w.Car == st.Car && w.Lane == st.Lane && after(o.epochs[carEpoch{w.Car, w.Epoch}])
+	})
+}
+
 // window checks that a hole is not given up before its window is over: something
 // behind it must have waited for so long.
 func (o *oracle) window(g *gapRecord, st wire.Stream) {
 	p := o.w.plan
 	window := p.Window.Milliseconds()
 	switch {
-	case o.w.damaged(st.Car):
-		return // an epoch whose opening was damaged is overtaken at once
-	case o.w.forked(st.Car):
+	case o.w.twoCards(st.Car):
 		return // another card's epoch may have gone on in this lane: then its turn is over at once
+	case o.w.damaged(st.Car) && o.overtaken(st):
+		return // all that the lane knew of the epoch was lost: a newer one did not wait for it (rule 11)
 	case st.Lane == wire.LaneLive:
 		window = 250
 	case p.NoWindow:

@@ -123,6 +123,11 @@ func (d *timedDisk) Truncate(name string, size int64) error {
 	return d.Disk.Truncate(name, size)
 }
 
+func (d *timedDisk) SyncFile(name string) error {
+	d.c.pause(d.life, "sync", name)
+	return d.Disk.SyncFile(name)
+}
+
 func (d *timedDisk) Rename(from, to string) error {
 	d.c.pause(d.life, "rename", from)
 	return d.Disk.Rename(from, to)

@@ -36,7 +36,7 @@ func (w *world) endpoint(addr string) *endpoint {
 	panic("simulate: internal error: dial of " + addr)
 }
 
-func (e *endpoint) dead() bool   { return e.owner != nil && e.owner.core == nil }
+func (e *endpoint) dead() bool   { return e.owner != nil && e.owner.inst == nil }
 func (e *endpoint) frozen() bool { return e.owner != nil && e.owner.frozen }
 
 // attach notes the subscription of a connection.
@@ -44,7 +44,7 @@ func (e *endpoint) attach(c *conn) {
 	e.conns = append(e.conns, c)
 	c.attached = true
 	if r := e.owner; r != nil {
-		r.do(func() { r.core.Attached(e.w.now(), c.l.b.car, uint8(c.k.no), true) })
+		r.attached(c.l.b.car, c.k.no, true)
 	}
 }
 
@@ -56,7 +56,7 @@ func (e *endpoint) detach(c *conn) {
 	c.attached = false
 	e.conns = slices.DeleteFunc(e.conns, func(x *conn) bool { return x == c })
 	if r := e.owner; r != nil && c.epoch == e.epoch {
-		r.do(func() { r.core.Attached(e.w.now(), c.l.b.car, uint8(c.k.no), false) })
+		r.attached(c.l.b.car, c.k.no, false)
 	}
 }
 
@@ -87,7 +87,7 @@ func (e *endpoint) message(c *conn, topic string, payload []byte) {
 	leaf := topic[strings.LastIndexByte(topic, '/')+1:]
 	if leaf == "catalogue" || leaf == "answer" { // every instance has subscribed
 		for _, r := range w.rcvs {
-			if r.core != nil {
+			if r.inst != nil {
 				r.message(ingest.Peer{}, topic, slices.Clone(payload))
 			}
 		}
@@ -95,7 +95,7 @@ func (e *endpoint) message(c *conn, topic string, payload []byte) {
 	}
 	var able []*receiver
 	for _, r := range w.rcvs {
-		if r.core != nil && r.shares {
+		if r.shares() {
 			able = append(able, r)
 		}
 	}

@@ -203,14 +203,14 @@ func (w *world) strikeMore(f *Fault, b *box, r *receiver) {
 		}
 		w.after(int64(f.For), again)
 	case KindKill:
-		if r.core == nil {
+		if r.inst == nil {
 			return
 		}
 		w.happened(f.Kind)
 		r.die()
 		w.after(int64(f.For), r.start)
 	case KindFreeze:
-		if r.core == nil || r.frozen {
+		if r.inst == nil || r.frozen {
 			return
 		}
 		w.happened(f.Kind)
@@ -224,7 +224,7 @@ func (w *world) strikeMore(f *Fault, b *box, r *receiver) {
 	case KindRefuse:
 		r.refuse = 1 + int(f.Arg%3)
 	case KindDrain:
-		if r.core != nil && !r.frozen && !r.draining {
+		if r.inst != nil && !r.frozen && !r.draining {
 			w.happened(f.Kind)
 			r.drain(int64(f.For))
 		}

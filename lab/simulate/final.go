@@ -31,7 +31,7 @@ func (o *oracle) final() {
 	o.finalHoles()
 	o.finalLive()
 	for _, r := range o.w.rcvs {
-		if r.core != nil && r.budget.Used() != 0 {
+		if r.inst != nil && r.budget.Used() != 0 {
 			o.violate("memory", "%s still counts %d bytes of held batches", r, r.budget.Used())
 		}
 	}
@@ -47,7 +47,7 @@ func compareIDs(a, b wire.ID) int {
 // finalFact checks one batch.
 func (o *oracle) finalFact(f *fact) {
 	written := f.main + f.late
-	gone := f.deleted && (f.missing == "retention" || f.missing == "gap" || f.missing == "superseded" || f.missing == "epoch") || f.missing == "no catalogue" || f.missing == "undecodable"
+	gone := f.deleted && f.missing == "retention" || f.missing == "no catalogue" || f.missing == "undecodable"
 	switch {
 	case f.deleted && f.forged: // the other payload may have taken its place
 	case f.logged > 0 && f.missing != "" && !gone:
@@ -69,7 +69,7 @@ func (o *oracle) finalFact(f *fact) {
 func (o *oracle) truth(f *fact) {
 	live := f.id.Stream.Lane == wire.LaneLive
 	lie := func(why string) { o.violate("reasons", "%s is missing (%s), %s", short(f.id), f.missing, why) }
-	had := func(r wire.Reason) bool { return f.box == nil || f.box.lost[r] > 0 }
+	had := func(r wire.Reason) bool { return f.box == nil || o.hasLost(f, r) }
 	retired := f.box == nil || f.card.retired
 	switch f.missing {
 	case "superseded":
@@ -81,7 +81,7 @@ func (o *oracle) truth(f *fact) {
 			lie("and its card never was full")
 		}
 	case "disk":
-		if !had(wire.ReasonDisk) || f.card.failed() == 0 && !f.card.full {
+		if !had(wire.ReasonDisk) || !o.onCard(f, func(c *card) bool { return c.failed() > 0 || c.full }) {
 			lie("and its disk never failed")
 		}
 	case "refused":
@@ -89,7 +89,7 @@ func (o *oracle) truth(f *fact) {
 			lie("and nobody has refused it")
 		}
 	case "corrupt":
-		if f.durable && f.card.damaged == 0 { // a torn write that was never durable may be called so
+		if f.durable && !o.onCard(f, func(c *card) bool { return c.damaged > 0 }) { // a torn write that was never durable may be called so
 			lie("and its card was never damaged")
 		}
 	case "epoch":
@@ -109,12 +109,28 @@ func (o *oracle) truth(f *fact) {
 			lie("and nothing has deleted it")
 		}
 	case "no catalogue":
-		if f.card != nil && f.card.damaged == 0 && !f.card.bare {
+		bad := func(c *card) bool { return c.damaged > 0 || c.bare }
+		if f.card != nil && !bad(f.card) && !(f.card.retired && o.onCard(f, bad)) {
 			lie("and its card had it")
 		}
 	default:
 		lie("a reason that cannot be")
 	}
+}
+
+// hasLost reports whether the car's books say that it has lost something for a
+// reason. What two cards of one image hold may be lost by either.
+func (o *oracle) hasLost(f *fact, why wire.Reason) bool {
+	if f.box.lost[why] > 0 || !f.box.cloned {
+		return f.box.lost[why] > 0
+	}
+	return slices.ContainsFunc(o.w.boxes, func(b *box) bool { return b.car == f.box.car && b.lost[why] > 0 })
+}
+
+// onCard reports whether something is true of a card that had the batch, or a copy
+// of it.
+func (o *oracle) onCard(f *fact, is func(*card) bool) bool {
+	return f.card == nil || is(f.card) || f.box.cloned && o.w.anyCard(f.box.car, is)
 }
 
 // finalLive checks that what an idle live stream will never send is known to be

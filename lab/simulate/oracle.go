@@ -25,6 +25,7 @@ type oracle struct {
 	waits      map[int32][]waiting
 	peakMS     int64           // the brokers' clock before its jumps: the greatest time that a record may have
 	input      map[int32]int64 // by partition: offset up to which its owner has read, as committed
+	written    []wire.Stream   // in main topics by the commit at hand
 	n          map[string]int
 	samples    int
 }
@@ -333,17 +334,14 @@ func (o *oracle) mix(r *topic.Record) {
 // sampleEvery is how many engine steps and ticks pass between two looks at memory.
 const sampleEvery = 50
 
-// core checks what an instance keeps in memory.
-func (o *oracle) core(r *receiver) {
-	if o.samples++; o.samples%sampleEvery != 0 {
-		return
-	}
-	s := r.core.Snapshot(o.w.now())
-	if limit := int64(2*carCredit + carCredit/2 + 1<<20); s.WaitingBytes+s.HeldBytes > limit+carCredit {
-		o.violate("credit", "%s keeps %d + %d bytes, its credit is %d", r, s.WaitingBytes, s.HeldBytes, 2*carCredit)
-	}
+// instance checks what an instance keeps in memory.
+func (o *oracle) instance(r *receiver) {
 	if used := r.budget.Used(); used > o.w.plan.HeldBytes || used < 0 {
 		o.violate("memory", "%s keeps %d bytes of held batches, its budget is %d", r, used, o.w.plan.HeldBytes)
+	}
+	s, ok := r.inst.snapshot()
+	if limit := int64(2*carCredit + carCredit/2 + 1<<20); ok && s.WaitingBytes+s.HeldBytes > limit+carCredit {
+		o.violate("credit", "%s keeps %d + %d bytes, its credit is %d", r, s.WaitingBytes, s.HeldBytes, 2*carCredit)
 	}
 }
 

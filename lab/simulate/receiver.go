@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
+	"testing/synctest"
 	"time"
 
 	"telemetry/lab/simulate/kafkasim"
@@ -18,7 +18,7 @@ import (
 	"telemetry/wire"
 )
 
-// receiver is one instance: an ingest core and a sequencer in one process.
+// receiver is one instance: an ingest service and a sequencer in one process.
 type receiver struct {
 	w      *world
 	no     int
@@ -26,21 +26,20 @@ type receiver struct {
 	rng    *rand.Rand
 	starts int
 
-	// Of one start; core is nil while it is dead.
-	core     *ingest.Core
+	// Of one start; inst is nil while it is dead.
+	inst     *instance
 	proc     *kafkasim.Process
 	cancel   context.CancelFunc
 	budget   *sequence.Budget
 	run      *sequence.Runner
 	frozen   bool
 	draining bool
-	shares   bool     // has its share of the external broker's messages
+	expelled bool     // the external broker gives it nothing any more
 	inbox    []func() // what came while it was frozen
-	tickAt   int64
-	lastDone int64 // when Kafka has the newest record: the producer keeps its order
-	known    int   // catalogues that it has been told of
-	failNext int   // so many records yet are refused by Kafka for now
-	refuse   int   // so many records yet can never be taken
+	lastDone int64    // when Kafka has the newest record: the producer keeps its order
+	known    int      // catalogues that it has been told of
+	failNext int      // so many records yet are refused by Kafka for now
+	refuse   int      // so many records yet can never be taken
 }
 
 func (w *world) buildReceivers() {
@@ -64,17 +63,15 @@ func (r *receiver) String() string { return fmt.Sprint("pit", r.no) }
 
 // start starts the process.
 func (r *receiver) start() {
-	if r.core != nil {
+	if r.inst != nil {
 		return
 	}
 	w := r.w
 	r.starts++
-	r.core = ingest.NewCore(ingest.Config{
-		Instance: r.String(), Nonce: r.rng.Uint64() | 1, Names: w.names, Shared: w.plan.External,
-		CarCredit: carCredit, TotalCredit: 2 * carCredit,
-	})
-	r.frozen, r.shares, r.inbox, r.tickAt, r.known, r.lastDone = false, true, nil, 0, 0, 0
+	r.frozen, r.draining, r.expelled, r.inbox, r.known, r.lastDone = false, false, false, nil, 0, 0
 	r.failNext, r.refuse = 0, 0
+	w.tracef("%s starts (%d)", r, r.starts)
+	r.inst = r.newInstance()
 	r.proc = w.kafka.NewProcess(fmt.Sprint(r, ".", r.starts))
 	ctx, cancel := context.WithCancel(w.ctx)
 	r.cancel = cancel
@@ -82,12 +79,25 @@ func (r *receiver) start() {
 	if err != nil {
 		panic("simulate: internal error: " + err.Error())
 	}
-	r.run, r.draining = run, false
-	w.tracef("%s starts (%d)", r, r.starts)
+	r.run = run
 	w.wg.Go(func() { _ = run.Run(ctx) })
-	core := r.core
-	w.after(r.rng.Int64N(20*ms), func() { r.loaded(core) })
-	r.tick(core)
+	inst := r.inst
+	w.after(r.rng.Int64N(20*ms), func() { r.loaded(inst) })
+	w.after(lookEvery+r.rng.Int64N(lookEvery), func() { r.look(inst) })
+}
+
+// lookEvery is how often the oracle looks into an instance.
+const lookEvery = 500 * ms
+
+// look lets the oracle see what the service keeps in memory.
+func (r *receiver) look(inst *instance) {
+	if r.inst != inst || inst.hasEnded() {
+		return
+	}
+	if !r.frozen {
+		r.w.o.instance(r)
+	}
+	r.w.after(lookEvery+r.rng.Int64N(lookEvery), func() { r.look(inst) })
 }
 
 // carCredit is as small as the core takes it.
@@ -114,83 +124,85 @@ func (w *world) sequenceConfig(r *receiver) sequence.Config {
 // retention of telemetry.batches, which the plan's faults make short.
 const retention = time.Hour
 
-// loaded tells the core what the topic of catalogues has, now and then again.
-func (r *receiver) loaded(core *ingest.Core) {
-	if r.core != core {
+// loaded tells the service what the topic of catalogues has, now and then again.
+func (r *receiver) loaded(inst *instance) {
+	if r.inst != inst || inst.hasEnded() {
 		return
 	}
-	if !r.frozen && r.w.kafka.Stalled() == 0 {
+	if !r.frozen && r.w.kafka.Stalled() == 0 && len(inst.told) == 0 {
 		first := r.known == 0
-		for _, h := range r.w.kafka.Catalogues(r.known) {
-			r.known++
-			core.CatalogueKnown(r.w.now(), h)
+		hashes := r.w.kafka.Catalogues(r.known)
+		r.known += len(hashes)
+		if first || len(hashes) > 0 {
+			inst.told <- func(known func(wire.CatalogueHash, []byte), caughtUp func()) {
+				for _, h := range hashes {
+					known(h, nil)
+				}
+				if first {
+					caughtUp()
+				}
+			}
 		}
-		if first {
-			core.CataloguesLoaded()
-		}
-		r.carryOut()
 	}
-	r.w.after(40*ms+r.rng.Int64N(40*ms), func() { r.loaded(core) })
+	r.w.after(40*ms+r.rng.Int64N(40*ms), func() { r.loaded(inst) })
 }
 
-// do gives the core something to do, once it runs.
+// do gives the service something to do, once it runs.
 func (r *receiver) do(f func()) {
 	switch {
-	case r.core == nil:
+	case r.inst == nil:
 	case r.frozen:
 		r.inbox = append(r.inbox, f)
 	default:
 		f()
-		r.carryOut()
 	}
 }
 
 func (r *receiver) message(from ingest.Peer, topic string, payload []byte) {
-	r.do(func() { r.core.Message(r.w.now(), from, topic, payload) })
+	r.do(func() { r.inst.svc.Message(from, topic, payload) })
 }
 
-// tick lets time act on the core.
-func (r *receiver) tick(core *ingest.Core) {
-	if r.core != core || r.frozen {
+func (r *receiver) attached(car string, link int, up bool) {
+	r.do(func() { r.inst.svc.Attached(car, uint8(link), up) })
+}
+
+// shares reports whether the external broker gives the instance its share.
+func (r *receiver) shares() bool {
+	if r.inst == nil || r.expelled {
+		return false
+	}
+	r.inst.mu.Lock()
+	defer r.inst.mu.Unlock()
+	return r.inst.shares
+}
+
+// collect does what the service wants done.
+func (r *receiver) collect() {
+	if r.inst == nil {
 		return
 	}
-	now := r.w.now()
-	next := core.Tick(now)
-	r.carryOut()
-	if r.w.plan.External {
-		r.shares = core.Snapshot(now).State == wire.InstanceOK
+	for _, do := range r.inst.take() {
+		do()
 	}
-	r.w.o.core(r)
-	r.tickAt = max(next, now+ms)
-	r.w.after(r.tickAt-now, func() { r.tick(core) })
 }
 
-// carryOut does what the core has decided.
-func (r *receiver) carryOut() {
-	out := r.core.Take()
-	for i := range out.Produce {
-		r.produce(out.Produce[i])
+// publish carries one message to the cars.
+func (r *receiver) publish(name string, payload []byte) {
+	rest, _ := strings.CutPrefix(name, "ctl/")
+	car, link, _ := strings.Cut(rest, "/")
+	no, err := strconv.Atoi(link)
+	if err != nil {
+		r.w.o.violate("ingest", "%s publishes to %s", r, name)
+		return
 	}
-	for _, p := range out.Publish {
-		rest, _ := strings.CutPrefix(p.Topic, "ctl/")
-		car, link, _ := strings.Cut(rest, "/")
-		no, err := strconv.Atoi(link)
-		if err != nil {
-			r.w.o.violate("ingest", "%s publishes to %s", r, p.Topic)
-			continue
-		}
-		r.end.publish(car, no, p.Payload)
-	}
-	for _, l := range out.Lost {
-		r.w.tracef("%s gives the catalogue %s of %s up", r, l.Hash, l.Car)
-	}
+	r.end.publish(car, no, payload)
 }
 
 var errKafka = errors.New("simulate: kafka does not take it now")
 
 // produce is the producer: records of one instance stay in order.
-func (r *receiver) produce(p ingest.Produce) {
-	w, core := r.w, r.core
+func (r *receiver) produce(inst *instance, rec topic.Record, done func(error)) {
+	w := r.w
 	took := 2*ms + r.rng.Int64N(8*ms)
 	r.lastDone = max(w.now()+took, r.lastDone+1)
 	var do func()
@@ -201,26 +213,26 @@ func (r *receiver) produce(p ingest.Produce) {
 			return
 		}
 		var err error
-		switch alive := r.core == core; {
+		switch alive := r.inst == inst; {
 		case !alive && r.rng.IntN(2) == 0:
 			return // died with the process; the other half was on its way already
 		case r.failNext > 0 && alive:
 			r.failNext--
 			w.happened(KindProduceError)
 			if err = errKafka; r.rng.IntN(2) == 0 {
-				w.o.append(p.Record) // written, but the answer got lost
+				w.o.append(rec) // written, but the answer got lost
 			}
-		case r.refuse > 0 && alive && p.Record.Topic == w.names.Batches:
+		case r.refuse > 0 && alive && rec.Topic == w.names.Batches:
 			r.refuse--
 			err = fmt.Errorf("simulate: %w", topic.ErrUnacceptable)
-			if info, herr := topic.ParseBatchHeaders(p.Record.Headers); herr == nil {
+			if info, herr := topic.ParseBatchHeaders(rec.Headers); herr == nil {
 				w.o.fact(info.ID).refused = true
 			}
 		default:
-			w.o.append(p.Record)
+			w.o.append(rec)
 		}
-		if r.core == core {
-			r.do(func() { core.Produced(w.now(), p.Token, err) })
+		if r.inst == inst {
+			r.do(func() { done(err) })
 		}
 	}
 	w.after(r.lastDone-w.now(), do)
@@ -228,12 +240,13 @@ func (r *receiver) produce(p ingest.Produce) {
 
 // die ends the process without a word.
 func (r *receiver) die() {
-	if r.core == nil {
+	if r.inst == nil {
 		return
 	}
 	r.w.tracef("%s is killed", r)
 	r.countReread()
-	r.core, r.shares = nil, false
+	r.inst.kill()
+	r.inst = nil
 	r.proc.Kill()
 	r.cancel()
 	if r.end.owner == r {
@@ -244,21 +257,19 @@ func (r *receiver) die() {
 // drain ends the process in good order: it takes nothing new, waits until Kafka
 // has the rest, leaves the group, and starts again later.
 func (r *receiver) drain(pause int64) {
-	w, core := r.w, r.core
+	w, inst := r.w, r.inst
 	w.tracef("%s drains", r)
 	r.draining = true
-	core.Drain()
+	inst.drain()
 	r.cancel()
-	leave, deadline := w.now()+200*ms, w.now()+5*sec
+	leave := w.now() + 200*ms
 	var look func()
 	look = func() {
 		switch {
-		case r.core != core:
-		case r.frozen || w.now() < leave || core.Waiting() > 0 && w.now() < deadline:
+		case r.inst != inst:
+		case r.frozen || w.now() < leave || !inst.hasEnded():
 			w.after(20*ms, look)
 		default:
-			core.Tick(w.now() + int64(ingest.AckInterval))
-			r.carryOut()
 			r.die()
 			w.after(pause, r.start)
 		}
@@ -268,7 +279,7 @@ func (r *receiver) drain(pause int64) {
 
 // countReread adds what the sequencer has read again.
 func (r *receiver) countReread() {
-	if r.core == nil {
+	if r.inst == nil {
 		return
 	}
 	for _, p := range r.run.Snapshot().Partitions {
@@ -278,51 +289,53 @@ func (r *receiver) countReread() {
 
 // freeze stops the process, thaw lets it go on.
 func (r *receiver) freeze() {
-	if r.core == nil || r.frozen {
+	if r.inst == nil || r.frozen {
 		return
 	}
 	r.w.tracef("%s is frozen", r)
 	r.frozen = true
+	r.inst.freeze()
 	r.proc.Freeze()
-	core := r.core
+	inst := r.inst
 	r.w.after(6*sec, func() { // the external broker takes its share away
-		if r.core == core && r.frozen {
-			r.shares = false
+		if r.inst == inst && r.frozen {
+			r.expelled = true
 		}
 	})
 }
 
 func (r *receiver) thaw() {
-	if r.core == nil || !r.frozen {
+	if r.inst == nil || !r.frozen {
 		return
 	}
 	r.w.tracef("%s goes on", r)
-	r.frozen, r.shares = false, true
+	r.frozen, r.expelled = false, false
 	r.proc.Thaw()
 	todo := r.inbox
 	r.inbox = nil
-	for _, f := range slices.Clone(todo) {
+	r.inst.goOn()
+	for _, f := range todo {
+		synctest.Wait() // one after the other
 		f()
-		r.carryOut()
 	}
-	r.tick(r.core)
 }
 
 // abandon ends the process at the end of a run.
 func (r *receiver) abandon() {
-	if r.core != nil {
-		r.core = nil
+	if r.inst != nil {
+		r.inst.kill()
+		r.inst = nil
 		r.proc.Kill()
 		r.cancel()
 	}
 }
 
 func (r *receiver) unsettled() string {
-	if r.core == nil || r.frozen {
+	if r.inst == nil || r.frozen {
 		return fmt.Sprintf("%s does not run", r)
 	}
-	if n := r.core.Waiting(); n > 0 {
-		return fmt.Sprintf("%s has %d records on their way to kafka", r, n)
+	if s, ok := r.inst.snapshot(); !ok || s.Waiting > 0 {
+		return fmt.Sprintf("%s has %d records on their way to kafka", r, s.Waiting)
 	}
 	return ""
 }

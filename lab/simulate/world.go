@@ -234,6 +234,9 @@ func (w *world) loop() {
 
 // collect takes over what other goroutines have done since the last event.
 func (w *world) collect() {
+	for _, r := range w.rcvs {
+		r.collect()
+	}
 	for _, b := range w.boxes {
 		b.collect()
 	}
@@ -301,7 +304,7 @@ func (w *world) unsettled() string {
 		}
 	}
 	if !w.forksEnded {
-		w.abandonForks()
+		w.endForks()
 	}
 	for part := range w.plan.Partitions {
 		_, group, end := w.kafka.Bounds(part)

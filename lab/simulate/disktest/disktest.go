@@ -1,7 +1,8 @@
 // Package disktest holds every disk of the spool to the same behaviour: the
 // model that the simulation uses, and the operating system's file system.
 //
-// The entry point is [Run]. It never asks for what only a power cut shows.
+// The entry points are [Run] and [Full]. They never ask for what only a power cut
+// shows.
 package disktest
 
 import (
@@ -13,6 +14,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"telemetry/spool"
@@ -31,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) (spool.Disk, string)) {
 		{"rename onto a directory", renameOntoDirectory},
 		{"a file outlives its name", fileOutlivesName},
 		{"truncate", truncate},
+		{"sync file", syncFile},
 		{"log", appendLog},
 		{"mark", mark},
 		{"lock", lock},
@@ -42,6 +45,37 @@ func Run(t *testing.T, open func(t *testing.T) (spool.Disk, string)) {
 			c.run(t, d, dir)
 		})
 	}
+}
+
+// Full runs what a disk with little room left must do. open returns a fresh disk
+// that takes less than room bytes, and a folder in it.
+func Full(t *testing.T, room int, open func(t *testing.T) (spool.Disk, string)) {
+	d, dir := open(t)
+	must(t, d.Write(filepath.Join(dir, "kept"), []byte("kept")))
+	l, err := d.OpenLog(filepath.Join(dir, "0000000001"), 64<<20)
+	must(t, err)
+	first := bytes.Repeat([]byte("f"), 1000)
+	must(t, l.Append([][]byte{first}))
+	must(t, l.Sync())
+	err = l.Append([][]byte{bytes.Repeat([]byte("x"), room)})
+	if err == nil {
+		err = l.Sync() // a file system may tell only now
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a record of %d bytes gives %v, want no space", room, err)
+	}
+	_ = l.Close()
+	if got := content(t, d, filepath.Join(dir, "0000000001", spool.SegmentName)); !strings.HasPrefix(got[2:], string(first)) {
+		t.Error("what was synced before is not there any more")
+	}
+	if err := d.Write(filepath.Join(dir, "new"), bytes.Repeat([]byte("y"), room)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a file of %d bytes gives %v, want no space", room, err)
+	}
+	want(t, "another file", content(t, d, filepath.Join(dir, "kept")), "kept")
+	must(t, d.RemoveAll(filepath.Join(dir, "new")))
+	must(t, d.RemoveAll(filepath.Join(dir, "0000000001")))
+	must(t, d.SyncDir(dir))
+	must(t, d.Write(filepath.Join(dir, "again"), bytes.Repeat([]byte("z"), room/4))) // there is room again
 }
 
 func must(t *testing.T, err error) {
@@ -223,4 +257,16 @@ func removeTree(t *testing.T, d spool.Disk, dir string) {
 	must(t, d.Write(filepath.Join(dir, "a", "b", "f"), []byte("x")))
 	must(t, d.RemoveAll(filepath.Join(dir, "a")))
 	want(t, "listing", names(t, d, dir), "")
+}
+
+func syncFile(t *testing.T, d spool.Disk, dir string) {
+	name := filepath.Join(dir, "file")
+	must(t, d.Write(name, []byte("abc")))
+	must(t, d.SyncFile(name))
+	if got := content(t, d, name); got != "abc" {
+		t.Errorf("holds %q", got)
+	}
+	if err := d.SyncFile(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
 }

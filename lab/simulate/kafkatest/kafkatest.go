@@ -26,6 +26,9 @@ type Cluster interface {
 	Produce(ctx context.Context, r topic.Record) error
 	// Backend is a member of the group of its own.
 	Backend() sequence.Backend
+	// Retain deletes the records of a partition of batches below an offset, as
+	// retention does.
+	Retain(ctx context.Context, part int32, below int64) error
 	// Committed reads all committed records of an output topic.
 	Committed(ctx context.Context, name string) ([]topic.Record, error)
 }
@@ -35,16 +38,19 @@ type Case struct {
 	Name   string
 	Run    func(t *testing.T, c Cluster)
 	Shared bool // it needs several members, which the embedded broker does not have
+	Stamps bool // it needs a broker that acts on message.timestamp.type in every topic
 }
 
 // Cases lists all promises.
 func Cases() []Case {
 	return []Case{
-		{Name: "records keep their order and get the log's time", Run: ordered},
+		{Name: "records keep their order and get a time that does not go back", Run: ordered},
+		{Name: "the log's time replaces the producer's", Run: stamped, Stamps: true},
 		{Name: "a commit is whole for the successor", Run: whole},
 		{Name: "a session that was given up commits nothing", Run: givenUp},
 		{Name: "a commit needs the partition's state", Run: stateWanted},
 		{Name: "a record can be read again by its offset", Run: readAgain},
+		{Name: "what retention has deleted is gone, and the log begins behind it", Run: retained},
 		{Name: "a tick carries nothing but the time", Run: ticks},
 		{Name: "a catalogue is found once it is whole", Run: catalogue},
 		{Name: "partitions are shared and taken over", Run: shared, Shared: true},
@@ -95,9 +101,12 @@ func own(t *testing.T, b sequence.Backend, part int32, f func(ctx context.Contex
 
 const car = "car-1"
 
+// batch has a time of its own, which the log's must replace.
 func batch(c Cluster, n int) topic.Record {
-	return topic.Record{Topic: c.Names().Batches, Partition: -1, Key: []byte(car), Value: fmt.Append(nil, "batch ", n)}
+	return topic.Record{Topic: c.Names().Batches, Partition: -1, Key: []byte(car), Value: fmt.Append(nil, "batch ", n), TimestampMS: producerMS}
 }
+
+const producerMS = 86_400_000 // the second day of 1970
 
 func partitionOf(c Cluster) int32 { return topic.Partition([]byte(car), c.Partitions()) }
 
@@ -159,6 +168,20 @@ func ordered(t *testing.T, c Cluster) {
 		none, end, _, err := s.Fetch(ctx, 5, 20*time.Millisecond)
 		if err != nil || len(none) != 0 || end != 5 {
 			return fmt.Errorf("at the end: %d records, end %d, %w", len(none), end, err)
+		}
+		return nil
+	})
+}
+
+func stamped(t *testing.T, c Cluster) {
+	produce(t, c, 1)
+	own(t, c.Backend(), partitionOf(c), func(ctx context.Context, s sequence.Session) error {
+		if _, err := s.Load(ctx); err != nil {
+			return err
+		}
+		recs, _, err := fetch(ctx, s, 1)
+		if err != nil || recs[0].TimestampMS < time.Now().Add(-time.Hour).UnixMilli() {
+			return fmt.Errorf("the record has time %d, its producer said %d: %w", recs[0].TimestampMS, producerMS, err)
 		}
 		return nil
 	})
@@ -290,6 +313,41 @@ func readAgain(t *testing.T, c Cluster) {
 		recs, _, err := fetch(ctx, s, 3)
 		if err != nil || recs[0].Offset != 0 {
 			return fmt.Errorf("reading again has moved the position to %d: %w", recs[0].Offset, err)
+		}
+		return nil
+	})
+}
+
+func retained(t *testing.T, c Cluster) {
+	produce(t, c, 6)
+	part := partitionOf(c)
+	own(t, c.Backend(), part, func(ctx context.Context, s sequence.Session) error {
+		if _, err := s.Load(ctx); err != nil {
+			return err
+		}
+		if err := s.Commit(ctx, nil, []topic.Record{state(c, part, 2)}, 2); err != nil {
+			return err
+		}
+		if err := c.Retain(ctx, part, 4); err != nil {
+			return err
+		}
+		if _, err := s.Read(ctx, 3); !errors.Is(err, sequence.ErrGone) {
+			return fmt.Errorf("a deleted record reads as %w", err)
+		}
+		r, err := s.Read(ctx, 4)
+		if err != nil || string(r.Value) != "batch 4" {
+			return fmt.Errorf("the first one left reads as %q: %w", r.Value, err)
+		}
+		return nil
+	})
+	own(t, c.Backend(), part, func(ctx context.Context, s sequence.Session) error {
+		l, err := s.Load(ctx)
+		if err != nil || l.LogStart != 4 || l.Offset != 2 {
+			return fmt.Errorf("the successor begins at %d, the log at %d, want 2 and 4: %w", l.Offset, l.LogStart, err)
+		}
+		recs, end, err := fetch(ctx, s, 2)
+		if err != nil || recs[0].Offset != 4 || end != 6 {
+			return fmt.Errorf("the successor reads from %d on, the end is %d: %w", recs[0].Offset, end, err)
 		}
 		return nil
 	})
