@@ -45,6 +45,7 @@ type Agent struct {
 	plan     *plan
 	dialer   func(modem.Modem, config.Link) uplink.Dialer
 	taken    Taken
+	paths    paths
 
 	mu      sync.Mutex
 	running *running // guarded by mu; nil unless Run is under way
@@ -78,7 +79,7 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 		}
 	}
 	a.dialer = func(m modem.Modem, l config.Link) uplink.Dialer {
-		return &mqtt.Dialer{Net: m.Dial, TLS: identity, Congestion: l.Congestion}
+		return &mqtt.Dialer{Net: a.paths.watch(l.Name, a.clock.BootNS, m.Dial), TLS: identity, Congestion: l.Congestion}
 	}
 	b := &builder{cfg: cfg, clock: clk, log: log, root: root}
 	a.sources = b.sources()
@@ -89,13 +90,12 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 	if len(fatal) > 0 {
 		return nil, fatal.Sorted()
 	}
-	var links []string
-	for _, l := range cfg.Links {
-		links = append(links, l.Name)
-	}
 	a.board = board.Open(profile, root)
-	a.health = newHealth(clk, a.board, links, &a.taken)
+	a.health = newHealth(clk, a.board, a.linkNames(), &a.taken)
 	for _, l := range cfg.Links {
+		if l.Interface != "" {
+			a.health.addUsage(l.Name)
+		}
 		if isKept(l) {
 			a.health.addModem(l.Name)
 		}
@@ -105,7 +105,8 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 	if a.plan, err = newPlan(cfg.Car, a.sources, cfg.Live); err != nil {
 		return nil, config.Faults{cfg.Fault("sources", "%v", err)}
 	}
-	for _, n := range a.plan.notes {
+	_, notes := seek(cfg.Session, a.sources, a.plan)
+	for _, n := range append(notes, a.plan.notes...) {
 		a.warnings = append(a.warnings, cfg.Fault(n.path, "%s", n.text))
 	}
 	return a, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,10 @@ type boardCare struct {
 	shed  atomic.Int32 // board.Shed in force
 	power atomic.Int32 // board.Power in force
 
-	ignition gpio.PinIn // nil: not followed
-	fail     gpio.PinIn // nil: not followed
+	ignition gpio.PinIn    // nil: not followed
+	unseen   time.Duration // boot clock until which the ignition may be off at first; 0 = told
+	fail     gpio.PinIn    // nil: not followed
+	lamps    []lamp
 	feeders  []board.Feeder
 	service  board.Service
 }
@@ -67,12 +70,54 @@ func (a *Agent) newBoardCare(r *running) *boardCare {
 	}
 	if a.cfg.Power.Ignition {
 		b.ignition = pin("ignition", p.Ignition)
+		b.recallIgnition()
 	}
 	if a.cfg.Power.Fail {
 		b.fail = pin("power_fail", p.PowerFail)
 	}
+	if a.cfg.LEDs {
+		b.openLamps()
+	}
 	b.watch()
 	return b
+}
+
+// ignitionName is the file beside the spool that names the ignition line once it
+// was seen on: from then on its being off is to be believed.
+const ignitionName = "ignition"
+
+// unseenFor is how long an ignition that was never seen on is waited for before
+// that is told.
+const unseenFor = 10 * time.Second
+
+// recallIgnition notes whether an earlier process saw the line on.
+func (b *boardCare) recallIgnition() {
+	if b.ignition == nil {
+		return
+	}
+	line, err := readIfThere(filepath.Join(b.a.cfg.Spool.Dir, ignitionName))
+	if err != nil {
+		b.a.log.Warn("ignition of earlier starts not read", "error", err)
+	}
+	b.key.Seen = string(line) == b.a.board.Profile().Ignition.Line
+	b.unseen = time.Duration(b.a.clock.BootNS()) + unseenFor
+}
+
+// follow steps the ignition and remembers that its line works.
+func (b *boardCare) follow(now time.Duration, backlog int64) board.Power {
+	line := *b.a.board.Profile().Ignition
+	seen := b.key.Seen
+	p := b.key.Step(now, board.Active(b.ignition, line), backlog)
+	switch {
+	case b.key.Seen && !seen:
+		if err := writeDurably(filepath.Join(b.a.cfg.Spool.Dir, ignitionName), []byte(line.Line)); err != nil {
+			b.a.log.Warn("that the ignition works is not kept", "error", err)
+		}
+	case !b.key.Seen && b.unseen != 0 && now > b.unseen:
+		b.unseen = 0
+		b.a.log.Error("ignition was never seen on: it is not followed until it is (look at its wire, active_low, and the group gpio)", "line", line.Line)
+	}
+	return p
 }
 
 // watch lists what must move for a watchdog to be fed.
@@ -140,8 +185,12 @@ func (b *boardCare) Run(ctx context.Context) error {
 		n++
 		go func() { // ends with ctx
 			defer func() { ended <- struct{}{} }()
-			if board.WatchPowerFail(ctx, b.fail, *b.a.board.Profile().PowerFail) == nil {
+			err := board.WatchPowerFail(ctx, b.fail, *b.a.board.Profile().PowerFail)
+			switch {
+			case err == nil:
 				cancel(errors.Join(ErrPower, b.a.LosePower(ctx)))
+			case ctx.Err() == nil:
+				b.a.log.Error("power-fail line is not watched: a power cut costs what is not yet durable", "error", err)
 			}
 		}()
 	}
@@ -158,6 +207,7 @@ func (b *boardCare) Run(ctx context.Context) error {
 	for range n {
 		<-ended
 	}
+	b.darken()
 	return context.Cause(ctx)
 }
 
@@ -181,12 +231,13 @@ func (b *boardCare) look(ctx context.Context, end context.CancelCauseFunc) {
 			b.a.shed(b.r, s)
 		}
 	}
+	st := b.r.spool.Stats()
+	b.light(now, st)
 	if b.ignition == nil {
 		return
 	}
-	st := b.r.spool.Stats()
 	backlog := st.Lanes[wire.LaneCritical].PendingBytes + st.Lanes[wire.LaneFull].PendingBytes
-	p := b.key.Step(now, board.Active(b.ignition, *b.a.board.Profile().Ignition), backlog)
+	p := b.follow(now, backlog)
 	if int32(p) == b.power.Swap(int32(p)) {
 		return
 	}

@@ -27,6 +27,7 @@ type health struct {
 	spool  func() spool.Stats              // set before Run
 	modem  func(link string) keeper.Status // set before Run
 	kept   []string                        // links whose modem has channels
+	used   func(link string) (DataUse, bool)
 	taken  *Taken
 
 	channels []healthChannel
@@ -35,7 +36,7 @@ type health struct {
 // healthChannel is one number of a reading.
 type healthChannel struct {
 	channel wire.Channel
-	read    func(*reading) int64
+	read    func(*reading) (v int64, ok bool) // ok false: not known, absent from the row
 }
 
 // reading is one look at everything.
@@ -48,6 +49,7 @@ type reading struct {
 	nowNS  int64
 	drops  uint64
 	modems map[string]keeper.Status // by link
+	used   func(link string) (DataUse, bool)
 }
 
 func newHealth(c clocks, b *board.Board, links []string, taken *Taken) *health {
@@ -69,6 +71,9 @@ func newHealth(c clocks, b *board.Board, links []string, taken *Taken) *health {
 	h.add("spool_lost", "batches", "dropped by quota or damage, each in a loss record", 1, func(r *reading) int64 {
 		return int64(r.spool.LostQuota + r.spool.LostCorrupt + r.spool.LostDisk)
 	})
+	h.add("spool_disk_state", "", "what the card does with what it is given", 1, func(r *reading) int64 { return int64(r.spool.Disk) })
+	h.channels[len(h.channels)-1].channel.Enum = diskStates()
+	h.add("spool_locked", "batches", "encrypted, and no key opens them", 1, func(r *reading) int64 { return int64(r.spool.Locked) })
 	for i, name := range links {
 		h.addLink(i, "link_"+name)
 	}
@@ -95,6 +100,8 @@ func (h *health) addLink(i int, p string) {
 	h.add(p+"_suspicions", "", "times that a delivery proof was overdue", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Suspicions) }))
 	h.add(p+"_state", "", "state of the link", 1, of(func(l uplink.LinkSnapshot) int64 { return linkState(l.State) }))
 	h.channels[len(h.channels)-1].channel.Enum = linkStates()
+	h.add(p+"_cause", "", "why its state changed last", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.LastCause) }))
+	h.channels[len(h.channels)-1].channel.Enum = linkCauses()
 }
 
 // states are the link states by their number in the data: only appended to.
@@ -117,11 +124,25 @@ func linkStates() []wire.EnumValue {
 	return e
 }
 
+func linkCauses() (e []wire.EnumValue) {
+	for i, n := range uplink.CauseNames() {
+		e = append(e, wire.EnumValue{Raw: int64(i), Name: n})
+	}
+	return e
+}
+
 func (h *health) add(name, unit, description string, scale float64, read func(*reading) int64) {
+	h.addMaybe(name, unit, description, scale, func(r *reading) (int64, bool) { return read(r), true })
+}
+
+// addMaybe adds a channel whose value is not always known. What it returns may
+// be changed until the next call.
+func (h *health) addMaybe(name, unit, description string, scale float64, read func(*reading) (int64, bool)) *wire.Channel {
 	h.channels = append(h.channels, healthChannel{
 		channel: wire.Channel{Name: name, Unit: unit, Description: description, Type: wire.TypeInt, Scale: scale},
 		read:    read,
 	})
+	return &h.channels[len(h.channels)-1].channel
 }
 
 // Groups returns the one group of the agent's channels.
@@ -137,13 +158,17 @@ func (h *health) Groups() []wire.Group {
 func (h *health) Run(ctx context.Context, out sensors.Sink) error {
 	t := time.NewTicker(healthEvery)
 	defer t.Stop()
-	values := make([]int64, len(h.channels))
+	values, present := make([]int64, len(h.channels)), make([]uint64, (len(h.channels)+63)/64)
 	for {
 		r := h.look()
+		clear(present)
 		for i, c := range h.channels {
-			values[i] = c.read(&r)
+			v, ok := c.read(&r)
+			if values[i] = v; ok {
+				present[i>>6] |= 1 << (i & 63)
+			}
 		}
-		if err := out.Append(sensors.Rows{Ticks: []int64{r.nowNS}, Values: values}); err != nil {
+		if err := out.Append(sensors.Rows{Ticks: []int64{r.nowNS}, Values: values, Present: present}); err != nil {
 			return err
 		}
 		select {
@@ -155,7 +180,7 @@ func (h *health) Run(ctx context.Context, out sensors.Sink) error {
 }
 
 func (h *health) look() reading {
-	r := reading{modems: map[string]keeper.Status{}, up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes(), drops: h.taken.Dropped.Load()}
+	r := reading{used: h.used, modems: map[string]keeper.Status{}, up: h.uplink(), spool: h.spool(), nowNS: h.clock.BootNS(), heap: heapBytes(), drops: h.taken.Dropped.Load()}
 	var ru syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
 		r.cpuNS = ru.Utime.Nano() + ru.Stime.Nano()

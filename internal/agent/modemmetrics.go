@@ -17,6 +17,7 @@ var modemNumbers = [...]struct{ key, name, kind, help string }{
 	{"rssi_dbm", "rssi_dbm", "gauge", "Received power."},
 	{"temp_c", "temperature_celsius", "gauge", "Of the module."},
 	{"band", "band", "gauge", "Number of the band."},
+	{"plmn", "plmn", "gauge", "Country and network of the operator, as 26201."},
 	{"rx_bytes", "received_bytes_total", "counter", "Over the radio, as the module counts."},
 	{"tx_bytes", "sent_bytes_total", "counter", "Over the radio, as the module counts."},
 }
@@ -30,13 +31,39 @@ func appendModemMetrics(dst []byte, all []keeper.Status) []byte {
 	}
 	head("state", "gauge", "1 for the state that the modem is in.")
 	for _, m := range all {
-		for st := ladder.Absent; st <= ladder.Wedged; st++ {
+		for _, st := range ladder.States() {
 			dst = fmt.Appendf(dst, "%sstate{modem=%q,state=%q} %d\n", prefix, m.Name, st, truth(m.State == st))
 		}
 	}
 	head("registered", "gauge", "1 while the network has taken it in.")
 	for _, m := range all {
 		dst = fmt.Appendf(dst, "%sregistered{modem=%q} %d\n", prefix, m.Name, truth(m.Info.Registered()))
+	}
+	head("registration", "gauge", "What the network says: 0 idle, 1 home, 2 searching, 3 denied, 4 unknown, 5 roaming.")
+	for _, m := range all {
+		if m.Info.Profile != "" {
+			dst = fmt.Appendf(dst, "%sregistration{modem=%q} %d\n", prefix, m.Name, m.Info.Registration)
+		}
+	}
+	head("sim_ready", "gauge", "1 while the card is ready.")
+	for _, m := range all {
+		if m.Info.SIM != "" {
+			dst = fmt.Appendf(dst, "%ssim_ready{modem=%q} %d\n", prefix, m.Name, truth(m.Info.SIM == "READY"))
+		}
+	}
+	head("cell_id", "gauge", "Of the serving cell.")
+	for _, m := range all {
+		if m.Info.Cell != 0 {
+			dst = fmt.Appendf(dst, "%scell_id{modem=%q} %d\n", prefix, m.Name, m.Info.Cell)
+		}
+	}
+	head("info", "gauge", "1; its labels are what the modem and its network are called.")
+	for _, m := range all {
+		i := m.Info
+		if i.Profile != "" {
+			dst = fmt.Appendf(dst, "%sinfo{modem=%q,model=%q,revision=%q,operator=%q,tech=%q,sim=%q} 1\n", prefix,
+				m.Name, i.Texts["model"], i.Texts["revision"], i.Texts["operator"], i.Texts["tech"], i.SIM)
+		}
 	}
 	for _, n := range modemNumbers {
 		head(n.name, n.kind, n.help)
@@ -56,6 +83,26 @@ func appendModemMetrics(dst []byte, all []keeper.Status) []byte {
 	}
 	rungs("recoveries_tried_total", "Steps of the recovery ladder that were done.", func(m keeper.Status, r ladder.Rung) uint64 { return m.Stats.Tried[r] })
 	rungs("recoveries_helped_total", "Of them, those after which data flowed.", func(m keeper.Status, r ladder.Rung) uint64 { return m.Stats.Helped[r] })
+	return dst
+}
+
+// appendUsageMetrics appends what the links' interfaces carried this month.
+func appendUsageMetrics(dst []byte, links []string, of func(link string) (DataUse, bool)) []byte {
+	for _, dir := range []struct {
+		name string
+		of   func(DataUse) uint64
+	}{
+		{"received", func(u DataUse) uint64 { return u.Received }},
+		{"sent", func(u DataUse) uint64 { return u.Sent }},
+	} {
+		name := "edgeagent_link_month_" + dir.name + "_bytes"
+		dst = fmt.Appendf(dst, "# HELP %s By the link's interface in this calendar month (UTC).\n# TYPE %s gauge\n", name, name)
+		for _, l := range links {
+			if u, ok := of(l); ok {
+				dst = fmt.Appendf(dst, "%s{link=%q,month=%q} %d\n", name, l, u.Month, dir.of(u))
+			}
+		}
+	}
 	return dst
 }
 

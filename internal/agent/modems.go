@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +19,6 @@ import (
 	"telemetry/modem/keeper"
 	"telemetry/modem/ladder"
 	"telemetry/modem/mm"
-	"telemetry/sensors/serialport"
 	"telemetry/wire"
 )
 
@@ -30,6 +27,8 @@ import (
 type caretaker struct {
 	group  *keeper.Group
 	kept   []kept
+	used   *usage
+	now    func() time.Duration // boot clock
 	log    func(msg string, args ...any)
 	around func() keeper.Around
 	limit  func(link int, lanes []wire.Lane) // what a link may carry
@@ -41,10 +40,10 @@ type kept struct {
 	cfg    *config.Modem
 	name   string
 	iface  *modem.Interface
-	device string // network interface
+	net    netcare
 	keeper *keeper.Keeper
-	last   string // what was configured last
 	fade   fade.Predictor
+	faded  time.Duration // boot clock of the last reading that fade has seen
 	fading bool
 }
 
@@ -83,13 +82,18 @@ func slotOf(p board.Profile, m *config.Modem) (board.Slot, error) {
 // isKept reports whether the agent looks after the link's modem.
 func isKept(l config.Link) bool { return l.Modem != nil && l.Modem.Driver != "net" }
 
-// newCaretaker makes the keepers of the links that have a modem; nil if none has.
+// newCaretaker makes the keepers of the links that have a modem, and counts what
+// the links' interfaces carry; nil if there is nothing to look after.
 func (a *Agent) newCaretaker(r *running) *caretaker {
-	c := &caretaker{
-		group: keeper.NewGroup(func() time.Duration { return time.Duration(a.clock.BootNS()) }),
-		log:   a.log.With("component", "modem").Warn,
-	}
+	now := func() time.Duration { return time.Duration(a.clock.BootNS()) }
+	log := a.log.With("component", "modem")
+	c := &caretaker{group: keeper.NewGroup(now), now: now, log: log.Warn, used: newUsage(filepath.Join(a.cfg.Spool.Dir, usageName), log.Warn)}
+	restart := newRestarter(now, func(ctx context.Context) error { return mm.Restart(ctx, "") })
 	for i, l := range a.cfg.Links {
+		iface := r.modems[i].(*modem.Interface)
+		if l.Interface != "" {
+			c.used.watch(l.Name, iface.Status)
+		}
 		if !isKept(l) {
 			continue
 		}
@@ -97,21 +101,29 @@ func (a *Agent) newCaretaker(r *running) *caretaker {
 		m := &minder{board: a.board, cfg: l.Modem, slot: slot}
 		state := filepath.Join(a.cfg.Spool.Dir, "modem-"+l.Name+".json")
 		parts := keeper.Parts{
-			Name: l.Name, Open: m.open, Present: m.present, Proof: func() time.Duration { return r.proof(i) },
-			Save:   func(b []byte) error { return writeDurably(state, b) },
-			Load:   func() ([]byte, error) { return readIfThere(state) },
-			Config: keeper.Config{PIN: l.Modem.PIN, Poll: l.Modem.Poll.D(), Off: l.Modem.WatchOnly},
-			Log:    a.log.With("component", "modem"),
+			Name: l.Name, Open: m.open, Present: m.present,
+			Proof: func() time.Duration { return r.proof(i) }, Nobody: func() bool { return a.nobody(r, i) },
+			Save: func(b []byte) error { return writeDurably(state, b) },
+			Load: func() ([]byte, error) { return readIfThere(state) },
+			Config: keeper.Config{
+				PIN: l.Modem.PIN, Poll: l.Modem.Poll.D(), Off: l.Modem.WatchOnly, Timings: timingsOf(l.Modem),
+				Ladder: ladder.Config{Seed: r.spool.Epoch().Nonce + uint64(i) + 1},
+			},
+			Log: log,
+		}
+		if l.Modem.Driver == "mm" {
+			parts.Service = restart
 		}
 		m.lines(&parts)
 		c.kept = append(c.kept, kept{
-			link: i, cfg: l.Modem, name: l.Name, iface: r.modems[i].(*modem.Interface), device: l.Interface, keeper: c.group.Add(parts),
+			link: i, cfg: l.Modem, name: l.Name, iface: iface, keeper: c.group.Add(parts),
+			net: netcare{device: l.Interface, table: l.Modem.Table, on: l.Modem.Configure, apply: modem.NetConfig.Apply},
 		})
 	}
-	if c.kept == nil {
+	if c.kept == nil && c.used.empty() {
 		return nil
 	}
-	c.around = r.around
+	c.around = func() keeper.Around { return keeper.Around{Stalled: r.snapshot().Held, Moving: a.moving()} }
 	c.limit = func(int, []wire.Lane) {}
 	if r.uplink != nil {
 		c.limit = r.uplink.Restrict
@@ -119,27 +131,14 @@ func (a *Agent) newCaretaker(r *running) *caretaker {
 	return c
 }
 
-// proof is when link i last proved that it carries data both ways.
-func (r *running) proof(i int) time.Duration {
-	s := r.snapshot()
-	if i >= len(s.Links) {
-		return 0
+// timingsOf are the lines' timings of the configured module: until its port has
+// answered nothing else is known of it.
+func timingsOf(m *config.Modem) keeper.Timings {
+	p, err := at.FindProfile(m.Profile)
+	if err != nil {
+		return keeper.Timings{}
 	}
-	switch s.Links[i].State {
-	case "up", "held", "quiet":
-		return time.Duration(s.Links[i].HeardNS)
-	}
-	return 0
-}
-
-// around is what the uplink knows of receivers.
-func (r *running) around() keeper.Around {
-	s := r.snapshot()
-	refused := false
-	for _, l := range s.Links {
-		refused = refused || l.Refused > 0 && l.State == "down"
-	}
-	return keeper.Around{Stalled: s.Held, NoReceiver: refused && len(s.Instances) == 0}
+	return p.Timings.Keeper()
 }
 
 // Run keeps the modems until ctx ends.
@@ -154,9 +153,14 @@ func (c *caretaker) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		c.group.SetAround(c.around())
 		for i := range c.kept {
-			c.kept[i].configure(c.log)
+			k := &c.kept[i]
+			st := k.keeper.Status()
+			k.iface.SetNameServers(addresses(st.Info.NameServers))
+			dev, _ := k.iface.Status() // a missing one has no index
+			k.net.step(c.now(), st, dev.Index, c.log)
 		}
 		c.followSignals()
+		c.used.step(c.now())
 		select {
 		case <-ctx.Done():
 		case <-t.C:
@@ -165,6 +169,7 @@ func (c *caretaker) Run(ctx context.Context) error {
 	for range c.kept {
 		<-done
 	}
+	c.used.save()
 	return ctx.Err()
 }
 
@@ -180,9 +185,12 @@ func (c *caretaker) followSignals() {
 	for i := range c.kept {
 		k := &c.kept[i]
 		st := k.keeper.Status()
-		fading[i] = k.cfg.Fade && k.fade.Step(fade.Reading{
-			Now: st.Read, RSRPdBm: st.Info.Numbers["rsrp_dbm"], SINRdB: st.Info.Numbers["sinr_db"], Cell: st.Info.Cell,
-		})
+		r := fade.Reading{Now: c.now()}
+		if st.Read != k.faded { // the same one again would weigh twice
+			k.faded = st.Read
+			r = signalOf(st, r.Now)
+		}
+		fading[i] = k.cfg.Fade && k.fade.Step(r)
 		if !fading[i] && st.State == ladder.Verified {
 			good++
 		}
@@ -200,132 +208,13 @@ func (c *caretaker) followSignals() {
 	}
 }
 
-// configure gives the interface what the network gave the modem, when that has
-// changed.
-func (k *kept) configure(warn func(msg string, args ...any)) {
-	info := k.keeper.Status().Info
-	var servers []netip.Addr
-	for _, s := range info.NameServers {
-		if a, err := netip.ParseAddr(s); err == nil {
-			servers = append(servers, a)
-		}
+// signalOf is what a modem says of its signal; what it does not say is no number.
+func signalOf(st keeper.Status, now time.Duration) fade.Reading {
+	r := fade.Reading{Now: now, RSRPdBm: st.Info.Numbers["rsrp_dbm"], SINRdB: math.NaN(), Cell: st.Info.Cell}
+	if v, ok := st.Info.Numbers["sinr_db"]; ok {
+		r.SINRdB = v
 	}
-	k.iface.SetNameServers(servers)
-	if !k.cfg.Configure {
-		return
-	}
-	nc := modem.NetConfig{Interface: k.device, MTU: info.MTU, Table: k.cfg.Table}
-	for _, s := range info.Addresses {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			nc.Addresses = append(nc.Addresses, p)
-		} else if a, err := netip.ParseAddr(s); err == nil {
-			nc.Addresses = append(nc.Addresses, netip.PrefixFrom(a, a.BitLen()))
-		}
-	}
-	want := fmt.Sprint(nc)
-	if len(nc.Addresses) == 0 || want == k.last {
-		return
-	}
-	if err := nc.Apply(); err != nil {
-		warn("network interface not configured", "modem", k.name, "error", err)
-		return
-	}
-	k.last = want
-}
-
-// minder opens one modem's control and works its lines.
-type minder struct {
-	board *board.Board
-	cfg   *config.Modem
-	slot  board.Slot
-}
-
-func (m *minder) present() bool {
-	switch {
-	case m.slot.USBPath != "":
-		return m.board.USBDevice(m.slot.USBPath).Present
-	case m.cfg.Port != "":
-		_, err := os.Stat(m.cfg.Port)
-		return err == nil
-	}
-	return true
-}
-
-// portPath is the AT port: as configured, or the USB device's.
-func (m *minder) portPath() (string, error) {
-	if m.cfg.Port != "" {
-		return m.cfg.Port, nil
-	}
-	tty, ok := m.board.USBDevice(m.slot.USBPath).TTYs[m.cfg.Interface]
-	if !ok {
-		return "", fmt.Errorf("agent: USB device %s has no tty on its interface %d (set at_interface)", m.slot.USBPath, m.cfg.Interface)
-	}
-	return "/dev/" + tty, nil
-}
-
-func (m *minder) open(ctx context.Context) (keeper.Control, error) {
-	if m.cfg.Driver == "mm" {
-		bus, err := mm.Connect(ctx, "")
-		if err != nil {
-			return nil, err
-		}
-		return mm.NewControl(bus, mm.Settings{Device: m.slot.USBPath, APN: m.cfg.APN, PDPType: m.cfg.PDP, User: m.cfg.User, Pass: m.cfg.Password}), nil
-	}
-	path, err := m.portPath()
-	if err != nil {
-		return nil, err
-	}
-	port, err := openPort(path, m.cfg.Baud)
-	if err != nil {
-		return nil, err
-	}
-	return at.NewControl(port, at.Settings{Profile: m.cfg.Profile, CID: m.cfg.CID, APN: m.cfg.APN, PDPType: m.cfg.PDP, User: m.cfg.User, Pass: m.cfg.Password})
-}
-
-// lines adds what the board can do to the modem.
-func (m *minder) lines(p *keeper.Parts) {
-	if m.slot.USBPath != "" {
-		p.USB = func(ctx context.Context) error { return board.ReauthoriseUSB(ctx, m.slot.USBPath, writeSys) }
-	}
-	hold := func(pin *board.Pin) func(context.Context, time.Duration) error {
-		if pin == nil {
-			return nil
-		}
-		return func(ctx context.Context, d time.Duration) error {
-			line, err := board.OpenPin(*pin)
-			if err != nil {
-				return err
-			}
-			return board.Hold(ctx, line, *pin, d)
-		}
-	}
-	p.Reset, p.Power = hold(m.slot.Reset), hold(m.slot.PowerKey)
-}
-
-// writeSys writes a file of the kernel's.
-func writeSys(name string, b []byte) error { return os.WriteFile("/"+name, b, 0) }
-
-// portWait bounds one read of a modem's port, so that closing it never hangs.
-const portWait = 200 * time.Millisecond
-
-// atPort is a serial port as the AT engine reads it.
-type atPort struct{ *serialport.Port }
-
-func openPort(path string, baud int) (io.ReadWriteCloser, error) {
-	p, err := serialport.Open(path, baud)
-	if err != nil {
-		return nil, err
-	}
-	return atPort{p}, nil
-}
-
-func (p atPort) Read(b []byte) (int, error) { return p.Port.Read(b, portWait) }
-
-func (p atPort) Write(b []byte) (int, error) {
-	if err := p.Port.Write(b); err != nil {
-		return 0, err
-	}
-	return len(b), nil
+	return r
 }
 
 func readIfThere(path string) ([]byte, error) {
@@ -334,27 +223,6 @@ func readIfThere(path string) ([]byte, error) {
 		return nil, nil
 	}
 	return b, err
-}
-
-// addModem adds a kept modem's figures to the agent's own channels.
-func (h *health) addModem(name string) {
-	p := "modem_" + name
-	h.kept = append(h.kept, name)
-	number := func(key, unit, what string, scale float64) {
-		h.add(p+"_"+key, unit, what, scale, func(r *reading) int64 { return int64(math.Round(r.modems[name].Info.Numbers[key] / scale)) })
-	}
-	number("rsrp_dbm", "dBm", "reference signal power", 0.1)
-	number("rsrq_db", "dB", "reference signal quality", 0.1)
-	number("sinr_db", "dB", "signal to noise", 0.1)
-	number("temp_c", "degC", "module temperature", 1)
-	number("rx_bytes", "B", "received over the radio, as the module counts", 1)
-	number("tx_bytes", "B", "sent over the radio, as the module counts", 1)
-	h.add(p+"_cell", "", "cell id", 1, func(r *reading) int64 { return int64(r.modems[name].Info.Cell) })
-	h.add(p+"_state", "", "where the modem stands", 1, func(r *reading) int64 { return int64(r.modems[name].State) })
-	c := &h.channels[len(h.channels)-1].channel
-	for st := ladder.Absent; st <= ladder.Wedged; st++ {
-		c.Enum = append(c.Enum, wire.EnumValue{Raw: int64(st), Name: st.String()})
-	}
 }
 
 // of returns the keeper of the link called name, nil if there is none.
@@ -368,6 +236,15 @@ func (c *caretaker) of(name string) *keeper.Keeper {
 		}
 	}
 	return nil
+}
+
+// usage returns what the interface of the link called name carried; false if it
+// has none.
+func (c *caretaker) usage(name string) (DataUse, bool) {
+	if c == nil {
+		return DataUse{}, false
+	}
+	return c.used.of(name)
 }
 
 // status returns the state of the modem of the link called name.

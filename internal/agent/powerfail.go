@@ -24,7 +24,7 @@ func (a *Agent) PowerFail(ctx context.Context) (spool.PowerReport, error) {
 	// What cannot be sealed in time is not taken: the rest matters more.
 	ferr := r.encoder.Flush(ctx)
 	rep, err := r.spool.PowerFail(ctx)
-	if err = errors.Join(ferr, err); err != nil {
+	if err = errors.Join(ferr, err, r.session.keep()); err != nil {
 		return rep, fmt.Errorf("agent: power fail: %w", err)
 	}
 	return rep, nil

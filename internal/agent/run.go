@@ -78,7 +78,12 @@ func (a *Agent) open() (*running, error) {
 	if err != nil {
 		a.log.Warn("no boot id: boot times of two epochs cannot be compared", "error", err)
 	}
+	keys, only, err := a.spoolKeys()
+	if err != nil {
+		return nil, err
+	}
 	sp, report, err := spool.Open(spool.Config{
+		Keys: keys, EncryptedOnly: only,
 		Dir: a.cfg.Spool.Dir, Car: a.cfg.Car, BootID: boot,
 		QuotaBytes: int64(a.cfg.Spool.Quota), ChunkBytes: int64(a.cfg.Spool.Chunk),
 		CommitInterval: a.cfg.Spool.CommitInterval.D(), CriticalInterval: a.cfg.Spool.CriticalCommit.D(),
@@ -98,7 +103,7 @@ func (a *Agent) open() (*running, error) {
 		return nil, errors.Join(err, sp.Close())
 	}
 	r.care = a.newCaretaker(r)
-	a.health.uplink, a.health.spool, a.health.modem = r.snapshot, sp.Stats, r.care.status
+	a.health.uplink, a.health.spool, a.health.modem, a.health.used = r.snapshot, sp.Stats, r.care.status, r.care.usage
 	r.board = a.newBoardCare(r)
 	r.limitSources()
 	if r.session, err = a.openSessions(r, boot); err == nil {
@@ -134,7 +139,7 @@ func (a *Agent) supervisor(r *running) (*sensors.Supervisor, error) {
 	s := sensors.NewSupervisor(sensors.SupervisorConfig{Log: a.log.With("component", "sensors")})
 	for i, src := range a.sources {
 		out := &sink{enc: r.encoder, stop: r.sinkCtx.Done(), routes: a.plan.routes[i], latest: a.plan.watches}
-		if err := s.Add(src.name, src.source, r.session.tapped(src, out)); err != nil {
+		if err := s.Add(src.name, src.source, r.session.tapped(i, src.source, out)); err != nil {
 			return nil, fmt.Errorf("agent: %w", err)
 		}
 	}
@@ -145,7 +150,7 @@ func (a *Agent) supervisor(r *running) (*sensors.Supervisor, error) {
 // drive runs every part and ends them in the order in which samples flow.
 func (a *Agent) drive(ctx context.Context, r *running) error {
 	base := context.WithoutCancel(ctx)
-	fail := make(chan error, 6) // one for each part below
+	fail := make(chan error, 7) // one for each part below
 	stopSpool := start(base, "spool", r.spool.Run, fail)
 	stopEncoder := start(base, "encoder", r.encoder.Run, fail)
 	stopUplink := func() error { return nil }
@@ -160,6 +165,7 @@ func (a *Agent) drive(ctx context.Context, r *running) error {
 		stopCare = start(base, "modems", r.care.Run, fail)
 	}
 	stopBoard := start(base, "board", r.board.Run, fail)
+	stopSession := start(base, "session", r.session.Run, fail)
 	go func() { // ends when stopSources is called and every source has returned
 		defer close(r.sourcesDone)
 		_ = r.super.Run(r.sourceCtx) // a failing source is no error of Run
@@ -171,7 +177,7 @@ func (a *Agent) drive(ctx context.Context, r *running) error {
 	case err = <-fail:
 	}
 	a.awaitSources(r)
-	err = errors.Join(err, stopAnchors())
+	err = errors.Join(err, stopAnchors(), stopSession())
 	err = errors.Join(err, stopEncoder()) // flushes into the spool
 	err = errors.Join(err, stopUplink(), stopCare(), stopBoard())
 	return errors.Join(err, stopSpool()) // the last commit

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,9 +28,12 @@ type Session struct {
 	BootNS int64     `json:"boot_ns"` // begin; 0: in another start of the machine
 	Marks  int       `json:"marks"`
 	Laps   int       `json:"laps"`    // with a time
-	BestNS int64     `json:"best_ns"` // 0: none yet
+	BestNS int64     `json:"best_ns"` // of complete laps; 0: none yet
 	LastNS int64     `json:"last_ns"`
 	Timer  lap.State `json:"timer"`
+	SeenNS int64     `json:"seen_ns"`           // latest position or value of the lap channel; 0: none
+	LapRaw *int64    `json:"lap_raw,omitempty"` // latest value of the lap channel; absent: none yet
+	Unkept string    `json:"unkept,omitempty"`  // why the disk does not have it; a restart would lose what is new
 }
 
 // Events of sessions, all on the critical lane. Their details are JSON objects
@@ -54,7 +55,9 @@ const (
 	maxSessionFile = 64 << 10
 )
 
-// sessions follows the car's session. It is safe for concurrent use.
+// sessions follows the car's session. It is safe for concurrent use. Sources never
+// wait for its file: Run writes that. Events are sent while nothing is locked, as
+// the queue that takes them may be full.
 type sessions struct {
 	cfg    config.Session
 	path   string
@@ -63,15 +66,32 @@ type sessions struct {
 	boot   func() int64
 	put    func(wire.Event) error
 	log    *slog.Logger
+	wanted sought
+	write  func(path string, b []byte) error // replaces a file durably
+
+	order sync.Mutex    // held by commands: one after the other
+	file  sync.Mutex    // held while the file is written
+	dirty chan struct{} // of one: there is something to write
 
 	mu      sync.Mutex
 	current *Session   // guarded by mu, as all below; nil: none is under way
+	changes uint64     // of what the file should have
+	kept    uint64     // changes that it has
+	unkept  error      // of the latest write; nil: it succeeded
 	gates   *lap.Gates // nil: no lines
 	timer   lap.Timer
-	lapRaw  int64 // latest value of the lap channel
-	lapSeen bool
+	seen    int64  // boot time of the latest position or lap value; 0: none
+	resumed bool   // seen is from before this process
+	lapRaw  *int64 // latest value of the lap channel; nil: none yet
 	cross   []lap.Crossing
 	marks   []lap.Mark
+}
+
+// told is an event that is to be sent.
+type told struct {
+	at     int64 // boot time
+	name   string
+	detail map[string]any
 }
 
 var (
@@ -82,7 +102,10 @@ var (
 
 // newSessions reads what was under way when the agent ended.
 func newSessions(cfg config.Session, dir string, boot [16]byte, epoch uint32, now func() int64, put func(wire.Event) error, log *slog.Logger) (*sessions, error) {
-	s := &sessions{cfg: cfg, path: filepath.Join(dir, sessionFile), bootID: hex.EncodeToString(boot[:]), epoch: epoch, boot: now, put: put, log: log}
+	s := &sessions{
+		cfg: cfg, path: filepath.Join(dir, sessionFile), bootID: hex.EncodeToString(boot[:]), epoch: epoch, boot: now, put: put, log: log,
+		write: writeDurably, dirty: make(chan struct{}, 1),
+	}
 	s.timer = lap.Timer{Sectors: len(cfg.Sectors), ShortestNS: int64(cfg.ShortestLap)}
 	var err error
 	if s.gates, err = gatesOf(cfg); err != nil {
@@ -102,71 +125,6 @@ func gatesOf(cfg config.Session) (*lap.Gates, error) {
 		lines = append(lines, lap.Line{ALat: g.A.Lat, ALon: g.A.Lon, BLat: g.B.Lat, BLon: g.B.Lon, Direction: d})
 	}
 	return lap.NewGates(lines)
-}
-
-// load continues the session that is on disk.
-func (s *sessions) load() error {
-	b, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("agent: read session: %w", err)
-	}
-	var on Session
-	if len(b) > maxSessionFile || json.Unmarshal(b, &on) != nil || on.ID == "" {
-		// A session that cannot be read must not keep the car from running.
-		s.log.Error("session file is damaged, the session is over", "file", s.path)
-		return s.save()
-	}
-	s.timer.State = on.Timer
-	if on.BootID != s.bootID {
-		on.BootID, on.BootNS = s.bootID, 0
-		s.timer.Unknown()
-		on.Timer = s.timer.State
-	}
-	s.current = &on
-	return s.save()
-}
-
-// save writes the session under way, or removes the file. The caller holds mu or
-// owns s alone.
-func (s *sessions) save() error {
-	if s.current == nil {
-		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("agent: forget session: %w", err)
-		}
-		return nil
-	}
-	s.current.Timer = s.timer.State
-	b, err := json.Marshal(s.current)
-	if err != nil {
-		return fmt.Errorf("agent: keep session: %w", err)
-	}
-	if err := writeDurably(s.path, b); err != nil {
-		return fmt.Errorf("agent: keep session: %w", err)
-	}
-	return nil
-}
-
-// writeDurably replaces a file: after a power cut it is the old one or the new.
-func writeDurably(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // event sends one, cut to what fits.
@@ -195,12 +153,17 @@ var forReading = []string{"track", "name", "text", "best_ns"}
 // the sources run.
 func (s *sessions) continued() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current == nil {
+	on := s.current
+	var d map[string]any
+	if on != nil {
+		d = s.describe()
+		s.log.Info("session continues", "session", on.ID, "lap", s.timer.State.Lap)
+	}
+	s.mu.Unlock()
+	if on == nil {
 		return nil
 	}
-	s.log.Info("session continues", "session", s.current.ID, "lap", s.timer.State.Lap)
-	return s.event(s.boot(), eventSessionContinue, s.describe())
+	return s.event(s.boot(), eventSessionContinue, d)
 }
 
 // describe returns what every event about a whole session says. The caller holds
@@ -213,41 +176,42 @@ func (s *sessions) describe() map[string]any {
 	return d
 }
 
-// start begins a session.
+// start begins a session. What the disk refuses does not keep it from being one.
 func (s *sessions) start(name string) (*Session, error) {
 	if !plainText(name, maxSessionName) {
 		return nil, fmt.Errorf("%q %w (want up to %d bytes without quotes and control characters)", name, errText, maxSessionName)
 	}
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.current != nil {
+		defer s.mu.Unlock()
 		return nil, fmt.Errorf("%s: %w", s.current.ID, errSessionOn)
 	}
-	return s.begin(name, s.boot())
+	e := s.begin(name, s.boot())
+	s.mu.Unlock()
+	_ = s.keep() // it is in the log and in the answer
+	return s.now(), s.event(e.at, e.name, e.detail)
 }
 
-// begin begins a session at a moment. The caller holds mu.
-func (s *sessions) begin(name string, at int64) (*Session, error) {
+// begin begins a session at a moment. The caller holds mu, and sends the event.
+func (s *sessions) begin(name string, at int64) told {
 	var r [2]byte
-	if _, err := rand.Read(r[:]); err != nil {
-		return nil, fmt.Errorf("agent: session: %w", err)
-	}
+	_, _ = rand.Read(r[:]) // never fails
 	s.timer.State = lap.State{}
 	s.current = &Session{ID: fmt.Sprintf("%d-%x", s.epoch, r), Name: name, Track: s.cfg.Track, BootID: s.bootID, BootNS: at}
-	if err := s.save(); err != nil {
-		s.current = nil
-		return nil, err
-	}
-	c := *s.current
-	s.log.Info("session begins", "session", c.ID, "name", name)
-	return &c, s.event(at, eventSessionStart, s.describe())
+	s.changed()
+	s.log.Info("session begins", "session", s.current.ID, "name", name)
+	return told{at, eventSessionStart, s.describe()}
 }
 
 // stop ends the session.
 func (s *sessions) stop() (*Session, error) {
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.current == nil {
+		s.mu.Unlock()
 		return nil, errNoSession
 	}
 	d := s.describe()
@@ -255,16 +219,23 @@ func (s *sessions) stop() (*Session, error) {
 	if s.current.BestNS > 0 {
 		d["best_ns"] = s.current.BestNS
 	}
+	s.mu.Unlock()
 	// The event first: a session that ended twice is better than one that never
 	// did.
 	if err := s.event(s.boot(), eventSessionStop, d); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
 	c := *s.current
 	s.current = nil
 	s.timer.State = lap.State{}
+	s.changed()
+	s.mu.Unlock()
 	s.log.Info("session ends", "session", c.ID, "laps", c.Laps)
-	return &c, s.save()
+	if err := s.keep(); err != nil {
+		c.Unkept = err.Error()
+	}
+	return &c, nil
 }
 
 // mark notes a moment of the session.
@@ -272,17 +243,19 @@ func (s *sessions) mark(text string) (*Session, error) {
 	if !plainText(text, maxMarkText) {
 		return nil, fmt.Errorf("%q %w (want up to %d bytes without quotes and control characters)", text, errText, maxMarkText)
 	}
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.current == nil {
+		s.mu.Unlock()
 		return nil, errNoSession
 	}
 	s.current.Marks++
-	c := *s.current
-	if err := s.save(); err != nil {
-		return nil, err
-	}
-	return &c, s.event(s.boot(), eventSessionMark, map[string]any{"id": c.ID, "n": c.Marks, "text": text})
+	d := map[string]any{"id": s.current.ID, "n": s.current.Marks, "text": text}
+	s.changed()
+	s.mu.Unlock()
+	_ = s.keep() // it is in the log and in the answer
+	return s.now(), s.event(s.boot(), eventSessionMark, d)
 }
 
 // now returns the session under way, or nil.
@@ -292,8 +265,10 @@ func (s *sessions) now() *Session {
 	if s.current == nil {
 		return nil
 	}
-	c := *s.current
-	c.Timer = s.timer.State
+	c := s.state()
+	if s.unkept != nil {
+		c.Unkept = s.unkept.Error()
+	}
 	return &c
 }
 

@@ -15,6 +15,7 @@ func (a *Agent) openSessions(r *running, boot [16]byte) (*sessions, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.wanted, _ = seek(a.cfg.Session, a.sources, a.plan)
 	return s, s.continued()
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"math"
 
 	"telemetry/sensors"
@@ -24,33 +25,24 @@ var (
 	_ sensors.AnchorSink = (*tap)(nil)
 )
 
-// tapped returns the sink for a source: with a tap if the session wants rows of
-// it.
-func (s *sessions) tapped(src namedSource, out *sink) sensors.Sink {
+// tapped returns the sink for a source, which is number i: with a tap if the session
+// wants rows of it.
+func (s *sessions) tapped(i int, src sensors.Source, out *sink) sensors.Sink {
 	if s == nil {
 		return out
 	}
-	for i, g := range src.source.Groups() {
-		t := &tap{sink: out, session: s, group: i, lat: -1, lon: -1, lap: -1, channels: g.Channels}
-		for k := range g.Channels {
-			is := func(want string) bool {
-				short := g.Channels[k].Name
-				return want != "" && (short == want || g.Name+"."+short == want || src.name+"."+short == want)
-			}
-			switch {
-			case s.gates != nil && is(s.cfg.Latitude):
-				t.lat = k
-			case s.gates != nil && is(s.cfg.Longitude):
-				t.lon = k
-			case is(s.cfg.LapChannel):
-				t.lap = k
-			}
-		}
-		if t.lat >= 0 && t.lon >= 0 || t.lap >= 0 {
-			return t
-		}
+	t := &tap{sink: out, session: s, lat: -1, lon: -1, lap: -1}
+	w := &s.wanted
+	switch {
+	case s.gates != nil && w.lat != nil && w.lat.source == i:
+		t.group, t.lat, t.lon = w.lat.group, w.lat.column, w.lon.column
+	case w.lap != nil && w.lap.source == i:
+		t.group, t.lap = w.lap.group, w.lap.column
+	default:
+		return out
 	}
-	return out
+	t.channels = src.Groups()[t.group].Channels
+	return t
 }
 
 // Append looks at the rows and hands them on.
@@ -91,74 +83,99 @@ func (s *sessions) position(tick int64, lat, lon float64) error {
 		return nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	before := s.timer.State
 	s.cross = s.gates.Add(tick, lat, lon, s.cross[:0])
-	for _, c := range s.cross {
-		if err := s.crossed(c); err != nil {
-			return err
-		}
+	switch {
+	case s.gates.GapNS > 0:
+		s.timer.Lost(s.gates.GapNS)
+	case s.resumed && tick-s.seen > lap.MaxStepNS:
+		s.timer.Lost(tick - s.seen) // while the process did not run
 	}
-	return nil
+	s.resumed, s.seen = false, tick
+	var events []told
+	for _, c := range s.cross {
+		events = s.crossed(c, events)
+	}
+	if s.current != nil && s.timer.State != before {
+		s.changed()
+	}
+	s.mu.Unlock()
+	return s.send(events)
 }
 
 // lapChannel takes the value of the channel that changes at the line.
 func (s *sessions) lapChannel(tick, raw int64) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	changed := s.lapSeen && raw != s.lapRaw
-	s.lapRaw, s.lapSeen = raw, true
-	if !changed {
+	before, resumed := s.lapRaw, s.resumed
+	s.resumed, s.seen = false, tick
+	if before != nil && *before == raw {
+		s.mu.Unlock()
 		return nil
 	}
-	return s.crossed(lap.Crossing{TickNS: tick})
+	s.lapRaw = &raw
+	var events []told
+	switch {
+	case before == nil:
+	case resumed: // it changed while the process did not run
+		s.marks = s.timer.Missed(tick, s.marks[:0])
+		events = s.tell(events)
+	default:
+		events = s.crossed(lap.Crossing{TickNS: tick}, nil)
+	}
+	if s.current != nil {
+		s.changed()
+	}
+	s.mu.Unlock()
+	return s.send(events)
 }
 
-// crossed takes one crossing: laps and sectors are told only within a session. The
-// caller holds mu. What the disk refuses does not stop the source: the times are
-// in the events.
-func (s *sessions) crossed(c lap.Crossing) error {
+// crossed takes one crossing and appends what it tells: laps and sectors are told
+// only within a session. The caller holds mu.
+func (s *sessions) crossed(c lap.Crossing, events []told) []told {
 	if s.current == nil && s.cfg.Autostart && c.Gate == 0 {
-		if _, err := s.begin("auto", c.TickNS); err != nil {
-			return err
-		}
+		events = append(events, s.begin("auto", c.TickNS))
 	}
 	if s.current == nil {
-		return nil
+		return events
 	}
-	before := s.timer.State
 	s.marks = s.timer.Cross(c, s.marks[:0])
+	return s.tell(events)
+}
+
+// tell appends the events of the laps and sectors that have ended. The caller holds
+// mu.
+func (s *sessions) tell(events []told) []told {
 	for _, m := range s.marks {
-		if err := s.tell(m); err != nil {
-			return err
+		d := map[string]any{"id": s.current.ID, "lap": m.Lap}
+		if m.TimeNS > 0 {
+			d["time_ns"] = m.TimeNS
 		}
+		if m.Sector > 0 {
+			d["sector"] = m.Sector
+			events = append(events, told{m.TickNS, eventSector, d})
+			continue
+		}
+		d["complete"] = m.Complete
+		if m.TimeNS > 0 {
+			s.current.Laps++
+			s.current.LastNS = m.TimeNS
+		}
+		if m.Complete && (s.current.BestNS == 0 || m.TimeNS < s.current.BestNS) {
+			s.current.BestNS = m.TimeNS
+		}
+		events = append(events, told{m.TickNS, eventLap, d})
 	}
-	if s.timer.State != before {
-		if err := s.save(); err != nil {
-			s.log.Error("session not kept on disk", "error", err)
+	return events
+}
+
+// send sends events. It fails only when the agent is stopping.
+func (s *sessions) send(events []told) error {
+	for _, e := range events {
+		if err := s.event(e.at, e.name, e.detail); errors.Is(err, errStopping) {
+			return err
+		} else if err != nil {
+			s.log.Error("session event not sent", "event", e.name, "error", err)
 		}
 	}
 	return nil
-}
-
-// tell sends the event of a lap or sector. The caller holds mu.
-func (s *sessions) tell(m lap.Mark) error {
-	d := map[string]any{"id": s.current.ID, "lap": m.Lap}
-	if m.TimeNS > 0 {
-		d["time_ns"] = m.TimeNS
-	}
-	if m.Sector > 0 {
-		d["sector"] = m.Sector
-		return s.event(m.TickNS, eventSector, d)
-	}
-	if len(s.cfg.Sectors) > 0 {
-		d["complete"] = m.Complete
-	}
-	if m.TimeNS > 0 {
-		s.current.Laps++
-		s.current.LastNS = m.TimeNS
-		if s.current.BestNS == 0 || m.TimeNS < s.current.BestNS {
-			s.current.BestNS = m.TimeNS
-		}
-	}
-	return s.event(m.TickNS, eventLap, d)
 }

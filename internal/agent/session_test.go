@@ -70,7 +70,31 @@ func openPit(t *testing.T, cfg config.Session, dir string, boot byte) *pit {
 	if err := s.continued(); err != nil {
 		t.Fatal(err)
 	}
+	p.saved(t)
 	return p
+}
+
+// saved waits for what Run does in the car: the file is up to date.
+func (p *pit) saved(t *testing.T) {
+	t.Helper()
+	if err := p.keep(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// taps plans the sources and returns the sink of each.
+func (p *pit) taps(t *testing.T, sources ...namedSource) []sensors.Sink {
+	t.Helper()
+	pl, err := newPlan("car", sources, config.Preview{Off: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wanted, _ = seek(p.cfg, sources, pl)
+	var out []sensors.Sink
+	for i, s := range sources {
+		out = append(out, p.tapped(i, s.source, &sink{routes: make([]route, len(s.source.Groups()))}))
+	}
+	return out
 }
 
 // ringTrack is a start line in the east and a sector line in the west of a ring of
@@ -96,12 +120,13 @@ type driver struct {
 	tick  int64
 }
 
-func (p *pit) driver() *driver {
+func (p *pit) driver(t *testing.T) *driver {
+	t.Helper()
 	g := wire.Group{Name: "gnss", Channels: []wire.Channel{
 		{Name: "gnss_lat", Type: wire.TypeInt, Scale: 1e-9}, {Name: "gnss_lon", Type: wire.TypeInt, Scale: 1e-9}, {Name: "other", Type: wire.TypeInt},
 	}}
 	src := namedSource{name: "gps", source: &script{groups: []wire.Group{g}}}
-	return &driver{out: p.tapped(src, &sink{routes: []route{{}}}), angle: -0.5, tick: 200e9}
+	return &driver{out: p.taps(t, src)[0], angle: -0.5, tick: 200e9}
 }
 
 // drive goes some seconds at 40 s a lap.
@@ -121,7 +146,7 @@ func (d *driver) drive(t *testing.T, seconds float64) {
 func TestLapsOfASessionGoOnAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	p := openPit(t, ringTrack(), dir, 1)
-	car := p.driver()
+	car := p.driver(t)
 	car.drive(t, 50) // without a session nothing is timed
 	if len(p.events) != 0 {
 		t.Fatalf("events without a session: %v", p.events)
@@ -149,11 +174,12 @@ func TestLapsOfASessionGoOnAfterARestart(t *testing.T) {
 	}
 
 	// The process is killed in the middle of lap 3 and comes back.
+	p.saved(t)
 	q := openPit(t, ringTrack(), dir, 1)
 	if _, d := q.last(t, eventSessionContinue); d.ID != on.ID || d.Name != "Q1" {
 		t.Errorf("%+v", d)
 	}
-	next := q.driver()
+	next := q.driver(t)
 	next.angle, next.tick = car.angle, car.tick
 	next.drive(t, 40)
 	if _, d := q.last(t, eventLap); d.Lap != 3 || math.Abs(float64(d.TimeNS)/1e9-40) > 0.01 {
@@ -161,8 +187,9 @@ func TestLapsOfASessionGoOnAfterARestart(t *testing.T) {
 	}
 
 	// The machine is started anew: its boot clock begins at 0.
+	q.saved(t)
 	r := openPit(t, ringTrack(), dir, 2)
-	last := r.driver()
+	last := r.driver(t)
 	last.angle, last.tick = next.angle, 5e9
 	last.drive(t, 80)
 	var laps []detail
@@ -190,7 +217,7 @@ func TestLapsOfASessionGoOnAfterARestart(t *testing.T) {
 func TestLapChannelAndAutostart(t *testing.T) {
 	p := openPit(t, config.Session{LapChannel: "ecu.LapCount", ShortestLap: config.Duration(5e9), Autostart: true}, t.TempDir(), 1)
 	g := wire.Group{Name: "Dash", Channels: []wire.Channel{{Name: "Speed"}, {Name: "LapCount", Type: wire.TypeUint}}}
-	out := p.tapped(namedSource{name: "ecu", source: &script{groups: []wire.Group{{Name: "x", Channels: g.Channels[:1]}, g}}}, &sink{routes: []route{{}, {}}})
+	out := p.taps(t, namedSource{name: "ecu", source: &script{groups: []wire.Group{{Name: "x", Channels: g.Channels[:1]}, g}}})[0]
 	for i, v := range []int64{7, 7, 8, 8, 9, 9, 9, 10} {
 		rows := sensors.Rows{Group: 1, Ticks: []int64{int64(i) * 10e9}, Values: []int64{0, v}}
 		if i == 5 {

@@ -42,6 +42,7 @@ func (b *builder) sources() []namedSource {
 		if err != nil {
 			s = broken{fmt.Errorf("%w: put it right and reload (SIGHUP)", err)}
 		}
+		s = b.smoothed(fmt.Sprintf("sources[%d]", i), s, c.Shape)
 		out = append(out, namedSource{name: c.Name, source: s, at: fmt.Sprintf("sources[%d]", i), shape: c.Shape})
 	}
 	return out

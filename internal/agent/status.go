@@ -81,6 +81,7 @@ type LinkStatus struct {
 	DayLimit   uint64  `json:"day_limit_bytes"` // 0 = none
 	ModemError string  `json:"modem_error,omitempty"`
 
+	Data  *DataUse       `json:"data,omitempty"`  // what its interface carried
 	Modem *keeper.Status `json:"modem,omitempty"` // if the agent looks after it
 }
 
@@ -95,6 +96,9 @@ type SpoolStatus struct {
 	LostDisk    uint64  `json:"lost_disk_batches"`
 	Superseded  uint64  `json:"superseded_batches"`
 	Degraded    bool    `json:"degraded"`
+	Disk        string  `json:"disk"` // ok, full, read-only or failing
+	Encrypted   bool    `json:"encrypted"`
+	Locked      uint64  `json:"locked_batches"` // encrypted ones that no key opens: they wait on the card
 	LastError   string  `json:"last_error,omitempty"`
 }
 
@@ -120,6 +124,7 @@ func (a *Agent) Status() Status {
 			DiskBytes: sp.DiskBytes, QuotaBytes: sp.QuotaBytes, Commits: sp.Commits, SyncMaxMS: ms(sp.SyncMax),
 			LostQuota: sp.LostQuota, LostCorrupt: sp.LostCorrupt, LostDisk: sp.LostDisk, Superseded: sp.Superseded,
 			Degraded: sp.Degraded, LastError: sp.LastError,
+			Disk: sp.Disk.String(), Encrypted: a.cfg.Spool.Encrypt != nil, Locked: sp.Locked,
 		},
 	}
 	s.Session = r.session.now()
@@ -142,6 +147,9 @@ func (a *Agent) Status() Status {
 		}
 		if _, err := r.modems[i].Status(); err != nil {
 			ls.ModemError = err.Error()
+		}
+		if use, ok := r.care.usage(l.Name); ok {
+			ls.Data = &use
 		}
 		if isKept(a.cfg.Links[i]) {
 			m := r.care.status(l.Name)

@@ -38,6 +38,13 @@ func (a *Agent) openUplink(r *running) error {
 	return nil
 }
 
+func (a *Agent) linkNames() (out []string) {
+	for _, l := range a.cfg.Links {
+		out = append(out, l.Name)
+	}
+	return out
+}
+
 func meterOf(l config.Link) uplink.Meter {
 	if l.Meter == nil {
 		return uplink.Meter{}
@@ -60,6 +67,7 @@ func (a *Agent) metrics(w http.ResponseWriter, _ *http.Request) {
 		shed = board.Shed(r.board.shed.Load())
 		if r.care != nil {
 			b = appendModemMetrics(b, r.care.group.Statuses())
+			b = appendUsageMetrics(b, a.linkNames(), r.care.usage)
 		}
 	}
 	b = appendBoardMetrics(b, a.board, shed)

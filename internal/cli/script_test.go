@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -109,12 +110,13 @@ func poll(ts *testscript.TestScript, ok func() bool, last *string) {
 	}
 }
 
-// modemsim PORT starts a simulated modem on a pseudo terminal called PORT.
+// modemsim PORT [PIN] starts a simulated modem on a pseudo terminal called PORT;
+// its card wants the PIN.
 func startModem(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: modemsim PORT")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: modemsim PORT [PIN]")
 	}
-	m := modemsim.New(modemsim.Config{Boot: 500 * time.Millisecond, Register: 100 * time.Millisecond, Attach: 10 * time.Millisecond})
+	m := modemsim.New(modemsim.Config{PIN: strings.Join(args[1:], ""), Boot: 500 * time.Millisecond, Register: 100 * time.Millisecond, Attach: 10 * time.Millisecond})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	path := ts.MkAbs(args[0])

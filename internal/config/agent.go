@@ -52,6 +52,8 @@ type Agent struct {
 	Power       Power    `yaml:"power"`
 	Watchdog    Watchdog `yaml:"watchdog"`
 	Thermal     Thermal  `yaml:"thermal"`
+	Moving      Moving   `yaml:"moving"`
+	LEDs        bool     `yaml:"leds"`   // the profile's lights show links and spool
 	Socket      string   `yaml:"socket"` // unix socket of status; default /run/edgeagent/edgeagent.sock
 	Log         Log      `yaml:"log"`
 	MemoryLimit Size     `yaml:"memory_limit"` // soft limit of the Go heap; default 48MiB
@@ -72,6 +74,7 @@ type Spool struct {
 	Chunk          Size     `yaml:"chunk"`           // default 1MiB
 	CommitInterval Duration `yaml:"commit_interval"` // full lane; default 50ms: with seal.full and a slow card, 200 ms at most are lost with the process
 	CriticalCommit Duration `yaml:"critical_commit"` // default 20ms
+	Encrypt        *Encrypt `yaml:"encrypt"`         // encryption at rest; default none
 }
 
 // Seal says how long a sample may wait for its batch to be sealed.
@@ -148,6 +151,7 @@ func (c *Agent) preset() {
 	c.Clock = Clock{Interval: Duration(10 * time.Second)}
 	c.Session.preset()
 	c.presetBoard()
+	c.Moving.preset()
 	c.Socket = "/run/edgeagent/edgeagent.sock"
 	c.MemoryLimit = 48 << 20
 	c.Log.defaults()
@@ -170,6 +174,9 @@ func (c *Agent) inherit() {
 
 func (c *Agent) resolve(dir string) {
 	abs(dir, &c.Spool.Dir)
+	if e := c.Spool.Encrypt; e != nil {
+		abs(dir, &e.Identity)
+	}
 	abs(dir, &c.Socket)
 	for i := range c.Sources {
 		set, _ := c.Sources[i].kinds()
@@ -211,6 +218,7 @@ func (c *Agent) validate(report func(path, format string, args ...any)) {
 	const sealed = ": nothing waits longer to be sealed"
 	between("spool.commit_interval", c.Spool.CommitInterval, time.Millisecond, time.Second, "")
 	between("spool.critical_commit", c.Spool.CriticalCommit, time.Millisecond, time.Second, "")
+	c.Spool.Encrypt.validate("spool.encrypt", report)
 	between("seal.full", c.Seal.Full, time.Millisecond, time.Second, sealed)
 	between("seal.live", c.Seal.Live, time.Millisecond, time.Second, sealed)
 	between("seal.critical", c.Seal.Critical, time.Millisecond, time.Second, sealed)
@@ -230,6 +238,7 @@ func (c *Agent) validate(report func(path, format string, args ...any)) {
 	c.validateLive(report)
 	c.Session.validate("session", report)
 	c.validateBoard(report)
+	c.Moving.validate("moving", report)
 	c.validateSources(report)
 	c.Uplink.validate(report)
 	c.validateLinks(report)

@@ -30,6 +30,7 @@ type Shape struct {
 type ChannelRule struct {
 	Match    Patterns        `yaml:"match"`
 	Lane     string          `yaml:"lane"`     // full or critical; empty = as the source says
+	LowPass  Rate            `yaml:"low_pass"` // linear-phase low pass at the full rate, before everything below; absent: none
 	Deadband *Band           `yaml:"deadband"` // least change that is sent, in the channel's unit; 0: any change
 	Preview  *ChannelPreview `yaml:"preview"`
 }
@@ -115,8 +116,8 @@ func (r *ChannelRule) validate(at string, report reporter) {
 	p := r.Preview
 	switch {
 	case p == nil:
-		if r.Lane == "" && r.Deadband == nil {
-			report(at, "says nothing about its channels (want lane, deadband or preview)")
+		if r.Lane == "" && r.Deadband == nil && r.LowPass == 0 {
+			report(at, "says nothing about its channels (want lane, low_pass, deadband or preview)")
 		}
 		return
 	case p.Off && (p.Rate != 0 || p.Statistic != ""):

@@ -62,6 +62,7 @@ var onlyImporter = map[string]string{
 	"github.com/twmb/franz-go": "receiver/kafka",
 	"github.com/goccy/go-yaml": "internal/config",
 	"github.com/tidwall/wal":   "spool",
+	"filippo.io/age":           "spool/atrest",
 	"go.bug.st/serial":         "sensors/serialport",
 }
 

@@ -212,7 +212,10 @@ func printStatus(out io.Writer, s agent.Status) error {
 		fmt.Fprintf(w, "dropped\t%d samples before the spool\tsee the agent's log\n", s.Dropped)
 	}
 	if s.Spool.Degraded {
-		fmt.Fprintf(w, "spool\tDEGRADED\t%s\n", s.Spool.LastError)
+		fmt.Fprintf(w, "spool\tDEGRADED\tdisk %s\t%s\n", s.Spool.Disk, s.Spool.LastError)
+	}
+	if s.Spool.Locked > 0 {
+		fmt.Fprintf(w, "spool\t%d batches are encrypted and no key opens them\tsee spool.encrypt.identity\n", s.Spool.Locked)
 	}
 	return w.Flush()
 }

@@ -22,7 +22,7 @@ func doctorCommand() *cobra.Command {
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find out why data does not come: ports, CAN, disk, clock, certificates, receiver over each link",
+		Short: "Find out why data does not come: ports, CAN, disk, clock, permissions, certificates, routes, receiver over each link",
 		Long:  "Looks at everything that the configuration names, beside a running agent or without one.\nSays what is wrong, why it matters, and what to do. Exit code 1 if data will be missing.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.ReadAgent(path)
@@ -40,7 +40,7 @@ func doctorCommand() *cobra.Command {
 					fmt.Fprintf(c.OutOrStdout(), "      → %s\n", f.Do)
 				}
 			}
-			found := doctor.Examine(c.Context(), cfg, doctor.Options{Root: os.DirFS("/"), Timeout: timeout, Running: running}, show)
+			found := doctor.Examine(c.Context(), cfg, doctor.Options{Root: os.DirFS("/"), Timeout: timeout, Running: running, Links: s.Links}, show)
 			worst := doctor.Worst(found)
 			if asJSON {
 				err = cli.WriteJSON(c.OutOrStdout(), struct {

@@ -148,6 +148,9 @@ func printModem(out io.Writer, m *keeper.Status) error {
 	line("profile", "%s", i.Profile)
 	line("sim", "%s", i.SIM)
 	line("registration", "%d", i.Registration)
+	if i.Cause != 0 {
+		line("rejected for", "cause %d of 3GPP TS 24.301", i.Cause)
+	}
 	line("cell", "%X, area %X", i.Cell, i.Area)
 	for _, k := range slices.Sorted(maps.Keys(i.Texts)) {
 		line(k, "%s", i.Texts[k])
@@ -161,6 +164,10 @@ func printModem(out io.Writer, m *keeper.Status) error {
 		line("port "+k, "%d", m.Port[k])
 	}
 	line("port error", "%s", m.PortError)
+	line("busy", "%s", m.Busy)
+	if m.NoPIN {
+		line("pin", "refused by the card: it is not tried again before the configuration or the card changes")
+	}
 	for r, n := range m.Stats.Tried {
 		if n > 0 {
 			line(ladder.Rung(r).String(), "tried %d, helped %d", n, m.Stats.Helped[r])

@@ -63,7 +63,14 @@ func callSession(c *cobra.Command, socket string, asJSON bool, method, path stri
 		_, err := fmt.Fprintln(c.OutOrStdout(), "no session is under way")
 		return err
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "session %s %q: %d laps, best %v, last %v, %d marks\n",
-		on.ID, on.Name, on.Laps, time.Duration(on.BestNS), time.Duration(on.LastNS), on.Marks)
+	more := ""
+	if n := on.Timer.Ignored; n > 0 {
+		more = fmt.Sprintf(", %d crossings ignored", n)
+	}
+	if on.Unkept != "" {
+		more += ", not kept: " + on.Unkept
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "session %s %q: %d laps, best %v, last %v, %d marks%s\n",
+		on.ID, on.Name, on.Laps, time.Duration(on.BestNS), time.Duration(on.LastNS), on.Marks, more)
 	return err
 }

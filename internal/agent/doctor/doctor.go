@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"telemetry/board"
+	"telemetry/internal/agent"
 	"telemetry/internal/config"
+	"telemetry/modem/mm"
 )
 
 // Level of a finding.
@@ -39,6 +41,12 @@ type Options struct {
 	Timeout time.Duration // of one connection attempt; 0 means 5 s
 	Running bool          // an agent runs with this configuration: ports in use are no fault
 	Now     time.Time
+	// Links are what the running agent says of them; nil: it does not run.
+	Links []agent.LinkStatus
+	// Access says why this user cannot write to a path; nil: the kernel is asked.
+	Access func(path string) error
+	// ModemManager reports whether it runs; nil: the system's D-Bus is asked.
+	ModemManager func(context.Context) (bool, error)
 }
 
 // report gathers findings.
@@ -70,8 +78,15 @@ func Examine(ctx context.Context, cfg *config.Agent, opt Options, each func(Find
 	if opt.Now.IsZero() {
 		opt.Now = time.Now()
 	}
+	if opt.ModemManager == nil {
+		opt.ModemManager = func(ctx context.Context) (bool, error) { return mm.Running(ctx, "") }
+	}
+	if opt.Access == nil {
+		opt.Access = writable
+	}
 	r := &report{cfg: cfg, opt: opt, each: each}
 	r.board()
+	r.permissions()
 	r.clock()
 	r.sources()
 	r.spool()

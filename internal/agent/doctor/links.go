@@ -16,6 +16,7 @@ import (
 	"telemetry/internal/agent"
 	"telemetry/internal/config"
 	"telemetry/modem"
+	"telemetry/modem/ladder"
 )
 
 // links looks at each link: its modem, its interface, and whether a receiver
@@ -28,6 +29,8 @@ func (r *report) links(ctx context.Context) {
 		what := "link " + l.Name
 		if l.Modem != nil {
 			r.modem(what, l.Modem)
+			r.manager(ctx, what, l.Modem)
+			r.kept(what, l.Name)
 		}
 		sys, err := fs.Sub(r.opt.Root, "sys")
 		if err != nil {
@@ -35,8 +38,12 @@ func (r *report) links(ctx context.Context) {
 			continue
 		}
 		m := modem.NewInterface(l.Name, l.Interface, sys)
-		if !r.device(what, l, m) {
+		st, ok := r.device(what, l, m)
+		if !ok {
 			continue
+		}
+		if l.Interface != "" {
+			r.routes(what, l, st)
 		}
 		for _, a := range l.Addresses {
 			r.receiver(ctx, what, a, m)
@@ -74,27 +81,66 @@ func (r *report) modem(what string, m *config.Modem) {
 	}
 }
 
-// device reports whether the link's interface can be used.
-func (r *report) device(what string, l config.Link, m *modem.Interface) bool {
+// manager looks at ModemManager: the driver mm needs it, an AT port of our own
+// must not be its as well.
+func (r *report) manager(ctx context.Context, what string, m *config.Modem) {
+	runs, err := r.opt.ModemManager(ctx)
+	switch {
+	case m.Driver == "mm" && err != nil:
+		r.add(Fail, what+": ModemManager", short(err), "look at systemctl status dbus ModemManager")
+	case m.Driver == "mm" && !runs:
+		r.add(Fail, what+": ModemManager", "does not run", "systemctl enable --now ModemManager")
+	case m.Driver == "mm":
+		r.ok(what+": ModemManager", "runs")
+	case m.Driver == "at" && err == nil && runs:
+		r.add(Warn, what+": ModemManager", "runs as well: two that speak on one port disturb each other",
+			`keep it away from this modem with a udev rule that sets ENV{ID_MM_DEVICE_IGNORE}="1", or stop it`)
+	}
+}
+
+// kept looks at what the running agent says of the link's modem.
+func (r *report) kept(what, link string) {
+	what += ": modem's state"
+	for _, l := range r.opt.Links {
+		m := l.Modem
+		if l.Name != link || m == nil {
+			continue
+		}
+		see := "edgeagent modem info " + link
+		switch {
+		case m.State == ladder.Verified:
+			r.ok(what, "%s", m.Reason)
+		case m.NoPIN:
+			r.add(Fail, what, "the card refused the configured PIN, which is not tried again", "set modem.pin to the right one")
+		case m.State == ladder.SIMFault, m.State == ladder.Rejected, m.State == ladder.Unserved:
+			r.add(Fail, what, m.State.String()+": "+m.Reason, see)
+		default:
+			r.add(Warn, what, strings.TrimSpace(m.State.String()+": "+m.Reason+" "+m.PortError), see)
+		}
+	}
+}
+
+// device reports whether the link's interface can be used, and what it has.
+func (r *report) device(what string, l config.Link, m *modem.Interface) (modem.Status, bool) {
 	if l.Interface == "" {
-		return true
+		return modem.Status{}, true
 	}
 	st, err := m.Status()
 	switch {
 	case !st.Present:
 		r.add(Fail, what, fmt.Sprintf("interface %s is not there", l.Interface), "plug the modem in; ip link shows what there is")
-		return false
+		return st, false
 	case !st.Up:
 		r.add(Fail, what, fmt.Sprintf("interface %s is down or has no carrier", l.Interface), "ip link set "+l.Interface+" up; then look at the modem's state")
-		return false
+		return st, false
 	case len(st.Addresses) == 0:
 		r.add(Fail, what, fmt.Sprintf("interface %s has no address", l.Interface), "set modem.configure, or let the system's DHCP client serve it")
-		return false
+		return st, false
 	case err != nil:
 		r.add(Warn, what, err.Error(), "")
 	}
 	r.ok(what, "interface %s, %v, MTU %d", l.Interface, st.Addresses, st.MTU)
-	return true
+	return st, true
 }
 
 // receiver connects over the link as the agent would.
@@ -111,7 +157,7 @@ func (r *report) receiver(ctx context.Context, what, address string, m *modem.In
 	c, err := m.Dial(ctx, "tcp", u.Host)
 	if err != nil {
 		var dns *net.DNSError
-		do := "check that the receiver runs and that no firewall is in the way; the link's routes: ip route get …"
+		do := "check that the receiver runs and that no firewall is in the way; the link's routes stand above (--all)"
 		if errors.As(err, &dns) {
 			do = "the name is not known over this link: check its name servers, or use an address"
 		}
