@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the uplink over kernel links beside its peers and prints the table of docs/uplink.md.
-# Needs root, /dev/net/tun and `ip mptcp`; about 24 minutes on a machine that does nothing else.
+# Needs root, /dev/net/tun and `ip mptcp`; about 28 minutes on a machine that does nothing else.
 #   TRACES=DIR      recorded traces; without them the rows over LTE are left out
 #   SRTLA_DIR=DIR   source of BELABOX srtla, to be built; without it srtla is left out
 #   TRIES=N         repeat a run that the machine disturbed (default 1)
@@ -47,14 +47,17 @@ row() {
 : >"$OUT/lateness.txt"
 echo '| run | subject | goodput_ratio | critical p99 ms | its rise | stuck p99 | stuck max | live p99 | re-sent | heal p95 s | queue p95 ms | cores | lost | twice |'
 echo '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |'
-row saturate-10-6-4 --links $fixed --case saturate --seconds 15 --peers mptcp
-row saturate-10-1-1 --links $uneven --case saturate --seconds 20 --peers mptcp
+row saturate-10-6-4 --links $fixed --case saturate --seconds 12 --peers mptcp
+row saturate-10-1-1 --links $uneven --case saturate --seconds 12 --peers mptcp
 row load-20 --links $fixed --case saturate --load 20 --seconds 20 --offset 0
 row kill --links $three --case kill --seconds 35
 row heal --links $three --case heal --seconds 30
+row down --links $three --case down --seconds 25 --offset 0
+row rebind --links $three --case rebind --seconds 25 --offset 0
 if [[ -e $TRACES/Verizon-LTE-driving.up.gz ]]; then
-  row saturate-lte --links "$good" --case saturate --seconds 15 --peers mptcp
-  row trace-lte --links "$good" --case trace --seconds 15 --peers mptcp,tcp
+  # Long enough that what stands in MPTCP's queues when the counting begins is little of it.
+  row saturate-lte --links "$good" --case saturate --seconds 30 --peers mptcp
+  row trace-lte --links "$good" --case trace --seconds 18 --peers mptcp,tcp
 fi
 row kill-peers --links $three --case kill --seconds 35 --offset 0 --peers "mptcp,tcp${SRTLA_DIR:+,srtla}"
 if [[ -n ${SRTLA_DIR:-} ]]; then

@@ -80,10 +80,43 @@ func TestCapFollowsWhatTheSocketSays(t *testing.T) {
 				c.socket.marks[c.socket.n] = socketMark{int64(i+1) * 10 * ms, a, tt.backlog[i]}
 				c.socket.n++
 			}
-			if got := c.capRate(); got != tt.want {
-				t.Errorf("rate %d, want %d", got, tt.want)
+			for _, backlog := range []bool{false, true} {
+				if now, limit := c.rates(backlog); now != tt.want || limit != tt.want {
+					t.Errorf("rates %d and %d with a backlog %v, want %d", now, limit, backlog, tt.want)
+				}
 			}
 		})
+	}
+}
+
+// TestPauseOfARadioKeepsTheCap: a link that paused for 50 ms is no choice for what
+// is urgent, but its cap is that of a few round trips; a longer pause ends that.
+func TestPauseOfARadioKeepsTheCap(t *testing.T) {
+	c := &connection{}
+	const bps = 1_000_000
+	c.est.rateSample(0, 2*bps, false)
+	at, acked := int64(0), int64(0)
+	pass := func(d, rate int64) {
+		for end := at + d; at < end; {
+			at, acked = at+5*ms, acked+rate*5/1000
+			c.socket.marks[c.socket.n%socketMarks] = socketMark{at, acked, true}
+			c.socket.n++
+		}
+	}
+	pass(300*ms, bps)
+	if now, limit := c.rates(true); now != bps || limit != bps*steadyPct/100 {
+		t.Errorf("at a steady rate: %d and %d, want %d and a tenth more", now, limit, bps)
+	}
+	pass(50*ms, 0)
+	if now, limit := c.rates(true); now != 0 || limit != bps*200/250*steadyPct/100 {
+		t.Errorf("after a pause of 50 ms: %d and %d, want 0 and what 200 of 250 ms brought", now, limit)
+	}
+	if _, limit := c.rates(false); limit != 0 {
+		t.Errorf("after a pause of 50 ms without a lasting backlog: %d, want 0", limit)
+	}
+	pass(200*ms, 0)
+	if now, limit := c.rates(true); now != 0 || limit != 0 {
+		t.Errorf("after a pause of 250 ms: %d and %d, want nothing", now, limit)
 	}
 }
 
@@ -263,5 +296,88 @@ func TestEchoOfWhatWasNeverSentProvesNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPaceIsForLinksThatStaySlow: a link is held back only when it has been slow for
+// 2 s, and what it does is known.
+func TestPaceIsForLinksThatStaySlow(t *testing.T) {
+	s := newSim(t, 1, threeLinks()[:1])
+	s.run(s.now+500*ms, nil)
+	s.e.drainedNS = -lastingNS // a lasting backlog
+	c := s.e.links[0].cur
+	pace := func() int64 { return s.e.Pace(0, c.gen) }
+	if got := pace(); got != 0 {
+		t.Errorf("nothing is known: %d, want no pace", got)
+	}
+	c.upNS = s.e.now
+	sample := func(bps int64, limited bool) {
+		s.e.now += 500 * ms
+		c.est.rateSample(s.e.now, bps, limited)
+	}
+	for range 4 {
+		sample(50_000, true)
+	}
+	if got := pace(); got != 0 {
+		t.Errorf("all that is known is what there was to send: %d, want no pace", got)
+	}
+	c.upNS = s.e.now
+	sample(100_000, false)
+	sample(100_000, false)
+	sample(100_000, false)
+	if got := pace(); got != 0 {
+		t.Errorf("slow for 1.5 s: %d, want no pace", got)
+	}
+	sample(100_000, false)
+	sample(100_000, false)
+	if got := pace(); got != 150_000 {
+		t.Errorf("slow for 2.5 s: %d, want half as much again as it does", got)
+	}
+	s.e.drainedNS = s.e.now - lastingNS/2
+	if got := pace(); got != 0 {
+		t.Errorf("without a lasting backlog: %d, want no pace", got)
+	}
+	s.e.drainedNS = -lastingNS
+	sample(2*paceBelow, false)
+	if got := pace(); got != 0 {
+		t.Errorf("fast again: %d, want no pace", got)
+	}
+	if got := s.e.Pace(0, c.gen+1); got != 0 {
+		t.Errorf("a connection that is not there: %d, want no pace", got)
+	}
+}
+
+// TestEveryChangeHasACause: whatever is told of a change in words has one of the few
+// causes, and each of these has a name.
+func TestEveryChangeHasACause(t *testing.T) {
+	names := CauseNames()
+	if len(names) != int(causeCount) || causeCount.String() != "unknown" {
+		t.Errorf("%d names of %d causes, the next is %q", len(names), causeCount, causeCount)
+	}
+	seen := map[string]bool{}
+	for i, n := range names {
+		if n == "" || seen[n] || Cause(i).String() != n {
+			t.Errorf("cause %d is called %q, want a name of its own", i, n)
+		}
+		seen[n] = true
+	}
+	l := &link{}
+	tests := []struct {
+		state, why string
+		away       bool
+		want       Cause
+	}{
+		{"up", "connected to tcp://a:1", false, CauseConnected},
+		{"suspect", whyOverdue, false, CauseOverdue},
+		{"down", "connection reset", false, CauseBroken},
+		{"down", "uplink: a refused the connect", true, CauseRefused},
+		{"down", whyTimedOut, false, CauseTimedOut},
+		{"closed", whyGivenUp, false, CauseGivenUp},
+	}
+	for _, tt := range tests {
+		l.turnedAway = tt.away
+		if got := l.causeOf(tt.state, tt.why); got != tt.want {
+			t.Errorf("%s: %s has the cause %v, want %v", tt.state, tt.why, got, tt.want)
+		}
 	}
 }

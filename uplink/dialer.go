@@ -36,11 +36,34 @@ type Conn interface {
 	Close() error
 }
 
-// Watched is a [Conn] that can say how many of the bytes that it took the other
+// Watched is a [Conn] that can say how many of the bytes that it was given the other
 // end's TCP has not confirmed; false if it can't. It may be called from any
 // goroutine, also after Close, and never blocks.
 type Watched interface {
 	Unacked() (int64, bool)
+}
+
+// Paced is a [Conn] that can hold its bytes back so that they leave at a rate in
+// bytes/s; 0 = as fast as they can. Pace may be called from any goroutine.
+type Paced interface {
+	Pace(bytesPerS int64)
+}
+
+// Taken is what became of a message given to [Prompt.Try].
+type Taken int
+
+const (
+	NotTaken Taken = iota // nothing was kept: Send must take it
+	Partly                // the connection has it, and needs a Flush to send all of it
+	Whole                 // the socket has all of it
+)
+
+// Prompt is a [Conn] that takes a message without waiting if its socket has
+// room, which saves the hand-over to a goroutine that may wait. Try never blocks;
+// it is called while neither Send nor Flush runs. Flush blocks as Send does.
+type Prompt interface {
+	Try(topic string, payload []byte) (Taken, error)
+	Flush() error
 }
 
 // RefusedError says that a broker was reached and turned the link away.

@@ -84,6 +84,7 @@ type Engine struct {
 	nextScoutNS int64
 	scoutWaitNS int64
 	fullOwedB   int64 // bytes that the full lane may take before higher lanes
+	drainedNS   int64 // when the full lane last had nothing that waited
 	review      bool
 	nextReview  int64
 	roomNS      int64 // when the paths of the last step have room; 0 = not known
@@ -154,6 +155,7 @@ func (e *Engine) LinkDown(now int64, link int, gen uint32, why string) {
 func (e *Engine) Refused(link int) {
 	if link >= 0 && link < len(e.links) {
 		e.links[link].refused++
+		e.links[link].turnedAway = true
 	}
 }
 
@@ -272,7 +274,7 @@ func (e *Engine) find(link int, gen uint32) *connection {
 func (e *Engine) change(c *connection, state, why string) {
 	c.why = why
 	l := e.links[c.link]
-	l.why, l.whyNS = state+": "+why, e.now
+	l.why, l.whyNS, l.cause = state+": "+why, e.now, l.causeOf(state, why)
 	if len(e.changes) < maxChanges {
 		e.changes = append(e.changes, Change{AtNS: e.now, Link: c.link, Gen: c.gen, Addr: c.addr, State: state, Why: why})
 	}

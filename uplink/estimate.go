@@ -32,6 +32,7 @@ type estimate struct {
 	rateStartNS       int64
 	rate              int64 // what the two say; 0 = unknown
 	measured          bool  // some sample was not limited by the application
+	fastNS            int64 // when a sample last was paceBelow or more; 0 = never
 
 	flat    int   // rounds without growth since the start
 	fullBps int64 // rate that the last growth reached
@@ -88,6 +89,9 @@ func (s *estimate) rateSample(now, bps int64, limited bool) {
 		return
 	}
 	s.measured = s.measured || !limited
+	if bps >= paceBelow {
+		s.fastNS = now
+	}
 	if now-s.rateStartNS >= rateBucketNS {
 		s.ratePrev, s.rateNow, s.rateStartNS = s.rateNow, 0, now
 	}

@@ -185,7 +185,7 @@ func (e *Engine) ack(c *connection, a *wire.Ack) {
 		c.hear(v, e.now)
 		if c.dead {
 			if _, owes := c.oldest(); !owes {
-				e.revive(c, "heard again")
+				e.revive(c, whyHeard)
 			}
 		}
 	}

@@ -18,6 +18,8 @@ type link struct {
 	proven                                  lately // bytes that were proven to have arrived
 	why                                     string
 	whyNS                                   int64
+	cause                                   Cause // of the last change
+	turnedAway                              bool  // the dial that ends now was refused
 }
 
 // stepLinks lets time act on every connection and dials where one is missing.
@@ -32,9 +34,9 @@ func (e *Engine) stepLinks() {
 		switch {
 		case e.now < l.dialAtNS:
 		case l.cur == nil:
-			e.dial(l, e.dialAddr(l), false, "no connection")
+			e.dial(l, e.dialAddr(l), false, whyMissing)
 		case l.cur.dead && l.next == nil:
-			e.dial(l, e.dialAddr(l), false, "beside a dead connection")
+			e.dial(l, e.dialAddr(l), false, whyBeside)
 		}
 	}
 }
@@ -44,8 +46,8 @@ func (e *Engine) stepLinks() {
 func (e *Engine) stepConnection(c *connection) {
 	if !c.up {
 		if e.now-c.dialNS > 2*dialTimeoutNS {
-			e.out = append(e.out, Close{c.link, c.gen, "dial timed out"})
-			e.lost(c, "dial timed out")
+			e.out = append(e.out, Close{c.link, c.gen, whyTimedOut})
+			e.lost(c, whyTimedOut)
 		}
 		return
 	}
@@ -60,7 +62,7 @@ func (e *Engine) stepConnection(c *connection) {
 	if t, ok := c.suspectAt(); ok && !c.suspect && e.now >= t {
 		c.suspect, c.suspectNS = true, e.now
 		e.links[c.link].suspicions++
-		e.change(c, "suspect", "no delivery proof in time")
+		e.change(c, "suspect", whyOverdue)
 		e.returnFlights(c)
 	}
 	if e.excused(c) {
@@ -70,9 +72,9 @@ func (e *Engine) stepConnection(c *connection) {
 		return
 	}
 	if t, ok := c.deadAt(); ok && e.now >= t {
-		e.die(c, "no delivery proof for 3 s")
+		e.die(c, whyNoProof)
 	} else if !ok && e.now-c.sign() >= deadAfterNS && e.quiet(c) {
-		e.die(c, "silent for 3 s while other links are not")
+		e.die(c, whySilent)
 	}
 }
 
@@ -89,13 +91,13 @@ func (e *Engine) die(c *connection, why string) {
 // gives a dead one up after 15 s.
 func (e *Engine) succeed(l *link) {
 	if n := l.next; n != nil && n.proved() {
-		e.drop(l.cur, "replaced by a connection that proved itself")
+		e.drop(l.cur, whyReplaced)
 		l.fails = 0
 		return
 	}
 	if c := l.cur; c != nil && c.dead && e.now-c.deadNS >= oldKeepNS {
 		l.fails++
-		e.drop(c, "dead for 15 s")
+		e.drop(c, whyGivenUp)
 		l.dialAtNS = max(l.dialAtNS, e.now+e.backoff(l))
 	}
 }
@@ -136,6 +138,7 @@ func (e *Engine) lost(c *connection, why string) {
 	}
 	l.dialAtNS = e.now + max(e.backoff(l)-spent, e.rng.Int64N(dialFirstNS/2))
 	e.change(c, "down", why)
+	l.turnedAway = false
 	e.remove(c)
 }
 
@@ -197,6 +200,6 @@ func (e *Engine) revive(c *connection, why string) {
 	e.change(c, "back", why)
 	l := e.links[c.link]
 	if n := l.next; l.cur == c && n != nil && !n.moving && !n.proved() {
-		e.drop(n, "the old connection is back")
+		e.drop(n, whyUnneeded)
 	}
 }

@@ -55,6 +55,11 @@ func AppendMetrics(dst []byte, s Snapshot) []byte {
 			dst = fmt.Appendf(dst, "%s%s{link=%q} %s\n", prefix, m.name, s.Links[i].Name, strconv.FormatFloat(m.value(&s.Links[i]), 'g', -1, 64))
 		}
 	}
+	head(prefix+"last_change_seconds", "gauge", "When the link's state changed last, since boot, and why: one series a link.")
+	for i := range s.Links {
+		l := &s.Links[i]
+		dst = fmt.Appendf(dst, "%slast_change_seconds{link=%q,cause=%q} %s\n", prefix, l.Name, l.LastCause.String(), strconv.FormatFloat(float64(l.LastChangeNS)/1e9, 'f', 3, 64))
+	}
 	head("edgeagent_held", "gauge", "1 while every receiver that can be reached takes nothing.")
 	held := 0
 	if s.Held {

@@ -48,7 +48,7 @@ func (e *Engine) moveLinks() {
 				continue
 			}
 			e.prefer = good.addr
-			e.dial(l, good.addr, true, "follows to an instance that is not stalled")
+			e.dial(l, good.addr, true, whyFollows)
 		}
 		return
 	}
@@ -79,7 +79,7 @@ func (e *Engine) moveLinks() {
 	e.scoutWaitNS = min(max(2*e.scoutWaitNS, scoutFirstNS), scoutMaxNS)
 	e.nextScoutNS = e.now + e.scoutWaitNS
 	i := slices.Index(scout.addrs, scout.cur.addr)
-	e.dial(scout, scout.addrs[(i+1)%len(scout.addrs)], true, "looks for an instance that is not stalled")
+	e.dial(scout, scout.addrs[(i+1)%len(scout.addrs)], true, whyScouts)
 }
 
 // goodConnection returns a connection that leads to an instance without trouble.

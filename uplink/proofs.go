@@ -34,7 +34,7 @@ func (e *Engine) proofs(over *connection, a *wire.Ack) {
 			}
 			at -= c.est.drain(done[i].bytes)
 		}
-		e.revive(c, "delivery proof")
+		e.revive(c, whyProof)
 	}
 	for _, f := range first {
 		f.won = true

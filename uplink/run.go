@@ -38,6 +38,7 @@ type Uplink struct {
 	wg     sync.WaitGroup // everything that Run started
 
 	conns map[connKey]*running // owned by Run
+	again bool                 // owned by Run: a connection broke after the step
 }
 
 type connKey struct {
@@ -49,11 +50,20 @@ type connKey struct {
 type running struct {
 	cancel context.CancelFunc // of the dial; nil once up
 	conn   Conn
-	queue  chan Send
+	queue  chan job
+	left   atomic.Int32 // jobs that the writer has not finished
 	sent   atomic.Int32 // messages that the socket took and that the engine wasn't told of
 	wanted atomic.Bool  // the loop waits for the next one
 
-	lookedNS int64 // when its socket was last asked
+	waits    atomic.Int64 // bytes of messages that the connection was not given yet
+	lookedNS int64        // when its socket was last asked
+	pace     int64        // that it was told last, bytes/s
+}
+
+// job is one message for a writer, or the rest of one.
+type job struct {
+	Send
+	flush bool // the connection has the message: the socket must take the rest of it
 }
 
 // event is one thing that happened, as a call into the engine.
@@ -116,8 +126,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 		for _, a := range acts {
 			u.act(ctx, a)
 		}
-		if u.want() {
-			wake = now
+		if u.want() || u.again {
+			wake, u.again = now, false
 		}
 		u.report()
 		wait := time.Duration(wake - now)
@@ -154,10 +164,21 @@ func (u *Uplink) collect(now int64) {
 		if w, ok := r.conn.(Watched); ok && now-r.lookedNS >= lookEveryNS {
 			r.lookedNS = now
 			if n, ok := w.Unacked(); ok {
-				u.engine.Unacked(now, key.link, key.gen, n)
+				u.engine.Unacked(now, key.link, key.gen, n+r.waits.Load())
 			}
+			r.hold(u.engine.Pace(key.link, key.gen))
 		}
 	}
+}
+
+// hold tells the connection its pace when that has changed by an eighth.
+func (r *running) hold(pace int64) {
+	p, ok := r.conn.(Paced)
+	if !ok || (pace == 0) == (r.pace == 0) && max(pace-r.pace, r.pace-pace) <= r.pace/8 {
+		return
+	}
+	p.Pace(pace)
+	r.pace = pace
 }
 
 // want tells the writers which of them the loop waits for, and reports whether
@@ -185,14 +206,39 @@ func (u *Uplink) act(ctx context.Context, a Action) {
 	case Dial:
 		u.dial(ctx, a)
 	case Send:
-		r := u.conns[connKey{a.Link, a.Gen}]
-		if r == nil || r.queue == nil {
-			return
-		}
-		r.queue <- a // never blocks: the engine keeps to maxWriterQueue
+		u.send(a)
 	case Close:
 		u.close(connKey{a.Link, a.Gen})
 	}
+}
+
+// send gives one message to a connection: at once if its socket has room, else
+// to its writer.
+func (u *Uplink) send(a Send) {
+	key := connKey{a.Link, a.Gen}
+	r := u.conns[key]
+	if r == nil || r.queue == nil {
+		return
+	}
+	j := job{Send: a}
+	if p, ok := r.conn.(Prompt); ok && r.left.Load() == 0 {
+		took, err := p.Try(a.Topic, a.Payload)
+		switch {
+		case err != nil:
+			downEvent(key, err)(u, u.clock.BootNS())
+			u.again = true
+			return
+		case took == Whole:
+			r.sent.Add(1)
+			return
+		}
+		j.flush = took == Partly
+	}
+	r.left.Add(1)
+	if !j.flush {
+		r.waits.Add(int64(len(a.Payload)))
+	}
+	r.queue <- j // never blocks: the engine keeps to maxWriterQueue
 }
 
 // dial starts the goroutine of one dial; it ends with its event.
@@ -249,24 +295,35 @@ func (u *Uplink) connected(key connKey, addr string, conn Conn, now int64) {
 		u.wg.Go(func() { _ = conn.Close() })
 		return
 	}
-	r.conn, r.queue = conn, make(chan Send, maxWriterQueue+1)
+	r.conn, r.queue = conn, make(chan job, maxWriterQueue+1)
 	u.wg.Go(func() { u.write(key, r, conn, r.queue) })
 	u.engine.LinkUp(now, key.link, key.gen, addr)
 }
 
-// write is the one writer of a connection; it ends when its queue is closed or a
-// send fails. It alone may block on the socket.
-func (u *Uplink) write(key connKey, r *running, conn Conn, queue <-chan Send) {
-	for s := range queue {
-		if err := conn.Send(s.Topic, s.Payload); err != nil {
+// write takes what the socket has no room for; it ends when its queue is closed
+// or a send fails. It alone may block on the socket.
+func (u *Uplink) write(key connKey, r *running, conn Conn, queue <-chan job) {
+	for j := range queue {
+		if err := j.do(conn); err != nil {
 			u.post(downEvent(key, err))
 			return
 		}
+		if !j.flush {
+			r.waits.Add(-int64(len(j.Payload)))
+		}
 		r.sent.Add(1)
+		r.left.Add(-1)
 		if r.wanted.Load() {
 			u.post(func(*Uplink, int64) {})
 		}
 	}
+}
+
+func (j job) do(conn Conn) error {
+	if p, ok := conn.(Prompt); ok && j.flush {
+		return p.Flush()
+	}
+	return conn.Send(j.Topic, j.Payload)
 }
 
 // close ends a dial or a connection without waiting for it.

@@ -31,8 +31,9 @@ type PathState struct {
 	Busy     bool  // its writer still has bytes: it couldn't send now
 	InFlight int64 // bytes bound to it and probably not yet delivered; 0 = all are proven to be
 	Rate     int64 // delivery rate, bytes/s; 0 = unknown
-	CapRate  int64 // delivery rate of this moment, bytes/s: it limits what may be in flight
-	Watched  bool  // InFlight and CapRate are of this round trip, not presumed
+	NowRate  int64 // delivery rate of this moment, bytes/s: it says who delivers first
+	CapRate  int64 // delivery rate of the last few round trips, bytes/s: it limits what may be in flight
+	Watched  bool  // InFlight, NowRate and CapRate are measured, not presumed
 	RTT      int64 // smoothed, ns
 	MinRTT   int64 // ns
 	Starting bool  // the rate still grows
@@ -95,7 +96,7 @@ func (p *PathState) open(size, targetNS int64) bool {
 func (p *PathState) completion(size int64, explore bool) int64 {
 	r := p.Rate
 	if p.Watched && r > 0 {
-		r = max(p.CapRate, stalledRate)
+		r = max(p.NowRate, stalledRate)
 	}
 	switch {
 	case r == 0 && explore:

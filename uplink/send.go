@@ -11,8 +11,9 @@ const (
 	maxSendsPerStep = 256
 	sendOverhead    = 64 // bytes of a send header, for the choice only
 	maxProbeSearch  = 64
-	roomStepNS      = 3 * ms  // least time until room is looked for again
-	watchStepNS     = 20 * ms // most time, where sockets tell of it
+	roomStepNS      = 3 * ms    // least time until room is looked for again
+	watchStepNS     = 20 * ms   // most time, where sockets tell of it
+	lastingNS       = 5000 * ms // a backlog that has stood for so long is there for longer
 )
 
 // candidate is the batch that a lane would send next.
@@ -27,6 +28,9 @@ func (e *Engine) schedule() {
 	e.sendCritical()
 	for range maxSendsPerStep {
 		if !e.sendOne() {
+			if _, waits := e.next(wire.LaneFull); !waits {
+				e.drainedNS = e.now
+			}
 			e.markLimited()
 			e.roomNS = e.nextRoom()
 			e.markWanted()
@@ -104,10 +108,11 @@ func (e *Engine) readPaths() {
 }
 
 func (e *Engine) pathState(c *connection) PathState {
+	nowRate, capRate := c.rates(e.lasting())
 	p := PathState{
 		Usable:   c.trusted() && !e.heldOn(c) && !e.quiet(c),
 		Busy:     c.pending > 0,
-		InFlight: c.expected(e.now), Rate: c.est.known(), CapRate: c.capRate(), Watched: c.socket.atNS != 0,
+		InFlight: c.expected(e.now), Rate: c.est.known(), NowRate: nowRate, CapRate: capRate, Watched: c.socket.atNS != 0,
 		RTT: c.est.rtt(), MinRTT: c.est.minRTT(), Starting: c.est.starting(),
 	}
 	if p.Usable {

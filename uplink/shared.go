@@ -29,5 +29,5 @@ func (e *Engine) forgive(c *connection) {
 			e.giveBack(s.f)
 		}
 	}
-	e.revive(c, "still heard; an instance that shares it has lost a message")
+	e.revive(c, whyExcused)
 }

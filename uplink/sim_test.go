@@ -71,6 +71,7 @@ type simConn struct {
 	lastDown   int64
 	echo       wire.LinkEcho
 	echoAt     int64
+	paceAt     int64 // when the pace lets the next segment go; with a model only
 	unacked    int64 // bytes that the other end's TCP has not confirmed; with a model only
 }
 
@@ -346,19 +347,19 @@ func (s *sim) sendModel(l *simLink, c *simConn, a Send, n int64) {
 		s.sends[id] = append(s.sends[id], simSend{s.now, a.Link, a.Gen, hdr})
 	}
 	c.unacked += n
+	pace := s.e.Pace(a.Link, a.Gen)
+	c.paceAt = max(c.paceAt, s.now)
 	for left := n; left > 0; left -= segment {
 		part := min(left, segment)
-		kept := l.model.Offer(s.now, lablink.Packet{Data: zeros[:part+segmentHeader], Flow: uint64(len(l.arrivals))})
-		if kept != lablink.Kept {
-			s.t.Fatalf("the link's queue is full: %v", kept)
+		offer := func() { s.offer(l, c, part, func() { s.arrive(l, c, n, lane, payload) }, part == left) }
+		if pace == 0 && c.paceAt == s.now {
+			offer()
+			continue
 		}
-		last := part == left
-		l.arrivals = append(l.arrivals, func() {
-			if last {
-				s.arrive(l, c, n, lane, payload)
-			}
-			s.at(max(l.silent, c.stuck, s.now)-s.now+l.delay, func() { c.unacked -= part })
-		})
+		s.at(c.paceAt-s.now, func() { offer(); s.pump(l) })
+		if pace > 0 {
+			c.paceAt += part * 1e9 / pace
+		}
 	}
 	s.at(0, func() {
 		if l.conns[a.Gen] == c {
@@ -366,6 +367,21 @@ func (s *sim) sendModel(l *simLink, c *simConn, a Send, n int64) {
 		}
 	})
 	s.pump(l)
+}
+
+// offer gives one segment to the link's model; the last one of a message arrives
+// with it.
+func (s *sim) offer(l *simLink, c *simConn, part int64, arrive func(), last bool) {
+	kept := l.model.Offer(s.now, lablink.Packet{Data: zeros[:part+segmentHeader], Flow: uint64(len(l.arrivals))})
+	if kept != lablink.Kept {
+		s.t.Fatalf("the link's queue is full: %v", kept)
+	}
+	l.arrivals = append(l.arrivals, func() {
+		if last {
+			arrive()
+		}
+		s.at(max(l.silent, c.stuck, s.now)-s.now+l.delay, func() { c.unacked -= part })
+	})
 }
 
 // A TCP segment of a link with a model.

@@ -67,6 +67,7 @@ type LinkSnapshot struct {
 	DialFailures  uint64
 	Refused       uint64 // of them, the broker said no
 	LastChange    string // state and reason
+	LastCause     Cause  // the reason as one of a few
 	LastChangeNS  int64  // ns since boot
 	HeardNS       int64  // ns since boot of the last message on ctl
 	Instances     []string
@@ -140,7 +141,7 @@ func (e *Engine) linkSnapshot(l *link) LinkSnapshot {
 		Name: l.name, State: "down", Beside: l.cur != nil && l.next != nil,
 		Messages: l.messages, Bytes: l.bytes, ResentBytes: l.resentBytes, Wins: l.wins,
 		Suspicions: l.suspicions, Deaths: l.deaths, Dials: l.dials, DialFailures: l.dialFailures, Refused: l.refused,
-		DayBytes: l.meter.Bytes, DayLimit: l.meter.DayBytes, LastChange: l.why, LastChangeNS: l.whyNS,
+		DayBytes: l.meter.Bytes, DayLimit: l.meter.DayBytes, LastChange: l.why, LastChangeNS: l.whyNS, LastCause: l.cause,
 	}
 	c := l.cur
 	if c == nil {

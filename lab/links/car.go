@@ -146,8 +146,42 @@ func (c watchedConn) Unacked() (int64, bool) {
 	return 0, false
 }
 
+// Pace implements uplink.Paced.
+func (c watchedConn) Pace(bytesPerS int64) {
+	if p, ok := c.Conn.(uplink.Paced); ok {
+		p.Pace(bytesPerS)
+	}
+}
+
+// Try implements uplink.Prompt.
+func (c watchedConn) Try(topic string, payload []byte) (uplink.Taken, error) {
+	p, ok := c.Conn.(uplink.Prompt)
+	if !ok {
+		return uplink.NotTaken, nil
+	}
+	took, err := p.Try(topic, payload)
+	if took != uplink.NotTaken {
+		c.note(payload)
+	}
+	return took, err
+}
+
+// Flush implements uplink.Prompt.
+func (c watchedConn) Flush() error {
+	if p, ok := c.Conn.(uplink.Prompt); ok {
+		return p.Flush()
+	}
+	return nil
+}
+
 // Send implements uplink.Conn.
 func (c watchedConn) Send(topic string, payload []byte) error {
+	c.note(payload)
+	return c.Conn.Send(topic, payload)
+}
+
+// note takes down a batch that the connection is given.
+func (c watchedConn) note(payload []byte) {
 	if s, n, err := wire.ParseSend(payload); err == nil {
 		if h, err := wire.ParseHeader(payload[n:]); err == nil {
 			c.w.mu.Lock()
@@ -155,5 +189,4 @@ func (c watchedConn) Send(topic string, payload []byte) error {
 			c.w.mu.Unlock()
 		}
 	}
-	return c.Conn.Send(topic, payload)
 }

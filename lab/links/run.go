@@ -157,7 +157,8 @@ func (r *run) try(ctx context.Context, who string, offset float64, n uint64) (re
 	}
 	t.freeze()
 	worst, bad = t.bed.Disturbed()
-	r.say("%s at %g s: share of each link's capacity %v, disturbed by %v at worst", who, offset, t.sampler.shares(t.countFrom(), t.load.EndNS), worst)
+	from, to := t.countFrom(), t.load.EndNS
+	r.say("%s at %g s: share of each link's capacity %v, queue p95 %v ms, disturbed by %v at worst", who, offset, t.sampler.shares(from, to), t.sampler.queues(from, to), worst)
 	cancel()
 	return res, worst, bad, errors.Join(err, <-carried, t.bed.Close())
 }

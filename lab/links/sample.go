@@ -75,29 +75,46 @@ const appShare = 1448.0 / link.SlotBytes
 // queueMS returns how long bytes that entered between two times stayed in the
 // links' queues, sampled for each link: the time from their coming in to their
 // coming out, less the delay. It makes no sense where packets were lost.
-func (s *sampler) queueMS(from, to int64) []float64 {
-	var out []float64
-	for i, l := range s.links {
-		k := 0
-		last := int64(-1)
-		for _, x := range l {
-			if x.bootNS < from || x.bootNS >= to || x.in == last || x.in == x.out {
-				continue
-			}
-			last = x.in
-			for k < len(l) && l[k].out < x.in {
-				k++
-			}
-			if k == len(l) {
-				break
-			}
-			// Between the samples before and at k, in proportion.
-			at := float64(l[k].bootNS)
-			if k > 0 && l[k].out > l[k-1].out {
-				at = float64(l[k-1].bootNS) + float64(l[k].bootNS-l[k-1].bootNS)*float64(x.in-l[k-1].out)/float64(l[k].out-l[k-1].out)
-			}
-			out = append(out, max(0, (at-float64(x.bootNS)-float64(s.specs[i].Delay))/1e6))
+func (s *sampler) queueMS(from, to int64) (out []float64) {
+	for i := range s.links {
+		out = append(out, s.linkQueueMS(i, from, to)...)
+	}
+	return out
+}
+
+// queues returns the 95th percentile of each link's queue in ms.
+func (s *sampler) queues(from, to int64) (out []string) {
+	for i := range s.links {
+		text := "-"
+		if p := quantile(s.linkQueueMS(i, from, to), 0.95); p != nil {
+			text = fmt.Sprintf("%.0f", *p)
 		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func (s *sampler) linkQueueMS(i int, from, to int64) (out []float64) {
+	l := s.links[i]
+	k := 0
+	last := int64(-1)
+	for _, x := range l {
+		if x.bootNS < from || x.bootNS >= to || x.in == last || x.in == x.out {
+			continue
+		}
+		last = x.in
+		for k < len(l) && l[k].out < x.in {
+			k++
+		}
+		if k == len(l) {
+			break
+		}
+		// Between the samples before and at k, in proportion.
+		at := float64(l[k].bootNS)
+		if k > 0 && l[k].out > l[k-1].out {
+			at = float64(l[k-1].bootNS) + float64(l[k].bootNS-l[k-1].bootNS)*float64(x.in-l[k-1].out)/float64(l[k].out-l[k-1].out)
+		}
+		out = append(out, max(0, (at-float64(x.bootNS)-float64(s.specs[i].Delay))/1e6))
 	}
 	return out
 }

@@ -22,6 +22,8 @@ var (
 	_ uplink.Conn   = (*conn)(nil)
 
 	_ uplink.Watched = (*conn)(nil)
+	_ uplink.Prompt  = (*conn)(nil)
+	_ uplink.Paced   = (*conn)(nil)
 )
 
 // DialFunc opens a connection; package modem gives one that is bound to a
@@ -80,10 +82,11 @@ func (d *Dialer) Dial(ctx context.Context, req uplink.DialRequest) (uplink.Conn,
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{sock: sock, onDown: req.OnDown}
+	c := &conn{sock: sock, onDown: req.OnDown, pinger: paho.NewDefaultPinger()}
 	c.client = paho.NewClient(paho.ClientConfig{
-		ClientID: req.ClientID,
-		Conn:     sock,
+		ClientID:    req.ClientID,
+		Conn:        sock,
+		PingHandler: c.pinger,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			if p.Packet.Topic == req.Subscribe && !p.Packet.Retain {
 				req.OnMessage(p.Packet.Payload)
@@ -123,7 +126,8 @@ func (d *Dialer) open(ctx context.Context, addr string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("uplink/mqtt: dial %s: %w", addr, err)
 	}
-	s := &socket{Conn: raw, raw: raw, tuner: tune(raw, d.Congestion), timeout: orDefault(d.WriteTimeout, defaultWriteTimeout)}
+	out := newOutbox(raw)
+	s := &socket{Conn: out, raw: raw, out: out, tuner: tune(raw, d.Congestion), timeout: orDefault(d.WriteTimeout, defaultWriteTimeout)}
 	if secure {
 		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 		if d.TLS != nil {
@@ -132,13 +136,14 @@ func (d *Dialer) open(ctx context.Context, addr string) (*socket, error) {
 		if cfg.ServerName == "" {
 			cfg.ServerName, _, _ = net.SplitHostPort(hostPort)
 		}
-		t := tls.Client(raw, cfg)
+		t := tls.Client(out, cfg)
 		if err := t.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
 			return nil, fmt.Errorf("uplink/mqtt: TLS with %s: %w", addr, err)
 		}
 		s.Conn = t
 	}
+	out.keep = out.fd != nil
 	return s, nil
 }
 
@@ -198,6 +203,7 @@ func orDefault(d, def time.Duration) time.Duration {
 // conn is one established MQTT connection.
 type conn struct {
 	client *paho.Client
+	pinger paho.Pinger
 	sock   *socket
 	onDown func(error)
 	silent atomic.Bool // onDown was called, or must not be any more
@@ -219,8 +225,35 @@ func (c *conn) Send(topic string, payload []byte) error {
 	return nil
 }
 
+// Try implements [uplink.Prompt]. The packet is what [paho.Client.Publish] writes.
+func (c *conn) Try(topic string, payload []byte) (uplink.Taken, error) {
+	took, err := c.sock.try(topic, payload)
+	if err != nil {
+		return took, fmt.Errorf("uplink/mqtt: publish on %s: %w", topic, err)
+	}
+	if took != uplink.NotTaken {
+		c.pinger.PacketSent()
+	}
+	return took, nil
+}
+
+// Flush implements [uplink.Prompt].
+func (c *conn) Flush() error {
+	if err := c.sock.rest(); err != nil {
+		return fmt.Errorf("uplink/mqtt: publish: %w", err)
+	}
+	return nil
+}
+
 // Unacked implements [uplink.Watched].
-func (c *conn) Unacked() (int64, bool) { return unacked(c.sock.raw) }
+func (c *conn) Unacked() (int64, bool) {
+	kept := c.sock.out.size()
+	n, ok := unacked(c.sock.raw)
+	return n + kept, ok
+}
+
+// Pace implements [uplink.Paced].
+func (c *conn) Pace(bytesPerS int64) { pace(c.sock.raw, bytesPerS) }
 
 // Close says goodbye if the socket takes it within half a second, and returns
 // after the client's goroutines have ended.

@@ -1,10 +1,13 @@
 package mqtt
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"sync"
 	"time"
+
+	"telemetry/uplink"
 )
 
 // socket is what paho writes to. paho writes one packet as four pieces between
@@ -13,7 +16,8 @@ import (
 // out. Lock is held while the packet is written, as paho expects: packets must
 // not mix, and only the writer of this connection and its pinger wait for it.
 type socket struct {
-	net.Conn // raw, or TLS over it
+	net.Conn // out, or TLS over it
+	out      *outbox
 	raw      net.Conn
 	timeout  time.Duration // of one packet's write
 	tuner    *tuner        // guarded by packet; may be nil
@@ -44,15 +48,71 @@ func (s *socket) Write(p []byte) (int, error) {
 func (s *socket) Unlock() {
 	defer s.packet.Unlock()
 	if len(s.buf) > 0 && s.arm() {
-		if _, err := s.Conn.Write(s.buf); err != nil {
+		_, err := s.Conn.Write(s.buf)
+		if err == nil {
+			err = s.out.flush()
+		}
+		if err != nil {
 			s.fail(err)
 		}
 		s.tuner.look()
 	}
+	s.reset()
+}
+
+// reset gives the collected packet up. The caller holds packet.
+func (s *socket) reset() {
 	s.buf = s.buf[:0]
 	if cap(s.buf) > 4*maxPacketBytes {
 		s.buf = nil
 	}
+}
+
+// try writes one message without waiting, if nobody else writes a packet.
+func (s *socket) try(topic string, payload []byte) (uplink.Taken, error) {
+	if !s.out.keep || !s.packet.TryLock() {
+		return uplink.NotTaken, nil
+	}
+	defer s.packet.Unlock()
+	if err := s.failure(); err != nil {
+		return uplink.NotTaken, err
+	}
+	s.buf = appendPublish(s.buf[:0], topic, payload)
+	_, err := s.Conn.Write(s.buf)
+	s.reset()
+	if err != nil {
+		s.fail(err)
+		return uplink.NotTaken, err
+	}
+	s.tuner.look()
+	if s.out.size() > 0 {
+		return uplink.Partly, nil
+	}
+	return uplink.Whole, nil
+}
+
+// rest waits until the socket has taken everything.
+func (s *socket) rest() error {
+	s.packet.Lock()
+	defer s.packet.Unlock()
+	if !s.arm() {
+		return s.failure()
+	}
+	if err := s.out.flush(); err != nil {
+		s.fail(err)
+		return err
+	}
+	return nil
+}
+
+// appendPublish appends an MQTT v5 PUBLISH of QoS 0 without properties.
+func appendPublish(dst []byte, topic string, payload []byte) []byte {
+	dst = append(dst, 0x30)
+	dst = binary.AppendUvarint(dst, uint64(2+len(topic)+1+len(payload))) // MQTT's variable length is the same
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic)))
+	dst = append(dst, topic...)
+	dst = append(dst, 0)
+	return append(dst, payload...)
 }
 
 // arm sets the deadline of the next write; false after a failure.

@@ -1,7 +1,10 @@
 package mqtt
 
 import (
+	"errors"
+	"math"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -118,4 +121,46 @@ func unacked(c net.Conn) (n int64, ok bool) {
 		n, ok = int64(v), err == nil
 	})
 	return n, ok
+}
+
+// pace bounds the rate at which the socket sends; 0 = it doesn't.
+func pace(c net.Conn, bytesPerS int64) {
+	sc, is := c.(syscall.Conn)
+	if !is {
+		return
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return
+	}
+	rate := -1 // no bound
+	if bytesPerS > 0 {
+		rate = int(min(bytesPerS, math.MaxInt32))
+	}
+	_ = raw.Control(func(fd uintptr) { // refused, the batch stands in the modem
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate)
+	})
+}
+
+// canTry says that tryWrite works here.
+const canTry = true
+
+// tryWrite gives the socket what it takes without waiting.
+func tryWrite(c syscall.RawConn, p []byte) (n int, err error) {
+	cerr := c.Control(func(fd uintptr) {
+		for n < len(p) {
+			m, werr := unix.Write(int(fd), p[n:]) // Go's sockets never block
+			switch {
+			case werr == nil:
+				n += m
+			case errors.Is(werr, unix.EINTR):
+			case errors.Is(werr, unix.EAGAIN):
+				return
+			default:
+				err = os.NewSyscallError("write", werr)
+				return
+			}
+		}
+	})
+	return n, errors.Join(cerr, err)
 }

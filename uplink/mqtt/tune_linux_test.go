@@ -122,3 +122,37 @@ func TestUnackedIsWhatTheOtherEndHasNotConfirmed(t *testing.T) {
 		t.Error("a closed socket says something")
 	}
 }
+
+// TestPaceOfASocket: the bound is set, and taken away again.
+func TestPaceOfASocket(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := func() (v int) {
+		var gerr error
+		if err := raw.Control(func(fd uintptr) { v, gerr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE) }); err != nil || gerr != nil {
+			t.Fatal(err, gerr)
+		}
+		return v
+	}
+	free := bound()
+	pace(c, 150_000)
+	if got := bound(); got != 150_000 {
+		t.Errorf("bound %d, want 150000 bytes/s", got)
+	}
+	pace(c, 0)
+	if got := bound(); got != free {
+		t.Errorf("bound %d, want none (%d)", got, free)
+	}
+}

@@ -2,7 +2,11 @@
 
 package mqtt
 
-import "net"
+import (
+	"errors"
+	"net"
+	"syscall"
+)
 
 // tuner watches one connection; there is nothing to watch here.
 type tuner struct{}
@@ -13,3 +17,10 @@ func (*tuner) look() {}
 func tune(net.Conn, string) *tuner { return nil }
 
 func unacked(net.Conn) (int64, bool) { return 0, false }
+
+func pace(net.Conn, int64) {}
+
+// canTry says that tryWrite works here.
+const canTry = false
+
+func tryWrite(syscall.RawConn, []byte) (int, error) { return 0, errors.ErrUnsupported }
