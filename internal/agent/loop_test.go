@@ -62,15 +62,23 @@ func TestMemoryStaysFlatOverALoopedLog(t *testing.T) {
 		return s.HeapAlloc
 	}
 	begun := time.Now()
-	early := reach(0.5)
-	late := reach(1)
+	// The least of several looks: what is on its way comes and goes.
+	least := func(from float64) uint64 {
+		m := reach(from)
+		for i := range 5 {
+			m = min(m, reach(from+0.1*float64(i)))
+		}
+		return m
+	}
+	early := least(0.1)
+	late := least(0.6)
 	took := time.Since(begun)
 	s := a.Status()
 	stop()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	const slack = 2 << 20 // batches on their way
+	const slack = 4 << 20 // batches on their way; 4 bytes a frame show
 	if late > early+slack {
 		t.Errorf("heap grew from %d to %d bytes", early, late)
 	}
