@@ -78,7 +78,7 @@ lint: ## gofumpt, vet, staticcheck, errorlint, sloglint, shellcheck
 	scripts/lint.sh
 
 fmt: ## format all Go files
-	go tool -modfile=tools/go.mod gofumpt -w $$(git ls-files '*.go')
+	go tool -modfile=tools/go.mod gofumpt -w $$(git ls-files '*.go' ':!*.pb.go')
 
 cross: ## edgeagent for armv6, armv7, arm64, amd64 and receiver for arm64, amd64 into dist/, twice, same bytes
 	scripts/cross-build.sh --check

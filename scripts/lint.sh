@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 tool() { go tool -modfile=tools/go.mod "$@"; }
 
-mapfile -t files < <(git ls-files '*.go')
+mapfile -t files < <(git ls-files '*.go' ':!*.pb.go') # generated files stay as they were made
 unformatted=$(tool gofumpt -l "${files[@]}")
 if [ -n "$unformatted" ]; then
 	echo "lint: not gofumpt-formatted (run: make fmt):" >&2
