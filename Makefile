@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: test-arm bench-arm sim mutants e2e-kafka bench-receiver test-clients test-vm foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
+.PHONY: test-arm bench-arm sim mutants e2e-kafka bench-receiver test-clients test-vm deploy foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,12 @@ build: ## build edgeagent and receiver for this machine into bin/
 test: ## vet, unit tests, layout and import rules
 	go vet ./...
 	go test ./...
+	cd tools/deploycheck && go test -mod=mod ./...
+
+deploy: ## deploy/ against the metrics and by promtool, and the image, run as deploy/ does (installs both tools)
+	cd tools/deploycheck && go test -mod=mod -count=1 ./...
+	promtool=$$(scripts/promtool.sh) && cd deploy/prometheus && $$promtool check config prometheus.yml && $$promtool test rules tests.yml
+	scripts/image-test.sh
 
 foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-can, MCAP readers (installs them)
 	scripts/mosquitto.sh install

@@ -25,7 +25,9 @@ trap 'rm -rf "$context"' EXIT
 CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false \
 	-ldflags "-s -w -buildid= -X telemetry/internal/version.stamp=$version" -o "$context/receiver" ./cmd/receiver
 cp /etc/ssl/certs/ca-certificates.crt "$context/"
+mkdir "$context/data"
 format=()
 [ "${engine[0]}" = podman ] && format=(--format docker)
-"${engine[@]}" build "${format[@]}" -t "$name" -f Containerfile "$context"
+"${engine[@]}" build "${format[@]}" \
+	--label org.opencontainers.image.title=receiver --label org.opencontainers.image.version="$version" -t "$name" -f Containerfile "$context"
 echo "image: $name"

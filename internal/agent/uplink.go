@@ -9,6 +9,7 @@ import (
 	"telemetry/internal/config"
 	"telemetry/modem"
 	"telemetry/uplink"
+	"telemetry/wire"
 )
 
 // ledgerName is the file beside the spool that keeps what metered links carried.
@@ -65,6 +66,13 @@ func (a *Agent) metrics(w http.ResponseWriter, _ *http.Request) {
 	var shed board.Shed
 	if r != nil {
 		shed = board.Shed(r.board.shed.Load())
+		sp, utc := r.spool.Stats(), a.clock.Compare()
+		pending := sp.Lanes[wire.LaneCritical].Pending + sp.Lanes[wire.LaneFull].Pending
+		lost := sp.LostQuota + sp.LostCorrupt + sp.LostDisk // by quota, damage or a failing disk, since the start
+		names := [...]string{"spool_bytes", "spool_quota_bytes", "spool_pending_batches", "spool_lost_batches", "spool_disk_state", "clock_synced", "clock_uncertainty_seconds"}
+		for i, v := range [...]float64{float64(sp.DiskBytes), float64(sp.QuotaBytes), float64(pending), float64(lost), float64(sp.Disk), float64(truth(utc.Synced)), float64(utc.UncertaintyNS) / 1e9} {
+			b = fmt.Appendf(b, "# TYPE edgeagent_%s gauge\nedgeagent_%s %g\n", names[i], names[i], v)
+		}
 		if r.care != nil {
 			b = appendModemMetrics(b, r.care.group.Statuses())
 			b = appendUsageMetrics(b, a.linkNames(), r.care.usage)
