@@ -23,7 +23,7 @@ func New() *cobra.Command {
 		Use:   "receiver",
 		Short: "Telemetry of race cars into Kafka: every sample once, in order",
 	}
-	root.AddCommand(runCommand(), validateCommand(), statusCommand(), decodeCommand(), caCommand(), cli.VersionCommand("receiver"))
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), topicsCommand(), catCommand(), lagCommand(), doctorCommand(), decodeCommand(), caCommand(), cli.VersionCommand("receiver"))
 	return cli.Command(root)
 }
 

@@ -47,12 +47,16 @@ func printStatus(out io.Writer, s *receiver.Status) error {
 	for _, x := range s.Waits {
 		fmt.Fprintf(w, "WAITS\t%s\n", x)
 	}
+	for _, x := range s.Degraded {
+		fmt.Fprintf(w, "DEGRADED\t%s\n", x)
+	}
 	if s.Ingest != nil {
 		printIngest(w, s.Ingest)
 	}
 	if s.Sequence != nil {
 		printSequence(w, s.Sequence)
 	}
+	printOutputs(w, s.Outputs)
 	return w.Flush()
 }
 
@@ -97,5 +101,27 @@ func printSequence(w io.Writer, q *receiver.SequenceStatus) {
 					v.Missing-min(v.Missing, v.Found), v.Late, v.Duplicates)
 			}
 		}
+	}
+}
+
+// printOutputs shows the outputs beside the default one.
+func printOutputs(w io.Writer, outs []receiver.OutputStatus) {
+	if len(outs) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nOUTPUT\tFORMAT\tTOPIC\tSTATE\tREGISTRY\tPARTITIONS\tLAG\tDEAD LETTERS\tERROR")
+	for i := range outs {
+		o := &outs[i]
+		registry := "–"
+		if o.Registry != nil {
+			registry = o.Registry.State
+		}
+		var lag int64
+		var dead uint64
+		for k := range o.Partitions {
+			lag += o.Partitions[k].Lag
+			dead += o.Partitions[k].DeadLetters
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", o.Name, o.Format, o.Topic, o.State, registry, len(o.Partitions), lag, dead, o.Error)
 	}
 }
