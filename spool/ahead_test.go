@@ -116,12 +116,15 @@ func (r *rig) runToDeath() (stop func()) {
 }
 
 // turns is a disk on which the first three syncs of logs, once it is armed, wait for
-// their turn.
+// their turn. They begin in the order of their groups: the third append lets the
+// second sync begin first.
 type turns struct {
 	spool.Disk
-	armed atomic.Bool
-	begun atomic.Int64
-	turn  [3]chan error // what each of them waits for
+	armed    atomic.Bool
+	appended atomic.Int64
+	begun    atomic.Int64
+	second   chan struct{} // closed when the second sync has begun
+	turn     [3]chan error // what each of them waits for
 }
 
 func (d *turns) OpenLog(dir string, n int) (spool.Log, error) {
@@ -134,9 +137,19 @@ type turnLog struct {
 	d *turns
 }
 
+func (l turnLog) Append(records [][]byte) error {
+	if l.d.armed.Load() && l.d.appended.Add(1) == 3 {
+		<-l.d.second
+	}
+	return l.Log.Append(records)
+}
+
 func (l turnLog) Sync() error {
 	if l.d.armed.Load() {
 		if n := l.d.begun.Add(1) - 1; n < 3 {
+			if n == 1 {
+				close(l.d.second)
+			}
 			if err := <-l.d.turn[n]; err != nil {
 				return err
 			}
@@ -167,7 +180,7 @@ func TestTwoSyncsAtATime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t)
 				r.cfg.ChunkBytes = tc.chunk
-				d := &turns{Disk: r.m.Boot(), turn: [3]chan error{make(chan error), make(chan error), make(chan error)}}
+				d := &turns{Disk: r.m.Boot(), second: make(chan struct{}), turn: [3]chan error{make(chan error), make(chan error), make(chan error)}}
 				r.cfg.Disk = d
 				sp, _, err := spool.Open(r.cfg)
 				if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"telemetry/wire"
@@ -39,10 +40,17 @@ func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
 	s.tempNo++
 	temp := fmt.Sprintf("%s.tmp%d", s.cataloguePath(h), s.tempNo)
 	s.mu.Unlock()
-	if _, wrapped, err := s.catalogue(h); err == nil && wrapped == s.encrypts() {
+	_, wrapped, err := s.catalogue(h)
+	if err == nil && wrapped == s.encrypts() {
 		return h, nil
 	}
-	var err error
+	if s.cfg.KeysForNow && errors.Is(err, ErrNoKey) { // older batches need it as it stands
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ownCats[h] = slices.Clone(canonical)
+		return h, nil
+	}
+	err = nil
 	if s.encrypts() {
 		if canonical, err = s.cfg.Keys.Wrap(canonical); err == nil {
 			canonical = append([]byte(wrappedCatalogue), canonical...)
@@ -68,6 +76,12 @@ func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
 // need; ErrNoCatalogue says that the spool does not hold it, or only a damaged
 // copy.
 func (s *Spool) Catalogue(h wire.CatalogueHash) ([]byte, error) {
+	s.mu.Lock()
+	own := s.ownCats[h]
+	s.mu.Unlock()
+	if own != nil {
+		return slices.Clone(own), nil
+	}
 	b, _, err := s.catalogue(h)
 	return b, err
 }

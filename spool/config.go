@@ -57,6 +57,9 @@ type Config struct {
 	// Keys, when not nil, encrypts what is written and opens what was encrypted before.
 	// Without it encrypted batches stay on the card, held and unread.
 	Keys KeyBox
+	// KeysForNow says that Keys opens only what this process wraps. A catalogue that is there
+	// for others is then left as it is, and this start's own is kept in memory.
+	KeysForNow bool
 	// EncryptedOnly makes batches that stand on the card in the clear count as damaged:
 	// nobody can slip data in. Control records are always in the clear.
 	EncryptedOnly bool

@@ -268,7 +268,12 @@ func addLoss(losses []wire.Loss, add wire.Loss) []wire.Loss {
 		l := &losses[i]
 		if l.Epoch == add.Epoch && l.Lane == add.Lane && l.Shard == add.Shard && l.Reason == add.Reason {
 			l.Ranges = l.Ranges.Union(add.Ranges)
-			l.FirstNS, l.LastNS = min(l.FirstNS, add.FirstNS), max(l.LastNS, add.LastNS)
+			switch { // 0 and 0: not known
+			case l.FirstNS == 0 && l.LastNS == 0:
+				l.FirstNS, l.LastNS = add.FirstNS, add.LastNS
+			case add.FirstNS != 0 || add.LastNS != 0:
+				l.FirstNS, l.LastNS = min(l.FirstNS, add.FirstNS), max(l.LastNS, add.LastNS)
+			}
 			return losses
 		}
 	}

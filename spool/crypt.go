@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/sys/cpu"
@@ -74,8 +75,16 @@ type keyring struct {
 
 type openedKey struct {
 	secret secret
-	err    error // not nil: there is none
+	err    error     // not nil: there is none
+	retry  time.Time // not zero: the card did not answer, and is asked again from then on
 }
+
+const (
+	// keyTries is how often in a row a card is asked for a key file that it does not give.
+	keyTries = 3
+	// keyRetry is how long it is left alone then: an answer may take seconds to fail.
+	keyRetry = 10 * time.Second
+)
 
 // chunkKeyID names a chunk's key.
 type chunkKeyID struct {
@@ -94,11 +103,24 @@ func (k *keyring) secretOf(e wire.Epoch) (secret, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	o, ok := k.opened[e]
-	if !ok {
-		o.secret, o.err = k.load(e)
-		k.opened[e] = o
+	if ok && (o.retry.IsZero() || time.Now().Before(o.retry)) {
+		return o.secret, o.err
 	}
+	for again, n := true, 0; again && n < keyTries; n++ {
+		o.secret, again, o.err = k.load(e)
+		if o.retry = (time.Time{}); again {
+			o.retry = time.Now().Add(keyRetry)
+		}
+	}
+	k.opened[e] = o
 	return o.secret, o.err
+}
+
+// unanswered reports whether the card did not give a secret that may be there.
+func (k *keyring) unanswered(e wire.Epoch) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.opened[e].retry.IsZero()
 }
 
 // chunk returns the cipher of a chunk.
@@ -277,7 +299,7 @@ func (s *Spool) records(l *lane, g *group, c *chunk) ([][]byte, error) {
 // before it.
 func (s *Spool) decrypted(out []byte, n int, b wire.Batch) ([]byte, error) {
 	if !isAtRest(&b.Header, b.Payload) {
-		if s.cfg.EncryptedOnly && !b.Header.Control {
+		if s.cfg.EncryptedOnly && !onlyControls(b) {
 			return nil, errDamaged // somebody put it there
 		}
 		return out, nil
@@ -289,12 +311,36 @@ func (s *Spool) decrypted(out []byte, n int, b wire.Batch) ([]byte, error) {
 	return append(out[:n], inner...), nil
 }
 
+// onlyControls reports whether a batch is one of those that stand in the clear: its flag
+// says so, and so does every section.
+func onlyControls(b wire.Batch) bool {
+	var o wire.Opener
+	payload, err := o.Payload(b)
+	if err != nil || !b.Header.Control {
+		return false
+	}
+	for len(payload) > 0 {
+		s, n, err := wire.NextSection(payload)
+		if err != nil || s.Type < wire.SectionEpochOpen || s.Type > wire.SectionAnchor {
+			return false
+		}
+		payload = payload[n:]
+	}
+	return true
+}
+
 // canOpen reports whether the batches of a start can be decrypted; the first time that
 // they cannot it is logged.
 func (s *Spool) canOpen(e wire.Epoch) bool {
+	if s.late[e] { // all of a start is locked, or nothing
+		return false
+	}
 	_, err := s.keys.secretOf(e)
 	if err == nil {
 		return true
+	}
+	if s.keys.unanswered(e) {
+		s.late[e] = true
 	}
 	if !s.lockedSaid[e] && !s.thorough { // a repair needs no key
 		s.lockedSaid[e] = true
@@ -305,15 +351,25 @@ func (s *Spool) canOpen(e wire.Epoch) bool {
 
 // lockIn notes batches that no key opens: they stay in their chunk and are held, but do
 // not show. Called with mu held, or by the recovery.
-func (s *Spool) lockIn(c *chunk, st *stream, rs wire.Ranges) {
-	if rs = rs.Subtract(st.settled); len(rs) == 0 {
-		return
+func (s *Spool) lockIn(c *chunk, st *stream, rs wire.Ranges, firstNS, lastNS int64) {
+	if n := s.holdIn(c, st, rs, firstNS, lastNS); n > 0 {
+		st.high = max(st.high, rs[len(rs)-1].Last)
+		s.report.LockedBatches += n
 	}
-	c.locked = addLoss(c.locked, wire.Loss{Epoch: st.id.Epoch, Lane: st.id.Lane, Shard: st.id.Shard, Ranges: rs, Reason: wire.ReasonQuota})
+}
+
+// holdIn notes batches of a chunk that are held, but do not show, and returns how many.
+func (s *Spool) holdIn(c *chunk, st *stream, rs wire.Ranges, firstNS, lastNS int64) uint64 {
+	if rs = rs.Subtract(st.settled); len(rs) == 0 {
+		return 0
+	}
+	c.locked = addLoss(c.locked, wire.Loss{
+		Epoch: st.id.Epoch, Lane: st.id.Lane, Shard: st.id.Shard,
+		Ranges: rs, Reason: wire.ReasonQuota, FirstNS: firstNS, LastNS: lastNS,
+	})
 	st.lost = st.lost.Union(rs)
-	st.high = max(st.high, rs[len(rs)-1].Last)
-	s.report.LockedBatches += rs.Count()
 	s.count.Locked += rs.Count()
+	return rs.Count()
 }
 
 // unlock forgets locked batches of a chunk that were settled meanwhile: an earlier start

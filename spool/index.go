@@ -34,7 +34,9 @@ type chunk struct {
 	opens   int    // of them, EpochOpen records
 	dying   bool   // chosen by the quota: its loss record is on its way
 	holds   summary
-	locked  []wire.Loss // batches in it that no key opens, by stream; they are in their stream's lost
+	// locked is the batches in it that do not show, by stream; they are in their stream's lost.
+	locked   []wire.Loss
+	unsynced bool // some of them because no sync has covered them
 }
 
 // run is the batches of one stream that stand in one chunk, in order.
@@ -117,6 +119,7 @@ type stream struct {
 	lost    wire.Ranges // dropped; their loss record is not acked yet
 	high    uint64      // highest number known to have been durable here
 	sure    uint64      // of an earlier start: durable up to here, as cursor or mark say; the recovery owns it
+	doubt   uint64      // of an earlier start: this number is on no disk for sure; 0: none. The cursor stays below
 	ours    bool        // of this start
 	named   []uint64    // found damaged by the recovery, which owns it
 }

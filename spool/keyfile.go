@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"telemetry/wire"
@@ -48,31 +50,32 @@ func parseSecret(b []byte, car string, e wire.Epoch) (s secret, err error) {
 	return s, nil
 }
 
-// load opens the secret of a start.
-func (k *keyring) load(e wire.Epoch) (secret, error) {
+// load opens the secret of a start. again says that the card did not answer: it may the
+// next time.
+func (k *keyring) load(e wire.Epoch) (x secret, again bool, err error) {
 	var errs []error
 	for _, slot := range []string{".0", ".1"} {
 		b, err := readAll(k.disk, filepath.Join(k.dir, keyName(e)+slot), maxKeyBytes)
 		if err != nil {
+			again = again || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrTooLarge)
 			errs = append(errs, err)
 			continue
 		}
 		if k.box == nil {
-			return secret{}, fmt.Errorf("spool: epoch %s: no identity configured: %w", e, ErrNoKey)
+			return secret{}, false, fmt.Errorf("spool: epoch %s: no identity configured: %w", e, ErrNoKey)
 		}
 		if b, err = k.box.Unwrap(b); err == nil {
-			var s secret
-			if s, err = parseSecret(b, k.car, e); err == nil {
-				return s, nil
+			if x, err = parseSecret(b, k.car, e); err == nil {
+				return x, false, nil
 			}
 		}
 		errs = append(errs, err)
 	}
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	if !errors.Is(err, ErrNoKey) {
 		err = fmt.Errorf("%w: %w: %w", ErrNoKey, errNoSecret, err)
 	}
-	return secret{}, fmt.Errorf("spool: epoch %s: %w", e, err)
+	return secret{}, again, fmt.Errorf("spool: epoch %s: %w", e, err)
 }
 
 // newSecret makes the secret of this start durable before anything is encrypted with it.
@@ -105,14 +108,34 @@ func (s *Spool) newSecret() error {
 	return nil
 }
 
-// dropKeys removes the key files of starts of which no chunk is left. Open only.
+// keyCounter returns the greatest counter that the names of key files have: a start whose
+// epoch file is gone counts on from there, so that by name order the newest are last.
+// Nothing protects these names: one that no card lives to see counts for nothing.
+func (s *Spool) keyCounter() uint32 {
+	es, _ := s.disk.ReadDir(keysDir(s.cfg.Dir)) // unreadable: the others tell
+	top := uint64(0)
+	for _, e := range es {
+		base, _, _ := strings.Cut(e.Name, ".")
+		counter, _, _ := strings.Cut(base, "-")
+		if n, err := strconv.ParseUint(counter, 10, 31); err == nil && isKeyName(base) {
+			top = max(top, n)
+		}
+	}
+	return uint32(top)
+}
+
+// dropKeys removes the key files of starts of which no chunk is left. A start that did
+// not see all of the card, or that lost what an earlier one knew, removes none. Open only.
 func (s *Spool) dropKeys() {
+	if s.blind || s.report.EpochLost || s.report.CursorLost || s.report.Quarantined > 0 || s.report.RepairFailures > 0 {
+		return
+	}
 	dir := keysDir(s.cfg.Dir)
 	es, err := s.disk.ReadDir(dir)
 	if err != nil {
 		return // there are none
 	}
-	needed := map[string]bool{}
+	needed := map[string]bool{keyName(s.epoch): true}
 	for e := range s.atRest {
 		needed[keyName(e)] = true
 	}

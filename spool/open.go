@@ -65,7 +65,7 @@ func newSpool(cfg Config) *Spool {
 		stop: make(chan struct{}), changed: make(chan struct{}),
 		streams: map[wire.Stream]*stream{}, order: map[wire.Lane][]*stream{}, chunks: map[wire.Lane][]*chunk{},
 		losses: map[wire.ID]*lossRecord{}, opens: map[wire.ID]*openRecord{}, bad: map[wire.ID]failing{},
-		putCats: map[wire.CatalogueHash]bool{}, nextChunk: map[wire.Lane]uint64{}, lockedSaid: map[wire.Epoch]bool{}, atRest: map[wire.Epoch]bool{},
+		putCats: map[wire.CatalogueHash]bool{}, ownCats: map[wire.CatalogueHash][]byte{}, nextChunk: map[wire.Lane]uint64{}, lockedSaid: map[wire.Epoch]bool{}, late: map[wire.Epoch]bool{}, atRest: map[wire.Epoch]bool{},
 		keys:     newKeyring(cfg.Disk, keysDir(cfg.Dir), cfg.Car, cfg.Keys),
 		idSlots:  slots{disk: cfg.Disk, dir: cfg.Dir, name: "epoch", magic: "TSPE"},
 		curSlots: slots{disk: cfg.Disk, dir: cfg.Dir, name: "cursor", magic: "TSPC"},
@@ -104,9 +104,9 @@ func (s *Spool) open() error {
 	if err != nil {
 		return fmt.Errorf("spool: no epoch opened: %w", err)
 	}
-	s.seal(s.crit)                                     // alone in its chunk, so that the quota may take the others
-	s.openMark()                                       // only now: until then the last one's serves
-	if err := s.storeCursor(time.Time{}); err != nil { // without it only more is sent again
+	s.seal(s.crit)                         // alone in its chunk, so that the quota may take the others
+	s.openMark()                           // only now: until then the last one's serves
+	if err := s.openCursor(); err != nil { // without it only more is sent again
 		s.log.Warn("cursor not written", "err", err)
 	}
 	s.keepReserve()
@@ -121,6 +121,16 @@ func (s *Spool) open() error {
 		}
 	}
 	return nil
+}
+
+// openCursor stores what Open found. When the version falls both slots must have the lower
+// one: an older program refuses a spool of which any slot is newer than it.
+func (s *Spool) openCursor() error {
+	if s.curSlots.highest <= s.curSlots.version {
+		return s.storeCursor(time.Time{})
+	}
+	s.moved = true
+	return s.storeBoth(time.Time{})
 }
 
 // layout makes the directories and empties the trash.
@@ -193,7 +203,8 @@ func (s *Spool) newer() error {
 // take encrypted batches for batches.
 func (s *Spool) chooseVersion() {
 	v := byte(plainVersion)
-	if s.encrypts() || len(s.atRest) > 0 {
+	unseen := s.blind && max(s.idSlots.highest, s.curSlots.highest) == slotVersion // what was not read may be encrypted
+	if s.encrypts() || len(s.atRest) > 0 || unseen {
 		v = slotVersion
 	}
 	s.idSlots.version, s.curSlots.version = v, v
@@ -206,6 +217,7 @@ func (s *Spool) newEpoch(known bool) error {
 	if known {
 		lineage = append(lineage, s.ident.epoch)
 	} else {
+		s.blind = true
 		s.report.EpochLost = s.report.EpochLost || len(s.streams) > 0
 		lineage = append(lineage, s.found...)
 	}
@@ -216,7 +228,7 @@ func (s *Spool) newEpoch(known bool) error {
 	}
 	slices.SortFunc(lineage, compareEpoch)
 	lineage = slices.Compact(lineage)
-	top := s.ident.epoch.Counter
+	top := max(s.ident.epoch.Counter, s.keyCounter())
 	for id := range s.streams {
 		top = max(top, id.Epoch.Counter)
 	}

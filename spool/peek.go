@@ -1,7 +1,9 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"path/filepath"
 )
@@ -79,15 +81,20 @@ func (s *Spool) peek(c *chunk) (p peeked) {
 		}
 		p.foreign = append(p.foreign, e.Name)
 	}
-	if p.size == 0 {
+	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
+	if errors.Is(err, fs.ErrNotExist) {
 		return p
 	}
-	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
 	if err != nil {
 		p.err = err
 		return p
 	}
 	defer f.Close()
+	if p.size == 0 { // or the directory could not tell
+		if p.size, p.err = f.Size(); p.err != nil || p.size == 0 {
+			return p
+		}
+	}
 	p.scan = scan(f, p.size, true)
 	return p
 }
@@ -99,6 +106,7 @@ func (s *Spool) take(c *chunk, p peeked) (sc scanned, ok bool) {
 		_ = s.quarantine(filepath.Join(c.path, name), fmt.Sprintf("%s-%s-%s", c.lane, chunkName(c.no), name)) // logged there
 	}
 	if p.err != nil {
+		s.blind = true
 		s.log.Warn("chunk not readable", "chunk", c.path, "err", p.err)
 		return sc, false
 	}

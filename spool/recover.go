@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -61,6 +62,7 @@ func (s *Spool) recover() error {
 				if err := s.disk.SyncFile(filepath.Join(c.path, SegmentName)); err != nil {
 					s.log.Warn("chunk not synced: it is written again", "chunk", c.path, "err", err)
 					rewrite = true
+					s.doubt(c, sc.records)
 				} else if sc, ok = s.take(c, s.peek(c)); !ok { // by now memory may hold less
 					continue
 				}
@@ -82,12 +84,27 @@ func (s *Spool) recover() error {
 			s.log.Warn("cursor not written before repair", "err", err)
 		}
 	}
+	for _, st := range s.streams {
+		st.doubt = 0 // each repair says it again if it fails
+	}
 	for _, d := range repairs {
 		s.repair(d)
 	}
 	s.boundQuarantine()
 	s.readControls()
 	return nil
+}
+
+// doubt keeps the cursor below what a chunk holds that no sync has covered.
+func (s *Spool) doubt(c *chunk, records []record) {
+	for _, r := range records {
+		if !s.mine(r.header.Stream, c.lane) {
+			continue
+		}
+		if st := s.addStream(r.header.Stream); r.header.Seq > st.sure && (st.doubt == 0 || r.header.Seq < st.doubt) {
+			st.doubt = r.header.Seq
+		}
+	}
 }
 
 // unsure reports whether a chunk holds batches that nothing says to have been durable:
@@ -110,7 +127,7 @@ func (s *Spool) loadCursor() error {
 	}
 	cs, err := parseCursor(value)
 	if !st.found || err != nil {
-		s.report.CursorLost = true // taken back when there is nothing it could speak of
+		s.report.CursorLost, s.blind = true, true // CursorLost is taken back when there is nothing it could speak of
 		return nil
 	}
 	for _, c := range cs {
@@ -144,6 +161,7 @@ func (s *Spool) listChunks(lane wire.Lane) ([]*chunk, error) {
 				continue
 			}
 			if err := s.disk.Rename(filepath.Join(dir, name), filepath.Join(dir, base)); err != nil {
+				s.blind = true
 				s.log.Warn("salvage not finished", "chunk", name, "err", err)
 				continue
 			}
@@ -211,7 +229,12 @@ func (s *Spool) mine(id wire.Stream, lane wire.Lane) bool {
 }
 
 // adopt puts a chunk's batches into the index.
-func (s *Spool) adopt(c *chunk, records []record) {
+func (s *Spool) adopt(c *chunk, records []record) { s.adoptUpTo(c, records, false) }
+
+// adoptUpTo is adopt and, with unsynced, holds back what no sync has covered: it stays
+// in the chunk for the next start, and does not show.
+func (s *Spool) adoptUpTo(c *chunk, records []record, unsynced bool) {
+	back := uint64(0)
 	by := map[wire.Stream][]placed{}
 	foreign := 0
 	for _, r := range records {
@@ -221,15 +244,19 @@ func (s *Spool) adopt(c *chunk, records []record) {
 			continue
 		}
 		st := s.addStream(id)
+		if r.atRest && !st.settled.Contains(r.header.Seq) {
+			s.atRest[id.Epoch] = true
+		}
+		if unsynced && r.header.Seq > st.sure {
+			back += s.holdIn(c, st, wire.Ranges{{First: r.header.Seq, Last: r.header.Seq}}, r.header.FirstNS, r.header.LastNS)
+			continue
+		}
 		st.high = max(st.high, r.header.Seq)
 		if st.settled.Contains(r.header.Seq) {
 			continue
 		}
-		if r.atRest {
-			s.atRest[id.Epoch] = true
-		}
 		if r.atRest && !s.canOpen(id.Epoch) {
-			s.lockIn(c, st, wire.Ranges{{First: r.header.Seq, Last: r.header.Seq}})
+			s.lockIn(c, st, wire.Ranges{{First: r.header.Seq, Last: r.header.Seq}}, r.header.FirstNS, r.header.LastNS)
 			continue
 		}
 		e := entryOf(r)
@@ -251,7 +278,12 @@ func (s *Spool) adopt(c *chunk, records []record) {
 		h := r.header
 		c.holds.add(h.ID(), h.Size(), h.FirstNS, h.LastNS, h.Catalogue, h.Control)
 	}
-	c.holds.mixed = c.holds.mixed || foreign > 0
+	c.unsynced = unsynced
+	c.holds.mixed = c.holds.mixed || foreign > 0 || unsynced // the table must not vouch for it
+	if back > 0 {
+		s.report.HeldBack += back
+		s.log.Error("batches held back: the card does not make them durable", "chunk", c.path, "batches", back)
+	}
 	s.count.DiskBytes += c.bytes
 	for id, found := range by {
 		st := s.streams[id]
@@ -293,11 +325,14 @@ func (s *Spool) repair(d damaged) {
 	if err != nil {
 		s.report.RepairFailures++
 		s.log.Warn("damaged chunk not rewritten", "chunk", c.path, "err", err)
-		records = d.s.records
 	} else {
 		s.report.Salvaged++
 	}
-	s.adopt(c, records)
+	unsynced := d.rewrite && err != nil
+	if unsynced {
+		s.doubt(c, records)
+	}
+	s.adoptUpTo(c, records, unsynced)
 }
 
 // cut removes what stands behind the last valid record; quarantine keeps the
@@ -331,46 +366,65 @@ func allZero(b []byte) bool {
 }
 
 // salvage writes a chunk's valid records to a new directory that then takes its
-// place; the original goes to quarantine.
+// place; the original goes to quarantine. It returns the records that stand at the
+// chunk's path then, which it may have changed; they are durable there unless it failed.
 func (s *Spool) salvage(c *chunk, sc *scanned, label string) ([]record, error) {
-	if sc.size > maxSalvageBytes {
-		return nil, fmt.Errorf("%d bytes are too many to rewrite", sc.size)
-	}
-	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
+	out, records, err := s.gather(c, sc)
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var out []byte
-	records := make([]record, 0, len(sc.records))
-	for _, r := range sc.records {
-		n := r.header.Size()
-		out = binary.AppendUvarint(out, uint64(n))
-		start := len(out)
-		out = append(out, make([]byte, n)...)
-		if m, err := f.ReadAt(out[start:], r.off); m < n {
-			return nil, err
-		}
-		records = append(records, record{off: int64(start), header: r.header, atRest: r.atRest})
+		return sc.records, err
 	}
 	temp := c.path + salvageSuffix
 	s.remove(temp)
 	parent := s.laneDir(c.lane)
 	steps := []func() error{
 		func() error { return s.disk.MkdirAll(temp) },
-		func() error { return s.disk.Write(filepath.Join(temp, SegmentName), out) },
+		func() error {
+			return s.withSpace(func() error { return s.disk.Write(filepath.Join(temp, SegmentName), out) })
+		},
 		func() error { return s.disk.SyncDir(temp) },
 		func() error { return s.disk.SyncDir(parent) },
 		func() error { return s.quarantine(c.path, label) },
-		func() error { return s.disk.Rename(temp, c.path) },
-		func() error { return s.disk.SyncDir(parent) },
 	}
 	for _, step := range steps {
-		if err := step(); err != nil {
-			return nil, err
+		if err = step(); err != nil {
+			break
 		}
 	}
-	return records, nil
+	if err != nil {
+		if _, rerr := s.disk.ReadDir(c.path); !errors.Is(rerr, fs.ErrNotExist) {
+			s.remove(temp) // the original is still there
+			return sc.records, err
+		}
+	}
+	if rerr := s.disk.Rename(temp, c.path); rerr != nil {
+		c.path = temp // the next start finishes it
+		return records, errors.Join(err, rerr)
+	}
+	return records, errors.Join(err, s.disk.SyncDir(parent))
+}
+
+// gather reads a chunk's valid records into the bytes of a new segment file.
+func (s *Spool) gather(c *chunk, sc *scanned) (out []byte, records []record, err error) {
+	if sc.size > maxSalvageBytes {
+		return nil, nil, fmt.Errorf("%d bytes are too many to rewrite", sc.size)
+	}
+	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	records = make([]record, 0, len(sc.records))
+	for _, r := range sc.records {
+		n := r.header.Size()
+		out = binary.AppendUvarint(out, uint64(n))
+		start := len(out)
+		out = append(out, make([]byte, n)...)
+		if m, err := f.ReadAt(out[start:], r.off); m < n {
+			return nil, nil, err
+		}
+		records = append(records, record{off: int64(start), header: r.header, atRest: r.atRest})
+	}
+	return out, records, nil
 }
 
 // readControls reads the control records that the cloud has not acked: loss

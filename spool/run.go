@@ -97,6 +97,7 @@ func (s *Spool) step(now time.Time) time.Duration {
 
 // tidy does what time alone makes due.
 func (s *Spool) tidy(now time.Time) {
+	s.lateKeys(now)
 	if base, ok := s.live.untold(s.cfg.Clock.BootNS()); ok { // rule 6
 		s.putControl(wire.AppendBase(nil, &wire.Base{Epoch: s.epoch, Lane: wire.LaneLive, Base: base}))
 		signal(s.kick)

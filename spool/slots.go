@@ -16,6 +16,7 @@ type slots struct {
 	name    string // files are name.0 and name.1
 	magic   string // 4 bytes
 	version byte   // written; 0 means what was loaded, or the first
+	highest byte   // version of any slot that was loaded
 	gen     uint64 // of the newest valid slot
 	slot    int    // where it stands
 	bytes   int64  // written so far
@@ -65,6 +66,7 @@ func (s *slots) load() (value []byte, st slotState) {
 			s.gen, s.slot, value, st.found = gen, i, v, true
 			s.version = version
 		}
+		s.highest = max(s.highest, version)
 	}
 	return value, st
 }

@@ -61,10 +61,13 @@ type Spool struct {
 
 	keys       *keyring
 	algorithm  byte                // of what this start encrypts
+	late       map[wire.Epoch]bool // starts whose key the card did not give: it is asked again; owner of the disk
+	lateTime   time.Time           // of the last try; owner of the disk
 	lockedSaid map[wire.Epoch]bool // starts of which it was logged that no key opens them; Open only
 
-	putCats map[wire.CatalogueHash]bool // put since Open
-	tempNo  uint64                      // of the last temporary catalogue file
+	putCats map[wire.CatalogueHash]bool   // put since Open
+	ownCats map[wire.CatalogueHash][]byte // of them, those whose file is for others only
+	tempNo  uint64                        // of the last temporary catalogue file
 
 	files  fileCache
 	logged seldom
@@ -78,6 +81,7 @@ type Spool struct {
 	thorough    bool                // every chunk is scanned, whatever the table says
 	running     bool                // Run is under way
 	atRest      map[wire.Epoch]bool // starts of which Open found encrypted batches
+	blind       bool                // Open did not see all that there is, or was; Open only
 	beside      sync.WaitGroup      // what goes on beside the commits
 	cursorTime  time.Time           // of the last cursor
 	cursorTwice bool                // it stands in both slots

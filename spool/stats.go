@@ -96,7 +96,9 @@ type Stats struct {
 	CursorErrors  uint64 // cursors that could not be written
 	ReadErrors    uint64 // batches that could not be read back at first
 
-	Locked uint64 // encrypted batches on the card that no key opens; held until their key is back
+	// Locked is how many batches on the card are held and do not show: encrypted ones that no
+	// key opens, until their key is back, and those that the card would not make durable.
+	Locked uint64
 
 	Disk DiskState // the worst that a lane meets
 
@@ -124,6 +126,7 @@ type Report struct {
 	LostBatches     uint64        // batches that could not be saved, each in a loss record (reason corrupt)
 	DoubtfulBatches uint64        // with the cursor lost: numbers that were delivered and deleted, or lost; in a loss record too
 	LockedBatches   uint64        // encrypted batches that no key opens
+	HeldBack        uint64        // batches that the card would not make durable: held for the next start, and not shown
 	Quarantined     int           // files and directories moved to quarantine
 	RepairFailures  int           // repairs that the disk refused; the data is still read around the damage
 	CursorLost      bool          // no valid cursor: everything on disk is sent again

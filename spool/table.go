@@ -233,7 +233,7 @@ func (s *Spool) adoptVouched(c *chunk, v *vouched) bool {
 		s.atRest[v.stream.Epoch] = true
 	}
 	if v.atRest && !s.canOpen(v.stream.Epoch) {
-		s.lockIn(c, st, wire.Ranges{{First: v.first, Last: last}})
+		s.lockIn(c, st, wire.Ranges{{First: v.first, Last: last}}, v.minNS, v.maxNS)
 		return true
 	}
 	r := &run{chunk: c, minNS: v.minNS, maxNS: v.maxNS, alive: make([]uint64, (v.count+63)/64)}

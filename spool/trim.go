@@ -49,8 +49,12 @@ func (s *Spool) cursor() []cursorStream {
 	out := make([]cursorStream, 0, len(s.streams))
 	for _, lane := range wire.Lanes {
 		for _, st := range s.order[lane] {
-			if id := st.id; len(st.settled) > 0 || st.high > 0 {
-				out = append(out, cursorStream{epoch: id.Epoch, lane: id.Lane, shard: id.Shard, high: st.high, settled: st.settled})
+			high := st.high
+			if st.doubt > 0 {
+				high = min(high, st.doubt-1)
+			}
+			if id := st.id; len(st.settled) > 0 || high > 0 {
+				out = append(out, cursorStream{epoch: id.Epoch, lane: id.Lane, shard: id.Shard, high: high, settled: st.settled})
 			}
 		}
 	}

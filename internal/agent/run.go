@@ -32,15 +32,16 @@ const (
 
 // running is what exists only while Run is under way.
 type running struct {
-	spool   *spool.Spool
-	uplink  *uplink.Uplink // nil without links
-	encoder *encoder
-	super   *sensors.Supervisor
-	modems  []modem.Modem
-	session *sessions
-	care    *caretaker // nil if no modem is looked after
-	board   *boardCare
-	started time.Time
+	spool    *spool.Spool
+	uplink   *uplink.Uplink // nil without links
+	encoder  *encoder
+	super    *sensors.Supervisor
+	modems   []modem.Modem
+	session  *sessions
+	care     *caretaker // nil if no modem is looked after
+	board    *boardCare
+	started  time.Time
+	keyFault string // why the card's identity cannot be had; "" if it can
 
 	stopSources context.CancelFunc // tells the sources to stop
 	sourceCtx   context.Context    // until stopSources
@@ -48,6 +49,7 @@ type running struct {
 	sourcesDone chan struct{}      // closed when all sources have returned
 	ended       chan struct{}      // closed when Run returns
 	draining    atomic.Bool
+	dark        atomic.Bool // power is going: see PowerFail
 }
 
 // Run drives the car until ctx ends; then it stops the sources, seals what they
@@ -78,12 +80,12 @@ func (a *Agent) open() (*running, error) {
 	if err != nil {
 		a.log.Warn("no boot id: boot times of two epochs cannot be compared", "error", err)
 	}
-	keys, only, err := a.spoolKeys()
+	keys, err := a.spoolKeys()
 	if err != nil {
 		return nil, err
 	}
 	sp, report, err := spool.Open(spool.Config{
-		Keys: keys, EncryptedOnly: only,
+		Keys: keys.box, KeysForNow: keys.fault != "", EncryptedOnly: keys.only,
 		Dir: a.cfg.Spool.Dir, Car: a.cfg.Car, BootID: boot,
 		QuotaBytes: int64(a.cfg.Spool.Quota), ChunkBytes: int64(a.cfg.Spool.Chunk),
 		CommitInterval: a.cfg.Spool.CommitInterval.D(), CriticalInterval: a.cfg.Spool.CriticalCommit.D(),
@@ -96,7 +98,7 @@ func (a *Agent) open() (*running, error) {
 	if _, err := sp.PutCatalogue(a.plan.canonical); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: %w", err), sp.Close())
 	}
-	r := &running{spool: sp, started: time.Now(), sourcesDone: make(chan struct{}), ended: make(chan struct{})}
+	r := &running{spool: sp, keyFault: keys.fault, started: time.Now(), sourcesDone: make(chan struct{}), ended: make(chan struct{})}
 	r.encoder = newEncoder(a.plan, sp, a.cfg.Seal, &a.taken, a.log.With("component", "encoder"))
 	r.encoder.boot = a.clock.BootNS
 	if err := a.openUplink(r); err != nil {

@@ -98,7 +98,8 @@ type SpoolStatus struct {
 	Degraded    bool    `json:"degraded"`
 	Disk        string  `json:"disk"` // ok, full, read-only or failing
 	Encrypted   bool    `json:"encrypted"`
-	Locked      uint64  `json:"locked_batches"` // encrypted ones that no key opens: they wait on the card
+	Locked      uint64  `json:"locked_batches"`      // encrypted ones that no key opens: they wait on the card
+	KeyFault    string  `json:"key_fault,omitempty"` // why the card's identity cannot be had: then only this process reads what it writes
 	LastError   string  `json:"last_error,omitempty"`
 }
 
@@ -124,7 +125,7 @@ func (a *Agent) Status() Status {
 			DiskBytes: sp.DiskBytes, QuotaBytes: sp.QuotaBytes, Commits: sp.Commits, SyncMaxMS: ms(sp.SyncMax),
 			LostQuota: sp.LostQuota, LostCorrupt: sp.LostCorrupt, LostDisk: sp.LostDisk, Superseded: sp.Superseded,
 			Degraded: sp.Degraded, LastError: sp.LastError,
-			Disk: sp.Disk.String(), Encrypted: a.cfg.Spool.Encrypt != nil, Locked: sp.Locked,
+			Disk: sp.Disk.String(), Encrypted: a.cfg.Spool.Encrypt != nil, Locked: sp.Locked, KeyFault: r.keyFault,
 		},
 	}
 	s.Session = r.session.now()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
@@ -44,6 +45,33 @@ func Parse(identities io.Reader, recipients []string) (*Box, error) {
 	if err != nil {
 		return nil, fmt.Errorf("atrest: identity: %w", err)
 	}
+	return newBox(ids, recipients)
+}
+
+// Temporary returns a box for a start whose identity cannot be had. It wraps for
+// recipients and for an identity that is nowhere but in memory: this process opens what it
+// wrapped itself, and nothing else; after its end only the recipients can.
+func Temporary(recipients []string) (*Box, error) {
+	classic, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, fmt.Errorf("atrest: %w", err)
+	}
+	b, err := newBox([]age.Identity{classic}, recipients)
+	if err == nil {
+		return b, nil
+	}
+	hybrid, herr := age.GenerateHybridIdentity() // the recipients may be such: age does not mix them
+	if herr == nil {
+		b, herr = newBox([]age.Identity{hybrid}, recipients)
+	}
+	if herr != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// newBox returns a box that wraps for the first of ids and for recipients.
+func newBox(ids []age.Identity, recipients []string) (*Box, error) {
 	b := &Box{identities: ids}
 	switch own := ids[0].(type) { // ParseIdentities never returns none
 	case *age.X25519Identity:
@@ -100,26 +128,49 @@ func (x *Box) Unwrap(b []byte) ([]byte, error) {
 }
 
 // Generate makes an identity and writes it to a new file that only its owner reads.
-// It returns the recipient that belongs to it.
+// When it returns the file is durable. It returns the recipient that belongs to it.
 func Generate(file string) (recipient string, err error) {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		return "", fmt.Errorf("atrest: %w", err)
 	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+	recipient = id.Recipient().String()
+	write := func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "# public key: %s\n%s\n", recipient, id)
+		return err
+	}
+	if err := create(file, write, syncDir); err != nil {
 		return "", fmt.Errorf("atrest: %w", err)
 	}
-	recipient = id.Recipient().String()
-	_, err = fmt.Fprintf(f, "# public key: %s\n%s\n", recipient, id)
-	if serr := f.Sync(); err == nil {
-		err = serr
+	return recipient, nil
+}
+
+// create makes a new file durable, or leaves none behind.
+func create(file string, write func(io.Writer) error, syncDir func(string) error) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		return "", fmt.Errorf("atrest: %w", err)
+	if err == nil {
+		err = syncDir(filepath.Dir(file))
 	}
-	return recipient, nil
+	if err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
 	"telemetry/spool"
 	"telemetry/spool/atrest"
 )
@@ -119,5 +121,63 @@ func TestWrongKeysAreRefused(t *testing.T) {
 	}
 	if _, err := atrest.Parse(strings.NewReader("# nothing\n"), nil); err == nil {
 		t.Error("an identity file without identity was taken")
+	}
+}
+
+// TestTemporary: a box without an identity of its own opens what it wrapped, as do its
+// recipients, of either kind and without any, and nobody else; it opens nothing of others.
+func TestTemporary(t *testing.T) {
+	classic, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hybrid, err := age.GenerateHybridIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, recipient, identity string
+	}{
+		{"no recipients", "", ""},
+		{"a classic one", classic.Recipient().String(), classic.String()},
+		{"a hybrid one", hybrid.Recipient().String(), hybrid.String()},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var rs []string
+			if tc.recipient != "" {
+				rs = append(rs, tc.recipient)
+			}
+			b, err := atrest.Temporary(rs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := b.Wrap([]byte("secret"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := b.Unwrap(w); err != nil || string(got) != "secret" {
+				t.Errorf("itself: %q, %v", got, err)
+			}
+			other, err := atrest.Temporary(rs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := other.Unwrap(w); !errors.Is(err, spool.ErrNoKey) {
+				t.Errorf("another one: %v", err)
+			}
+			if tc.identity == "" {
+				return
+			}
+			pit, err := atrest.Parse(strings.NewReader(tc.identity), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := pit.Unwrap(w); err != nil || string(got) != "secret" {
+				t.Errorf("the recipient: %q, %v", got, err)
+			}
+		})
+	}
+	if _, err := atrest.Temporary([]string{"age1nonsense"}); err == nil {
+		t.Error("a recipient that is none was taken")
 	}
 }

@@ -27,7 +27,7 @@ type batchLine struct {
 
 func catCommand(def string) *cobra.Command {
 	var lane string
-	c := onView(&cobra.Command{Use: "cat", Short: "Print one line of JSON for every batch"}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+	c := onView(&cobra.Command{Use: "cat", Short: "Print one line of JSON for every batch"}, def, wantsKeys, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
 		v, err := spool.OpenView(dir, nil)
 		if err != nil {
 			return err

@@ -37,20 +37,29 @@ func New(defaultConfig string) *cobra.Command {
 // onSpool makes a command whose one argument is a spool's folder; without it the
 // configuration says which.
 func onSpool(c *cobra.Command, def string, run func(c *cobra.Command, dir string) error) *cobra.Command {
-	return onView(c, def, false, func(c *cobra.Command, dir string, _ spool.KeyBox) error { return run(c, dir) })
+	return onView(c, def, needsNone, func(c *cobra.Command, dir string, _ spool.KeyBox) error { return run(c, dir) })
 }
 
+// need says what a command does with keys.
+type need int
+
+const (
+	needsNone need = iota
+	likesKeys      // it works without, and says less
+	wantsKeys
+)
+
 // onView is onSpool for a command that reads batches: keys opens what is encrypted.
-func onView(c *cobra.Command, def string, opens bool, run func(c *cobra.Command, dir string, keys spool.KeyBox) error) *cobra.Command {
+func onView(c *cobra.Command, def string, needs need, run func(c *cobra.Command, dir string, keys spool.KeyBox) error) *cobra.Command {
 	var path, identity string
 	cli.ConfigFlag(c, &path, def)
-	if opens {
+	if needs != needsNone {
 		c.Flags().StringVar(&identity, "identity", "", "age identity file that opens an encrypted spool (default: the configuration's, without DIR)")
 	}
 	c.Use += " [DIR]"
 	c.Args = cobra.MaximumNArgs(1)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		dir := ""
+		dir, optional := "", false
 		if len(args) == 1 {
 			dir = args[0]
 		} else {
@@ -59,14 +68,20 @@ func onView(c *cobra.Command, def string, opens bool, run func(c *cobra.Command,
 				return err
 			}
 			dir = cfg.Spool.Dir
-			if e := cfg.Spool.Encrypt; e != nil && identity == "" && opens {
-				identity = e.Identity
+			if e := cfg.Spool.Encrypt; e != nil && identity == "" && needs != needsNone {
+				identity, optional = e.Identity, needs == likesKeys
 			}
 		}
 		if identity == "" {
 			return run(c, dir, nil)
 		}
 		keys, err := atrest.Load(identity, nil)
+		if err != nil && optional {
+			if _, err := fmt.Fprintf(c.ErrOrStderr(), "without the configured identity: %v\n", err); err != nil {
+				return err
+			}
+			return run(c, dir, nil)
+		}
 		if err != nil {
 			return fmt.Errorf("spool: --identity: %w", err)
 		}
@@ -179,7 +194,7 @@ func short(id wire.ID) string { return fmt.Sprintf("%s#%d", id.Stream.Epoch, id.
 
 func lsCommand(def string) *cobra.Command {
 	var asJSON bool
-	c := onView(&cobra.Command{Use: "ls", Short: "List chunks and what waits in them"}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+	c := onView(&cobra.Command{Use: "ls", Short: "List chunks and what waits in them"}, def, likesKeys, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
 		l, err := list(dir, false, keys)
 		if err != nil {
 			return err
@@ -204,7 +219,7 @@ func verifyCommand(def string) *cobra.Command {
 		Use:   "verify",
 		Short: "Read everything and check every checksum; exit code 1 for damage",
 		Long:  "Of encrypted batches that a key at hand opens, verify finds changes that the checksums do not show.",
-	}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+	}, def, likesKeys, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
 		l, err := list(dir, true, keys)
 		if err != nil {
 			return err

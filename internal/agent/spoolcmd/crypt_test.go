@@ -69,3 +69,54 @@ func TestEncryptedSpool(t *testing.T) {
 		t.Errorf("an identity that is not there: %v", err)
 	}
 }
+
+// TestConfiguredIdentityThatCannotBeRead: who may read the card but not the configured
+// identity still lists and verifies; what needs keys says what is missing.
+func TestConfiguredIdentityThatCannotBeRead(t *testing.T) {
+	m := makeSpool(t)
+	if err := m.sp.Close(); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	conf := filepath.Join(folder, "agent.yaml")
+	text := "version: 1\ncar: car-7\nspool: {dir: " + m.Dir + ", encrypt: {identity: box.key}}\nsources: [{name: s, sim: {channels: 1, rate: 10Hz}}]\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"ls", "verify"} {
+		if out := must(t, verb, "--config", conf); !strings.Contains(out, "without the configured identity") {
+			t.Errorf("%s: %q", verb, out)
+		}
+		if _, err := edgeagent(t, verb, "--identity", filepath.Join(folder, "none"), "--config", conf); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s with an identity that was asked for: %v", verb, err)
+		}
+	}
+	for _, verb := range []string{"cat", "export"} {
+		if _, err := edgeagent(t, verb, "--config", conf); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+}
+
+// TestExportsOfEncryptedSpoolsAreForTheirOwner: what was encrypted on the card is not for
+// every user of the machine that reads it.
+func TestExportsOfEncryptedSpoolsAreForTheirOwner(t *testing.T) {
+	m := makeSpool(t)
+	if err := m.sp.Close(); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	key := filepath.Join(folder, "car.key")
+	must(t, "keygen", key)
+	for name, args := range map[string][]string{"clear": nil, "opened": {"--identity", key}} {
+		to := filepath.Join(folder, name)
+		must(t, append([]string{"export", "-o", to, m.Dir}, args...)...)
+		st, err := os.Stat(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if others := st.Mode().Perm()&0o077 != 0; others && args != nil {
+			t.Errorf("%s: %v", name, st.Mode())
+		}
+	}
+}

@@ -42,7 +42,7 @@ func exportCommand(def string) *cobra.Command {
 			"csv      one value a line\n" +
 			"mcap     one message a row, JSON with its schema, one channel for each group\n\n" +
 			"Times are UTC where the epoch has a time anchor, else ns since boot.",
-	}, def, true, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
+	}, def, wantsKeys, func(c *cobra.Command, dir string, keys spool.KeyBox) error {
 		return export(dir, keys, format, to, pending, c.OutOrStdout())
 	})
 	c.Flags().StringVarP(&format, "format", "f", "csv", strings.Join(names, ", "))
@@ -63,7 +63,11 @@ func export(dir string, keys spool.KeyBox, format, to string, pending bool, stdo
 	v.Use(keys)
 	out := stdout
 	if to != "" {
-		f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644)
+		mode := os.FileMode(0o644)
+		if keys != nil { // what was encrypted stands there in the clear
+			mode = 0o600
+		}
+		f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, mode)
 		if err != nil {
 			return fmt.Errorf("spool: export: %w", err)
 		}
