@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"telemetry/internal/config"
+	"telemetry/receiver/kafka"
 	"telemetry/receiver/kafka/registry"
 	"telemetry/receiver/sequence"
 	"telemetry/receiver/sequence/columnarrow"
@@ -38,6 +41,68 @@ type output struct {
 	topics   topic.Output
 	runner   *sequence.Runner
 	registry *registry.Keeper // nil: the format needs none
+	check    outputCheck
+}
+
+// outputCheck is what is known of whether an output may begin.
+type outputCheck struct {
+	mu     sync.Mutex
+	passed bool  // guarded by mu
+	err    error // guarded by mu; of the last try
+}
+
+// Pauses between two tries.
+const (
+	checkPauseLeast = 250 * time.Millisecond
+	checkPauseMost  = 10 * time.Second
+)
+
+// await asks until the output may begin; it returns ctx's error when that ends
+// before. Nobody but the output waits for it.
+func (k *outputCheck) await(ctx context.Context, log *slog.Logger, ask func(context.Context) error) error {
+	said := ""
+	for pause := checkPauseLeast; ; pause = min(2*pause, checkPauseMost) {
+		err := ask(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		k.mu.Lock()
+		k.passed, k.err = err == nil, err
+		k.mu.Unlock()
+		if err == nil {
+			if said != "" {
+				log.Info("the output may begin")
+			}
+			return nil
+		}
+		if why := err.Error(); why != said {
+			said = why
+			log.Warn("the output may not begin, will ask again", "error", err)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// state says why the output has not begun: OutputFailing needs a person; OutputOK
+// when it may.
+func (k *outputCheck) state() (state, why string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.passed:
+		return OutputOK, ""
+	case k.err == nil:
+		return OutputWaiting, "Kafka is being asked what its topics hold"
+	case errors.Is(k.err, kafka.ErrTopic):
+		return OutputFailing, k.err.Error()
+	}
+	return OutputWaiting, fmt.Sprintf("nothing is written before it is known what its topics hold: %v", k.err)
 }
 
 // outputTopics names the topics of the configured outputs.
@@ -96,7 +161,8 @@ func (r *Receiver) addOutput(run *running, o *output, cfg sequence.Config) error
 		return err
 	}
 	run.start = append(run.start, func(ctx context.Context) error {
-		if o.registry != nil && o.registry.Ready(ctx) != nil {
+		ask := func(ctx context.Context) error { return run.cluster.CheckOutput(ctx, o.cfg.Name) }
+		if o.check.await(ctx, cfg.Log, ask) != nil || o.registry != nil && o.registry.Ready(ctx) != nil {
 			return nil // stopped while it waited
 		}
 		return o.runner.Run(ctx)
@@ -172,7 +238,7 @@ type OutputStatus struct {
 	Format   string          `json:"format"`
 	Topic    string          `json:"topic"`
 	Group    string          `json:"group"`
-	State    string          `json:"state"` // "ok", "waiting" (for the registry, at the start) or "failing"
+	State    string          `json:"state"` // "ok", "waiting" (at the start: for what Kafka or the registry says) or "failing"
 	Error    string          `json:"error,omitempty"`
 	Registry *RegistryStatus `json:"registry,omitempty"`
 	SequenceStatus
@@ -209,7 +275,11 @@ func (o *output) status(run *running, s *Status) OutputStatus {
 			st.State, st.Error = state, why
 		}
 	}
-	waits := false
+	state, why := o.check.state()
+	waits := state != OutputOK
+	if waits {
+		trouble(state, "%s", why)
+	}
 	if o.registry != nil {
 		reg := o.registry.State()
 		st.Registry = &RegistryStatus{State: OutputOK}

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/protobuf/proto"
 
 	"telemetry/receiver/kafka"
@@ -179,5 +182,92 @@ func TestOutputsThatClashAreRefused(t *testing.T) {
 	cfg := configure(t, t.TempDir(), embeddedLine, plainMQTT+"\nsequence: {outputs: [{name: live, format: json}]}")
 	if _, err := Prepare(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "give it another name or topic") {
 		t.Errorf("prepare: %v", err)
+	}
+}
+
+// TestOneOutputThatMayNotBeginHoldsUpNobody: the right to read one output's rows is
+// missing. The cars and the other output are served, it is told why the one waits,
+// and it begins by itself when the right is given.
+func TestOneOutputThatMayNotBeginHoldsUpNobody(t *testing.T) {
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.Close()
+	var allowed atomic.Bool
+	fake.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		req := r.(*kmsg.ListOffsetsRequest)
+		if allowed.Load() || len(req.Topics) != 1 || req.Topics[0].Topic != "telemetry.models" {
+			return nil, nil, false
+		}
+		rt := kmsg.NewListOffsetsResponseTopic()
+		rt.Topic = req.Topics[0].Topic
+		for _, p := range req.Topics[0].Partitions {
+			rp := kmsg.NewListOffsetsResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, kerr.TopicAuthorizationFailed.Code
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	cluster := `{brokers: ["` + fake.ListenAddrs()[0] + `"], allow_unsafe: true, replication: 1, partitions: 1}`
+	sequence := "sequence: {outputs: [{name: models, format: json}, {name: other, format: json}]}"
+	r, _ := run(t, configure(t, t.TempDir(), cluster, plainMQTT+"\n"+sequence))
+	s := r.Status(t.Context())
+	car, err := dialCar(t, s.Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	car.send(car.Open())
+	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	car.send(car.Full(2e9, 5))
+	has := func(name string) func() bool {
+		return func() bool { return len(topics(t, fake.ListenAddrs()[0], name)[name]) == 5 }
+	}
+	eventually(t, "the other output has the rows", has("telemetry.other"))
+	eventually(t, "it is told why the one waits", func() bool {
+		o := r.outputState(t, "models")
+		return o.State == OutputWaiting && strings.Contains(o.Error, "telemetry.models/0") && strings.Contains(o.Error, "TOPIC_AUTHORIZATION_FAILED")
+	})
+	eventually(t, "the process is ready", func() bool {
+		code, body := get(t, s.Listen.Live, "/readyz")
+		return code == http.StatusOK && strings.Contains(body, "degraded: output models: nothing is written before it is known what its topics hold")
+	})
+	if o := r.outputState(t, "other"); o.State != OutputOK {
+		t.Errorf("the other output: %+v", o)
+	}
+	allowed.Store(true)
+	eventually(t, "the one has the rows as well", has("telemetry.models"))
+	eventually(t, "nothing is degraded", func() bool { return len(r.Status(t.Context()).Degraded) == 0 })
+}
+
+// TestRenamedOutputFailsAlone: with the topic of an output of another name it would
+// write everything again; it does not begin, and says so.
+func TestRenamedOutputFailsAlone(t *testing.T) {
+	dir := t.TempDir()
+	count := func(r *Receiver, name string) int {
+		return len(topics(t, r.Status(t.Context()).Listen.Kafka, name)[name])
+	}
+	t.Run("as it was", func(t *testing.T) {
+		r, _ := run(t, configure(t, dir, embeddedLine, plainMQTT+"\nsequence: {outputs: [{name: models, format: json, topic: rows}]}"))
+		car, err := dialCar(t, r.Status(t.Context()).Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		car.send(car.Open())
+		car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+		car.send(car.Full(2e9, 5))
+		eventually(t, "rows", func() bool { return count(r, "rows") == 5 })
+	})
+	r, _ := run(t, configure(t, dir, embeddedLine, plainMQTT+"\nsequence: {outputs: [{name: renamed, format: json, topic: rows}, {name: other, format: json}]}"))
+	eventually(t, "it is told", func() bool {
+		o := r.outputState(t, "renamed")
+		return o.State == OutputFailing && strings.Contains(o.Error, "was the output renamed")
+	})
+	eventually(t, "the other output has the rows", func() bool { return count(r, "telemetry.other") == 5 })
+	if n := count(r, "rows"); n != 5 || !r.Status(t.Context()).Ready {
+		t.Errorf("%d rows, want 5; ready: %v", n, r.Status(t.Context()).Ready)
 	}
 }

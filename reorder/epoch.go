@@ -49,15 +49,32 @@ func (c *Car) epochFor(id wire.Epoch, out *Out) *epoch {
 		}
 	}
 	e := &epoch{id: id, rank: len(c.epochs), lastMS: c.now}
-	// Of epochs whose EpochOpen nobody has read the counter tells more than first
-	// sight: it only grows on a card, and three links deceive.
-	for e.rank > 0 && !c.epochs[e.rank-1].placed && c.epochs[e.rank-1].id.Counter > id.Counter {
-		e.rank--
-	}
+	e.rank = c.placeFor(id)
 	c.epochs = slices.Insert(c.epochs, e.rank, e)
 	c.rerank()
 	c.byEpoch[id] = e
 	return e
+}
+
+// placeFor returns the rank of an epoch that is seen for the first time: behind all
+// others, but before those with a higher counter whose EpochOpen nobody has read
+// either. There the counter tells more than first sight: it only grows on a card,
+// and three links deceive. An epoch whose counter is not above that of the placed
+// one before it is of a card that counts anew: it was seen last, and stays last.
+func (c *Car) placeFor(id wire.Epoch) int {
+	rank := len(c.epochs)
+	for rank > 0 && !c.epochs[rank-1].placed && c.epochs[rank-1].id.Counter > id.Counter {
+		rank--
+	}
+	for i := rank - 1; i >= 0; i-- {
+		if k := c.epochs[i]; k.placed {
+			if id.Counter <= k.id.Counter {
+				return len(c.epochs)
+			}
+			break
+		}
+	}
+	return rank
 }
 
 // chain puts epochs into lineage order: each of them, oldest first, before the
@@ -86,30 +103,36 @@ func (c *Car) chain(es []*epoch, out *Out) {
 // those that have overtaken it. First sight deceives: three links may bring a
 // batch of a newer epoch before the EpochOpen of an older one. Newer is what has a
 // higher counter and no place of its own yet; but a card without predecessors in a
-// car that is known has begun to count anew, and stays where it was seen.
+// car that is known has begun to count anew: it stands where it was seen.
 func (c *Car) settlePlace(e *epoch, o *wire.EpochOpen, out *Out) {
 	if e.placed {
 		return
 	}
 	e.placed = true
-	first := -1
-	for i, k := range c.epochs[:e.rank] {
-		if k.placed && len(o.Predecessors) == 0 {
-			return
+	to := e.rank
+	before := c.epochs[:e.rank]
+	if len(o.Predecessors) == 0 && slices.ContainsFunc(before, func(k *epoch) bool { return k.placed }) {
+		for to+1 < len(c.epochs) && c.seenBefore(c.epochs[to+1], e) {
+			to++
 		}
-		if !k.placed && k.id.Counter > e.id.Counter && first < 0 {
-			first = i
-		}
+	} else if i := slices.IndexFunc(before, func(k *epoch) bool { return !k.placed && k.id.Counter > e.id.Counter }); i >= 0 {
+		to = i
 	}
-	if first < 0 {
+	if to == e.rank {
 		return
 	}
 	c.epochs = slices.Delete(c.epochs, e.rank, e.rank+1)
-	c.epochs = slices.Insert(c.epochs, first, e)
+	c.epochs = slices.Insert(c.epochs, to, e)
 	c.rerank()
 	for _, ln := range c.lanes {
 		c.resort(ln, out)
 	}
+}
+
+// seenBefore reports whether k stands behind e for its counter alone, and was seen
+// first.
+func (c *Car) seenBefore(k, e *epoch) bool {
+	return !k.placed && k.seen && k.id.Counter > e.id.Counter && k.firstMS <= e.firstMS
 }
 
 // rerank numbers the epochs after their order has changed.

@@ -250,3 +250,61 @@ func TestRule09AbandonedBehindARunningEpoch(t *testing.T) {
 	s.put(3, critical, 1, "main 3/critical#1", opens(holds(1), holds(2)))
 	s.put(3, full, 1, "main 3/full#1")
 }
+
+// TestRule09ANewCardRunsOn: a card that counts from 1 again comes while the old card's
+// last epoch has not told what it continues, and never will.
+func TestRule09ANewCardRunsOn(t *testing.T) {
+	run := func(s *script) {
+		s.t.Helper()
+		for seq := uint64(2); seq < 5; seq++ {
+			s.put(1, full, seq, fmt.Sprintf("main 1/full#%d", seq))
+		}
+		s.put(51, full, 2, "late 51/full#2")
+	}
+	t.Run("its EpochOpen comes first", func(t *testing.T) {
+		s := newScript(t, 100*time.Millisecond)
+		s.put(50, critical, 1, "main 50/critical#1", opens())
+		s.put(51, full, 1, "")
+		s.put(1, critical, 1, "alarm 1/critical#1 lineage, spent 1/critical#1", opens())
+		s.put(1, full, 1, "")
+		s.takeover()
+		s.advance(100, "main 51/full#1, main 1/full#1")
+		run(s)
+	})
+	t.Run("its EpochOpen comes late", func(t *testing.T) {
+		s := newScript(t, 100*time.Millisecond)
+		s.put(50, critical, 1, "main 50/critical#1", opens())
+		s.put(51, full, 1, "")
+		s.put(1, full, 1, "")
+		s.put(1, critical, 1, "alarm 1/critical#1 lineage, spent 1/critical#1", opens())
+		s.advance(100, "main 51/full#1, main 1/full#1")
+		run(s)
+	})
+	t.Run("its EpochOpen never comes", func(t *testing.T) {
+		s := newScript(t, 100*time.Millisecond)
+		s.put(50, critical, 1, "main 50/critical#1", opens())
+		s.put(51, full, 1, "")
+		s.put(1, full, 1, "")
+		s.takeover()
+		s.advance(100, "main 51/full#1, main 1/full#1")
+		run(s)
+	})
+	t.Run("its counter passes for the old card's", func(t *testing.T) {
+		s := newScript(t, 100*time.Millisecond)
+		s.put(50, critical, 1, "main 50/critical#1", opens())
+		s.put(70, full, 1, "")
+		s.put(60, full, 1, "") // of another car before: it has counted on there
+		s.takeover()
+		s.put(60, critical, 1, "alarm 60/critical#1 lineage, spent 60/critical#1", opens())
+		s.advance(100, "main 70/full#1, main 60/full#1")
+		s.put(60, full, 2, "main 60/full#2")
+	})
+	t.Run("seen first and overtaken", func(t *testing.T) {
+		s := newScript(t, 100*time.Millisecond)
+		s.put(50, critical, 1, "main 50/critical#1", opens())
+		s.put(60, full, 1, "")
+		s.put(61, full, 1, "")
+		s.put(60, critical, 1, "alarm 60/critical#1 lineage, main 60/full#1, spent 60/critical#1", opens())
+		s.advance(100, "main 61/full#1")
+	})
+}

@@ -53,7 +53,7 @@ const (
 	KindGap        Kind = 5 // ID.Seq to Last: Gap, Reason, Was
 	KindAnchor     Kind = 6 // a time anchor of ID.Stream.Epoch, at its first reading: Anchor, Offset
 	KindAlarm      Kind = 7 // somebody should look: Alarm, and what its comment names
-	KindSpent      Kind = 8 // it has control records only, which have taken effect: it is never released
+	KindSpent      Kind = 8 // it has control records only, which have taken effect: it is never released: Offset
 )
 
 // String returns the kind's name for logs and tests.

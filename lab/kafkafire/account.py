@@ -21,7 +21,11 @@ class Account:
 
     Without windows everything must be in its main topic, but for previews (lane live): the car
     gives one up for a newer one after 2 s, says so, and it may still come after that, to late.
-    Previews are in a car's memory only: when it restarts, the last ones may never have been sent."""
+    Previews are in a car's memory only: when it restarts, the last ones may never have been sent.
+
+    Whatever the reason, a gap is of what is not in batches: what comes after the gap was told goes
+    to late and withdraws it. So the copies must have been read before a time at which the sequencer
+    had dealt with all of batches, and the outputs after it."""
 
     def __init__(self, lines, windows, tell):
         self.batches, self.windows, self.tell = {}, windows, tell
@@ -139,6 +143,8 @@ class Account:
                 self.fault("missing", f"{key}")
             elif ways > 1:
                 self.fault("accounted_twice", f"{key}: in order {b.main}, late {b.late}, gap {b.gap}")
+            elif b.gap > 0 and self.seen_in.get(key):
+                self.fault("missing", f"{key}: given up, and {self.seen_in[key]} times in batches: late has not withdrawn it")
             elif b.late and not self.windows and key[3] != "live":
                 self.fault("missing", f"{key}: late, with no window to run out")
             elif b.gap and not self.windows and not (key[3] == "live" and (b.superseded or b.cut)):

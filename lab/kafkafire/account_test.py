@@ -86,10 +86,10 @@ class AccountTest(unittest.TestCase):
 
     def test_a_preview_that_died_with_its_car(self):
         for name, lane, restarted, seen, cut, missing in (
-                ("the last ones, never sent", "live", True, [1], 2, 0),
-                ("one after them was sent", "live", True, [1, 3], 0, 2),
-                ("the car did not restart", "live", False, [1], 0, 2),
-                ("not a preview", "full", True, [1], 0, 2)):
+                ("the last ones, never sent", "live", True, [], 2, 0),
+                ("one after them was sent", "live", True, [3], 0, 2),
+                ("the car did not restart", "live", False, [], 0, 2),
+                ("not a preview", "full", True, [], 0, 2)):
             with self.subTest(name):
                 acc = self.make([line(lane, seq, seq) for seq in (1, 2, 3)] + [line("critical", 1, 1, epoch=2 if restarted else 1)])
                 acc.gap(gap(lane, 1, 1, reason="superseded"))
@@ -157,6 +157,27 @@ class AccountTest(unittest.TestCase):
         acc.gap(gap("full", 1, 1))
         acc.output("samples", sealed(1), SEALED)
         self.check(acc, accounted_twice=1)
+
+    def test_gap_of_a_batch_that_is_in_batches(self):
+        for name, windows, lane, reason, copies, withdrawn, missing, late, cut in (
+                ("a window ran out, and it never came", True, "full", "gap", 0, False, 0, 0, 0),
+                ("it came, and nothing withdrew the gap", True, "full", "gap", 1, False, 1, 0, 0),
+                ("it came twice", True, "full", "gap", 2, False, 1, 0, 0),
+                ("it came, and went to late", True, "full", "gap", 1, True, 0, 1, 0),
+                ("the car said it was lost, and it came", True, "full", "retention", 1, False, 1, 0, 0),
+                ("a preview of the end of an epoch never came", False, "live", "epoch", 0, False, 0, 0, 1),
+                ("a preview of the end of an epoch came", False, "live", "epoch", 1, False, 1, 0, 1),
+                ("a preview that was given up came", False, "live", "superseded", 1, False, 1, 0, 0),
+                ("a preview that was given up came, and went to late", False, "live", "superseded", 1, True, 0, 1, 0)):
+            with self.subTest(name):
+                acc = self.make([line(lane, 1, 1, BLOCK)], windows)
+                for _ in range(copies):
+                    acc.copy(headers(lane, 1))
+                acc.gap(gap(lane, 1, 1, reason=reason))
+                if withdrawn:
+                    acc.gap(gap(lane, 1, 1, "withdrawn", "none"))
+                    acc.output("late", dict(sealed(1), lane=lane), SEALED)
+                self.check(acc, missing=missing, late=late, previews_cut=cut, accounted_twice=0)
 
     def test_gap_without_windows(self):
         acc = self.make([line("full", 1, 1, BLOCK), line("live", 1, 1)])

@@ -24,11 +24,17 @@ def main():
     with open(args.parse_args().job, encoding="utf-8") as f:
         job = json.load(f)
     topics = outputs.Topics(job["brokers"], job["prefix"])
+    with open(job["truth"], encoding="utf-8") as f:
+        acc = account.Account(f, job["window"], lambda text: print(f"kafkafire: {text}", file=sys.stderr))
+    topics.settled(job["group"], job["limit_s"])
+    for m in topics.records("batches"):
+        h = outputs.headers(m)
+        if "seq" in h:  # not a tick
+            acc.copy(h)
+    # A copy that has come meanwhile is dealt with too before the outputs are read.
     behind = topics.settled(job["group"], job["limit_s"])
     for text in behind:
         print(f"kafkafire: the sequencer did not finish: {text}", file=sys.stderr)
-    with open(job["truth"], encoding="utf-8") as f:
-        acc = account.Account(f, job["window"], lambda text: print(f"kafkafire: {text}", file=sys.stderr))
     for topic in ("samples", "live", "events", "late"):
         for m in topics.records(topic):
             acc.output(topic, outputs.headers(m), m.value())
@@ -37,10 +43,6 @@ def main():
             acc.gap(json.loads(m.value()))
     for m in topics.records("dlq"):
         acc.dead_letter(outputs.headers(m), m.value())
-    for m in topics.records("batches"):
-        h = outputs.headers(m)
-        if "seq" in h:  # not a tick
-            acc.copy(h)
     out = acc.finish()
     print(json.dumps(out))
     return 0 if acc.ok(out) and not behind else 1

@@ -68,9 +68,6 @@ func (c *Cluster) ensureTopics(ctx context.Context) error {
 	var pause backoff
 	for {
 		err := c.checkTopics(ctx)
-		if err == nil {
-			err = c.checkFresh(ctx)
-		}
 		if err == nil || !errors.Is(err, kerr.UnknownTopicOrPartition) || pause.wait(ctx) != nil {
 			return err
 		}

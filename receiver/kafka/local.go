@@ -109,7 +109,7 @@ func (s *local) findWritten(ctx context.Context, open intent, written map[topic.
 				return nil // written long ago
 			}
 			if id, ok := topic.OutputIdentity(&r); ok && s.mayBeOurs(id) {
-				written[id] = struct{}{}
+				sequence.Wrote(written, &r)
 			}
 			return nil
 		})

@@ -75,29 +75,38 @@ func (c *Config) checkOutputs() error {
 	return errors.Join(errs...)
 }
 
-// checkFresh refuses an output without a state whose topic holds rows already: it
-// would write again all that telemetry.batches holds. A state is written with the
-// first rows, so that two instances that start at once never see one without the
-// other.
-func (c *Cluster) checkFresh(ctx context.Context) error {
-	var errs []error
-	for i := range c.cfg.Outputs {
-		o := &c.cfg.Outputs[i]
-		rows, err := c.written(ctx, o.Names.Samples) // before the state's: a first commit in between has both
-		if err != nil {
-			return err
-		}
-		state, err := c.written(ctx, o.Names.State)
-		if err != nil {
-			return err
-		}
-		if rows && !state {
-			errs = append(errs, fmt.Errorf("%w %s: it holds records, but output %s has no state (%s is empty): was the output renamed, or its state deleted? "+
-				"It would write again all that %s holds. Give it its old name back, or a topic of its own; or delete %s as well, to start anew",
-				ErrTopic, o.Names.Samples, o.Name, o.Names.State, c.names.Batches, o.Names.Samples))
-		}
+// CheckOutput refuses, with [ErrTopic], a configured output without a state whose
+// topic holds rows already: it would write again all that telemetry.batches holds. A
+// state is written with the first rows, so that two instances that start at once
+// never see one without the other. Any other error means that it is not known; then
+// it may be asked again. It is asked before the output's backend owns anything.
+func (c *Cluster) CheckOutput(ctx context.Context, name string) error {
+	i := slices.IndexFunc(c.cfg.Outputs, func(o topic.Output) bool { return o.Name == name })
+	if i < 0 {
+		return fmt.Errorf("kafka: no output is called %s", name)
 	}
-	return errors.Join(errs...)
+	o := &c.cfg.Outputs[i]
+	cl, err := c.newClient() // fetches of others do not wait for these
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	own := *c
+	own.cl = cl
+	rows, err := own.written(ctx, o.Names.Samples) // before the state's: a first commit in between has both
+	if err != nil {
+		return err
+	}
+	state, err := own.written(ctx, o.Names.State)
+	if err != nil {
+		return err
+	}
+	if rows && !state {
+		return fmt.Errorf("%w %s: it holds records, but output %s has no state (%s is empty): was the output renamed, or its state deleted? "+
+			"It would write again all that %s holds. Give it its old name back, or a topic of its own; or delete %s as well, to start anew",
+			ErrTopic, o.Names.Samples, o.Name, o.Names.State, c.names.Batches, o.Names.Samples)
+	}
+	return nil
 }
 
 // written reports whether a topic holds a record; what an aborted transaction has

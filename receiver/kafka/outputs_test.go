@@ -9,6 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"telemetry/receiver/sequence"
 	"telemetry/receiver/topic"
 )
@@ -135,9 +139,21 @@ func TestRenamedOutputIsRefused(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = openWithOutputs(t, dir, topic.NewOutput("", "telemetry-sequence", "others", "rows"))
-	if !errors.Is(err, ErrTopic) || !strings.Contains(err.Error(), "was the output renamed") {
+	c, err = openWithOutputs(t, dir, topic.NewOutput("", "telemetry-sequence", "others", "rows"), modelsOutput("rows2"))
+	if err != nil {
+		t.Fatalf("with one output under another name: %v", err)
+	}
+	if err := c.CheckOutput(t.Context(), "others"); !errors.Is(err, ErrTopic) || !strings.Contains(err.Error(), "was the output renamed") {
 		t.Errorf("under another name: %v", err)
+	}
+	if err := c.CheckOutput(t.Context(), "models"); err != nil {
+		t.Errorf("beside it: %v", err)
+	}
+	if err := c.CheckOutput(t.Context(), "third"); err == nil || errors.Is(err, ErrTopic) {
+		t.Errorf("one that is not configured: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if c, err = openWithOutputs(t, dir, modelsOutput("rows2")); err != nil {
 		t.Fatalf("with another topic: %v", err)
@@ -146,9 +162,74 @@ func TestRenamedOutputIsRefused(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = openWithOutputs(t, dir, modelsOutput("rows")); err != nil {
+	if c, err = openWithOutputs(t, dir, modelsOutput("rows")); err != nil {
+		t.Fatalf("as it was: %v", err)
+	}
+	if err := c.CheckOutput(t.Context(), "models"); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
+}
+
+// TestOneOutputsTroubleIsItsOwn: a right that is missing on one output's topics, or a
+// partition of theirs without a leader, keeps neither the cluster nor another
+// output from being used.
+func TestOneOutputsTroubleIsItsOwn(t *testing.T) {
+	bad := modelsOutput("")
+	for name, tc := range map[string]struct {
+		topic     string
+		partition int32
+		err       *kerr.Error
+	}{
+		"no right to read rows":          {bad.Names.Samples, 0, kerr.TopicAuthorizationFailed},
+		"no leader of rows":              {bad.Names.Samples, 0, kerr.LeaderNotAvailable},
+		"no leader of one more of rows":  {bad.Names.Samples, 1, kerr.LeaderNotAvailable},
+		"no leader of the state":         {bad.Names.State, 0, kerr.LeaderNotAvailable},
+		"no right to describe the state": {bad.Names.State, 1, kerr.TopicAuthorizationFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer fake.Close()
+			refuseOffsets(fake, tc.topic, tc.partition, tc.err)
+			c, err := Open(t.Context(), Config{
+				Brokers: fake.ListenAddrs(), Partitions: 2, AllowWeak: true, Log: quietLog(),
+				Outputs: []topic.Output{bad, topic.NewOutput("", "telemetry-sequence", "other", "")},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			if err := c.CheckOutput(t.Context(), "other"); err != nil {
+				t.Errorf("the other output: %v", err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err = c.CheckOutput(ctx, "models")
+			if err == nil || errors.Is(err, ErrTopic) || !strings.Contains(err.Error(), tc.topic) {
+				t.Errorf("the output itself: %v", err)
+			}
+		})
+	}
+}
+
+// refuseOffsets has a broker refuse to tell where a partition ends.
+func refuseOffsets(fake *kfake.Cluster, name string, part int32, why *kerr.Error) {
+	fake.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		req := r.(*kmsg.ListOffsetsRequest)
+		if len(req.Topics) != 1 || req.Topics[0].Topic != name || req.Topics[0].Partitions[0].Partition != part {
+			return nil, nil, false
+		}
+		rp := kmsg.NewListOffsetsResponseTopicPartition()
+		rp.Partition, rp.ErrorCode = part, why.Code
+		rt := kmsg.NewListOffsetsResponseTopic()
+		rt.Topic, rt.Partitions = name, []kmsg.ListOffsetsResponseTopicPartition{rp}
+		resp := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
 }
 
 // Two outputs and the default one each have state, offset and intent of their own.

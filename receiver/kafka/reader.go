@@ -21,6 +21,7 @@ type reader struct {
 	topic string
 	part  int32
 	pos   int64 // next offset to be read
+	dirty bool  // records of open and aborted transactions are read too
 
 	leader     int32 // -1: not known
 	id         [16]byte
@@ -93,6 +94,10 @@ func (r *reader) fetch(ctx context.Context, wait time.Duration, maxBytes int32) 
 	req.MinBytes = 1
 	req.MaxBytes = maxBytes
 	req.IsolationLevel = 1
+	isolation := kgo.ReadCommitted()
+	if r.dirty {
+		req.IsolationLevel, isolation = 0, kgo.ReadUncommitted()
+	}
 	req.SessionEpoch = -1 // no fetch session
 	rt := kmsg.NewFetchRequestTopic()
 	rt.Topic, rt.TopicID = r.topic, r.id
@@ -113,7 +118,7 @@ func (r *reader) fetch(ctx context.Context, wait time.Duration, maxBytes int32) 
 	for i := range resp.Topics {
 		for j := range resp.Topics[i].Partitions {
 			if p := &resp.Topics[i].Partitions[j]; p.Partition == r.part {
-				return r.take(ctx, p)
+				return r.take(ctx, p, isolation)
 			}
 		}
 	}
@@ -121,7 +126,7 @@ func (r *reader) fetch(ctx context.Context, wait time.Duration, maxBytes int32) 
 	return chunk{}, fmt.Errorf("kafka: fetch %s/%d at %d: the broker's answer lacks the partition", r.topic, r.part, r.pos)
 }
 
-func (r *reader) take(ctx context.Context, p *kmsg.FetchResponseTopicPartition) (chunk, error) {
+func (r *reader) take(ctx context.Context, p *kmsg.FetchResponseTopicPartition, isolation kgo.IsolationLevel) (chunk, error) {
 	err := kerr.ErrorForCode(p.ErrorCode)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
 		return r.outOfRange(ctx)
@@ -131,14 +136,14 @@ func (r *reader) take(ctx context.Context, p *kmsg.FetchResponseTopicPartition) 
 		return chunk{}, fmt.Errorf("kafka: fetch %s/%d at %d: %w", r.topic, r.part, r.pos, err)
 	}
 	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		Offset: r.pos, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: r.part,
+		Offset: r.pos, IsolationLevel: isolation, Topic: r.topic, Partition: r.part,
 	}, p, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil {
 		return chunk{}, fmt.Errorf("kafka: fetch %s/%d at %d: %w", r.topic, r.part, r.pos, fp.Err)
 	}
 	r.pos = max(r.pos, next)
 	end := p.HighWatermark
-	if p.LastStableOffset >= 0 {
+	if p.LastStableOffset >= 0 && !r.dirty {
 		end = min(end, p.LastStableOffset)
 	}
 	return chunk{recs: fp.Records, start: p.LogStartOffset, end: end}, nil

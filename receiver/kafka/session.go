@@ -187,6 +187,12 @@ func (s *session) load(ctx context.Context) (sequence.Loaded, error) {
 		return l, err
 	}
 	l.State = state
+	// Before the offsets: those of another topic of the name would not be noticed.
+	s.in.leader, s.in.id = -1, [16]byte{}
+	if err := persist(ctx, s.in.limit, s.in.locate); err != nil {
+		return l, err
+	}
+	l.Topic, s.again.id = s.in.id, s.in.id
 	if l.LogStart, err = s.in.list(ctx, listStart); err != nil {
 		return l, err
 	}

@@ -1,6 +1,10 @@
 package sequence
 
-import "telemetry/receiver/topic"
+import (
+	"encoding/hex"
+
+	"telemetry/receiver/topic"
+)
 
 // Commit is what must become durable together. Its memory belongs to the
 // partition until [Partition.Committed].
@@ -21,7 +25,7 @@ func (p *Partition) Dirty() bool {
 	if p.Rebuilding() {
 		return false
 	}
-	if len(p.out.Records) > 0 || p.position > p.input {
+	if len(p.out.Records) > 0 || p.position > p.input || p.unnamed {
 		return true
 	}
 	for _, c := range p.byName {
@@ -64,6 +68,10 @@ func (p *Partition) Commit() Commit {
 	}
 	s := partitionState{Input: p.position, Commit: offset, NowMS: p.nowMS, Written: p.written}
 	p.stateRecord([]byte(PartitionKey), p.states.keep(s.append(p.states.open(64), p.cfg.Topics.Outputs())))
+	if p.topic != [16]byte{} {
+		own := &p.state[len(p.state)-1]
+		own.Headers = []topic.Header{{Key: HeaderTopicID, Value: hex.AppendEncode(nil, p.topic[:])}}
+	}
 	p.committed = offset
 	return Commit{Out: p.out.Records, State: p.state, Offset: offset}
 }
@@ -87,7 +95,7 @@ func (p *Partition) Committed() {
 		}
 		c.cache.trim(low, p.cfg.Budget)
 	}
-	p.input, p.settled = p.position, true
+	p.input, p.settled, p.unnamed = p.position, true, false
 	clear(p.absent)
 	p.out.Reset()
 }

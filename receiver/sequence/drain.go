@@ -176,6 +176,9 @@ func (p *Partition) write(c *car, it *item, h *held) (need wire.CatalogueHash, o
 		p.undecodable(c, it, h, err)
 		return need, true
 	}
+	if !p.takesSealed(it.id.Stream.Lane) {
+		p.sayMade(mark)
+	}
 	p.skipWritten(mark, lane)
 	p.sessions(b, it.kind)
 	lane.Rows += uint64(len(p.out.Records) - mark)

@@ -13,8 +13,14 @@ const (
 	HeaderBootNS = "boot_ns" // event time, ns since boot
 	HeaderClock  = "clock"   // "synced" or "unsynced"
 	HeaderAnchor = "anchor"  // id of the anchor that ts_ns rests on; absent while unsynced
+	// HeaderMade says how many records the batch makes here, when its output leaves
+	// some of its places out.
+	HeaderMade   = "made"
 	HeaderLateMS = "late_ms" // from the batch's newest sample to its arrival in Kafka; absent while unsynced
 )
+
+// PlaceBatch is the part header of a record that is the batch as it was sealed.
+const PlaceBatch = "batch"
 
 // MaxValueBytes is the largest value of one output record: below every broker's
 // default limit, so that one record can't stop a partition for ever.
@@ -37,7 +43,7 @@ type Format interface {
 // SealedFormat is a [Format] that takes the batches of some lanes as they were
 // sealed. Such a batch comes without Catalogue and Blocks: it is checked to be
 // whole and to consist of sections, but its columns are not read, and nothing
-// waits for its catalogue.
+// waits for its catalogue. Each batch makes one record with [PlaceBatch].
 type SealedFormat interface {
 	Format
 	// TakesSealed reports whether the lane's batches are taken so. The answer

@@ -1,6 +1,7 @@
 package sequence
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,11 +28,13 @@ type Partition struct {
 	cars   map[string]*car
 	byName []*car // in order of first sight: decisions never depend on a map's order
 
-	position  int64 // next offset to read
-	input     int64 // records below it were applied by an earlier owner
-	rebuildTo int64 // time stands still until position has reached it
-	committed int64 // the group's offset
-	settled   bool  // a commit is durable, or none is needed, since the partition was loaded
+	position  int64    // next offset to read
+	input     int64    // records below it were applied by an earlier owner
+	rebuildTo int64    // time stands still until position has reached it
+	topic     [16]byte // id of telemetry.batches; zero: not known
+	unnamed   bool     // the state does not have that id yet
+	committed int64    // the group's offset
+	settled   bool     // a commit is durable, or none is needed, since the partition was loaded
 	logStart  int64
 	loadEnd   int64 // end of the partition when it was loaded; -1: not heard yet
 	nowMS     int64
@@ -78,6 +81,11 @@ const maxAlarms = 64
 var ErrTruncated = errors.New("sequence: telemetry.batches is shorter than the state says " +
 	"(was the topic recreated? then delete the state topic and the consumer group as well)")
 
+// ErrAnew says that telemetry.batches is not the topic that the state is about: the
+// offsets of the state would skip what the new one has.
+var ErrAnew = errors.New("sequence: telemetry.batches has been deleted and made anew since the state was written " +
+	"(to start anew on purpose, stop all receivers and delete the state topic and the consumer group, both)")
+
 // ErrOffset says that the group's offset lies beyond what the state needs to read
 // again: batches that wait would be skipped in silence.
 var ErrOffset = errors.New("sequence: the group's offset is beyond the state's (was it reset by hand? " +
@@ -96,7 +104,7 @@ func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
 		cars: make(map[string]*car), read: make(map[int64]held),
 		known: make(map[wire.CatalogueHash]*wire.Catalogue), absent: make(map[wire.CatalogueHash]struct{}),
 		position: max(l.Offset, l.LogStart), committed: l.Offset, logStart: l.LogStart,
-		loadEnd: -1, written: maps.Clone(l.Written),
+		loadEnd: -1, written: maps.Clone(l.Written), topic: l.Topic,
 	}
 	p.sealed, _ = p.format.(SealedFormat)
 	for i := range l.State {
@@ -122,6 +130,9 @@ func (p *Partition) restore(r *topic.Record) error {
 		if p.committed > s.Commit {
 			return fmt.Errorf("%w: partition %d: group at %d, state at %d", ErrOffset, p.number, p.committed, s.Commit)
 		}
+		if err := p.sameTopic(r, s.Input); err != nil {
+			return err
+		}
 		p.input, p.nowMS, p.loadedMS = s.Input, s.NowMS, s.NowMS
 		if len(s.Written) > 0 && p.written == nil {
 			p.written = s.Written
@@ -136,6 +147,20 @@ func (p *Partition) restore(r *topic.Record) error {
 	p.enter(c)
 	p.queued += c.queued()
 	p.rebuildTo = max(p.rebuildTo, c.core.NextOffset())
+	return nil
+}
+
+// sameTopic compares the topic that the partition's state is about with the one that
+// is there. A state of an earlier version does not name its topic: it will.
+func (p *Partition) sameTopic(state *topic.Record, input int64) error {
+	if p.topic == [16]byte{} {
+		return nil
+	}
+	was, ok := state.Get(HeaderTopicID)
+	p.unnamed = !ok
+	if is := hex.EncodeToString(p.topic[:]); ok && was != is {
+		return fmt.Errorf("%w: partition %d at %d of topic %s, there is topic %s", ErrAnew, p.number, input, text(was), is)
+	}
 	return nil
 }
 
@@ -186,12 +211,17 @@ func (p *Partition) apply(c *car, offset int64, h *held, a *arrival) {
 	waits := c.core.Held() > 0 && p.decided.Duplicates == 0
 	for i := range p.decided.Decisions {
 		d := &p.decided.Decisions[i]
-		if d.Kind == reorder.KindSpent {
-			waits = false
+		if d.Offset != offset {
+			continue
 		}
-		if d.Offset == offset && (d.Kind == reorder.KindRelease || d.Kind == reorder.KindLate || d.Kind == reorder.KindDeadLetter) {
+		switch d.Kind {
+		case reorder.KindRelease, reorder.KindLate, reorder.KindDeadLetter:
 			waits = false
 			p.keepRead(offset, *h)
+		case reorder.KindSpent:
+			if waits = false; p.takesSealed(st.Lane) {
+				p.keepRead(offset, *h)
+			}
 		}
 	}
 	if waits {
@@ -271,13 +301,31 @@ func (p *Partition) decide(c *car) {
 				p.timemap(c, d.ID.Stream.Epoch, d.Anchor, v)
 			}
 		case reorder.KindSpent:
-			stats.Released++
+			p.spent(c, d, stats)
 		case reorder.KindAlarm:
 			stats.Alarms++
 			p.alarm(Alarm{Car: c.name, What: d.Alarm.String(), ID: d.ID, Last: d.Last, Offset: d.Offset})
 		}
 	}
 	p.decided.Reset()
+}
+
+// spent deals with a batch of control records that has taken effect before its
+// turn. Where batches are written as they were sealed it is in late, so that no
+// number of a stream is in no topic; other formats make nothing of it.
+func (p *Partition) spent(c *car, d *reorder.Decision, stats *LaneSnapshot) {
+	if !p.takesSealed(d.ID.Stream.Lane) {
+		stats.Spent++
+		return
+	}
+	late := *d
+	late.Kind = reorder.KindLate
+	p.enqueue(c, &late)
+}
+
+// takesSealed reports whether the output has the lane's batches as they were sealed.
+func (p *Partition) takesSealed(l wire.Lane) bool {
+	return p.sealed != nil && p.sealed.TakesSealed(l) && p.cfg.takes(l)
 }
 
 // enqueue puts a decided batch at the end of its queue.

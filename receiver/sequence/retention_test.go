@@ -1,12 +1,15 @@
 package sequence_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/jsonrow"
+	"telemetry/receiver/sequence/sealed"
 	"telemetry/receiver/sequence/sequencetest"
 	"telemetry/receiver/topic"
 	"telemetry/reorder"
@@ -22,11 +25,10 @@ func (b *bench) inherit(start int64, written ...topic.Record) {
 		l.State = append(l.State, r)
 	}
 	for i := range written {
-		id, ok := topic.OutputIdentity(&written[i])
-		if !ok {
+		if _, ok := topic.OutputIdentity(&written[i]); !ok {
 			b.t.Fatalf("record %d has no identity", i)
 		}
-		l.Written[id] = struct{}{}
+		sequence.Wrote(l.Written, &written[i])
 	}
 	b.p.Close()
 	p, err := sequence.NewPartition(b.cfg, 0, l)
@@ -100,6 +102,71 @@ func TestDeletedAndWrittenIsNotMissing(t *testing.T) {
 		b.tick(time.Second)
 		want(t, "what cannot be made again", b.write(), "gaps full#3-3 settled retention")
 	})
+}
+
+// mixed returns a batch of two rows and two events.
+func mixed(c *sequencetest.Car) topic.Record {
+	payload, err := wire.AppendBlock(nil, &wire.Block{Ticks: []int64{2000 * ms, 2001 * ms}, Columns: []wire.Column{{Type: wire.TypeInt, Values: []int64{1, 2}}}})
+	if err != nil {
+		panic(err)
+	}
+	for range 2 {
+		payload = wire.AppendEvent(payload, &wire.Event{BootNS: 2001 * ms, Name: "mark"})
+	}
+	return c.Seal(wire.Body{Lane: wire.LaneFull, Catalogue: c.Hash, FirstNS: 2000 * ms, LastNS: 2001 * ms, Samples: 4, Payload: payload})
+}
+
+// TestFilteredWrittenAndDeletedIsNotMissing: an output that leaves places of a batch
+// out has written it whole without them; one that has batches as they were sealed has
+// not written it with its events.
+func TestFilteredWrittenAndDeletedIsNotMissing(t *testing.T) {
+	events := func() sequence.Format {
+		return jsonrow.NewWith(jsonrow.Options{Take: func(string, string) bool { return false }})
+	}
+	cases := map[string]struct {
+		format func() sequence.Format
+		found  []int // which of the records of batch 2 are there
+		want   []string
+	}{
+		"filtered, whole":           {events, []int{0, 1}, nil},
+		"filtered, one of two":      {events, []int{1}, []string{"gaps full#2-2 settled retention"}},
+		"sealed, without its event": {func() sequence.Format { return sealed.New() }, []int{0}, nil},
+		"sealed, its events only":   {func() sequence.Format { return sealed.New() }, []int{1, 2}, []string{"gaps full#2-2 settled retention"}},
+	}
+	for name, c := range cases {
+		for _, twice := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, second takeover %v", name, twice), func(t *testing.T) {
+				cfg := config()
+				cfg.Reorder.Windows[wire.LaneFull], cfg.NewFormat = reorder.None, c.format
+				b, car := newBench(t, cfg, sequencetest.Catalogue("car-1")), sequencetest.NewCar("car-1", 1, 0xabc)
+				b.apply(car.Open(), car.Anchor(1, 1000*ms, utc+1000*ms, ms))
+				b.write()
+				late := car.Full(1000*ms, 1)
+				b.apply(mixed(car))
+				b.write()
+				state, offset, end := maps.Clone(b.state), b.offset, len(b.log)
+				b.apply(late)
+				var rows []topic.Record
+				for _, r := range b.write() {
+					if id, ok := topic.OutputIdentity(&r); ok && id.ID.Seq == 2 {
+						rows = append(rows, r)
+					}
+				}
+				b.state, b.offset, b.out, b.log = state, offset, nil, b.log[:end]
+				var written []topic.Record
+				for _, i := range c.found {
+					written = append(written, rows[i])
+				}
+				b.inherit(int64(len(b.log)), written...)
+				if twice { // what is known of the dead owner stands in the state
+					b.commit()
+					b.inherit(int64(len(b.log)))
+				}
+				b.tick(time.Second)
+				want(t, "told", b.write(), c.want...)
+			})
+		}
+	}
 }
 
 // TestQueuedWrittenAndDeletedIsNotMissing: the same for what was decided and stood

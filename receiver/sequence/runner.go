@@ -153,7 +153,7 @@ func (r *Runner) own(ctx context.Context, s Session) error {
 			o.log.Error("partition given up, will be loaded again", slog.Any("error", err))
 		}
 		wait := r.cfg.Backoff
-		if errors.Is(err, ErrState) || errors.Is(err, ErrOffset) || errors.Is(err, ErrTruncated) {
+		if errors.Is(err, ErrState) || errors.Is(err, ErrOffset) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrAnew) {
 			wait = r.cfg.BackoffMax // only a person can help
 		}
 		if r.cfg.Clock.Sleep(ctx, wait) != nil {

@@ -95,6 +95,9 @@ type Loaded struct {
 	Offset int64
 	// LogStart is the first offset that still exists in the partition.
 	LogStart int64
+	// Topic is the id of telemetry.batches, which another topic of that name does not
+	// share; zero where it is not known, and then not compared.
+	Topic [16]byte
 	// Partitions is how many partitions telemetry.batches has; at least 1.
 	Partitions int32
 	// Written holds the identities of outputs that a commit wrote which was cut

@@ -9,11 +9,12 @@ import (
 
 // Counters counts what one lane of one car, or all of a partition, has seen
 // since its present owner began. Every batch read is counted as exactly one of
-// released, late, dead letter or duplicate, now or when it stops waiting.
+// released, late, spent, dead letter or duplicate, now or when it stops waiting.
 type Counters struct {
 	Batches     uint64 `json:"batches"`      // records read, duplicates included
 	Released    uint64 `json:"released"`     // batches written in order
 	Late        uint64 `json:"late"`         // batches written to late
+	Spent       uint64 `json:"spent"`        // control records that acted before their turn and of which the format makes nothing
 	Pulled      uint64 `json:"pulled"`       // batches written to pulled, also counted when in order
 	Duplicates  uint64 `json:"duplicates"`   // batches seen before
 	DeadLetters uint64 `json:"dead_letters"` // records that could not be used
@@ -37,6 +38,7 @@ func (c *Counters) add(o *Counters) {
 		{&c.Batches, o.Batches},
 		{&c.Released, o.Released},
 		{&c.Late, o.Late},
+		{&c.Spent, o.Spent},
 		{&c.Pulled, o.Pulled},
 		{&c.Duplicates, o.Duplicates},
 		{&c.DeadLetters, o.DeadLetters},

@@ -15,6 +15,10 @@ import (
 // car can have that name.
 const PartitionKey = "@partition"
 
+// HeaderTopicID is the header of the partition's own record that names the topic
+// which the state is about: 32 hexadecimal digits.
+const HeaderTopicID = "topic_id"
+
 // stateVersion is the first byte of every state record. A reader refuses a
 // version it does not know: guessing would lose or double data.
 const stateVersion = 1

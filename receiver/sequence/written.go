@@ -15,32 +15,93 @@ import (
 // here: a batch that was begun in one is not begun again in another.
 
 // forget empties the set of what a dead owner has written, once all that it had
-// read has been read and written again: what is left then will never be made.
+// read has been read and written again, and what is gone of it is told: what is left
+// then will never be made.
 func (p *Partition) forget() {
-	if len(p.written) > 0 && p.loadEnd >= 0 && p.position >= p.loadEnd && p.queued == 0 {
+	if len(p.written) == 0 || p.loadEnd < 0 || p.position < p.loadEnd || p.queued > 0 {
+		return
+	}
+	if !slices.ContainsFunc(p.byName, func(c *car) bool { return c.core.Restoring() }) {
 		clear(p.written)
 	}
 }
 
+// Wrote enters an output record that a dead owner has written into the set of
+// [Loaded.Written], with what it says of its batch.
+func Wrote(set map[topic.Identity]struct{}, r *topic.Record) {
+	id, ok := topic.OutputIdentity(r)
+	if !ok {
+		return
+	}
+	set[id] = struct{}{}
+	if n, ok := r.Get(HeaderMade); ok {
+		id.Place = madePlace + n
+		set[id] = struct{}{}
+	}
+}
+
+// madePlace begins the place of an element of Written that is no record: "made/n"
+// says that its batch makes n records.
+const madePlace = "made/"
+
+// sayMade gives the records from mark on, which one batch makes, the header
+// [HeaderMade] where their places do not tell how many they are.
+func (p *Partition) sayMade(mark int) {
+	recs := p.out.Records[mark:]
+	if len(recs) == 0 {
+		return
+	}
+	place, ok := recs[0].Get(topic.HeaderRow)
+	if !ok {
+		place, ok = recs[0].Get(topic.HeaderPart)
+	}
+	if !ok || rowsOf(place) == len(recs) {
+		return
+	}
+	n := p.out.Keep(strconv.AppendInt(p.out.Value(10), int64(len(recs)), 10))
+	for i := range recs {
+		r := &recs[i]
+		p.out.Bytes -= r.Size()
+		r.Headers = append(r.Headers, topic.Header{Key: HeaderMade, Value: n})
+		p.out.Bytes += r.Size()
+	}
+}
+
 // writtenOf returns the numbers of a stream that a dead owner has written whole:
-// one of whose rows only some are there is missing if it cannot be made again.
+// one of whose records only some are there is missing if it cannot be made again.
 func (p *Partition) writtenOf(st wire.Stream) wire.Ranges {
 	if len(p.written) == 0 {
 		return nil
 	}
 	t := &p.cfg.Topics
-	rows := make(map[uint64]int)
+	sealed := p.takesSealed(st.Lane)
+	type count struct{ found, of, made int }
+	counts := make(map[uint64]count)
 	var rs wire.Ranges
 	for id := range p.written {
-		if id.ID.Stream != st {
+		if id.ID.Stream != st || !slices.Contains([]string{t.Samples, t.Live, t.Events, t.Late}, id.Topic) {
 			continue
 		}
-		switch id.Topic {
-		case t.Samples, t.Live, t.Events, t.Late:
-			rows[id.ID.Seq]++
-			if rows[id.ID.Seq] == rowsOf(id.Place) {
+		if sealed {
+			if id.Place == PlaceBatch {
 				rs = rs.Add(id.ID.Seq, id.ID.Seq)
 			}
+			continue
+		}
+		n := counts[id.ID.Seq]
+		if strings.HasPrefix(id.Place, madePlace) {
+			n.made = rowsOf(id.Place)
+		} else {
+			n.found, n.of = n.found+1, rowsOf(id.Place)
+		}
+		counts[id.ID.Seq] = n
+	}
+	for seq, n := range counts {
+		if n.made > 0 {
+			n.of = n.made
+		}
+		if n.found > 0 && n.found >= n.of {
+			rs = rs.Add(seq, seq)
 		}
 	}
 	return rs

@@ -84,7 +84,7 @@ func (c *Cluster) written(p *partition, part int32) map[topic.Identity]struct{} 
 		for i := end; i < len(c.outputs[name]); i++ {
 			id, ok := topic.OutputIdentity(&c.outputs[name][i])
 			if ok && (id.Topic == c.opt.Names.DeadLetter || topic.Partition([]byte(id.ID.Stream.Car), c.opt.Partitions) == part) {
-				found[id] = struct{}{}
+				sequence.Wrote(found, &c.outputs[name][i])
 			}
 		}
 	}

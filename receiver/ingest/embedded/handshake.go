@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,7 +44,7 @@ type handshakes struct {
 func newHandshakes(l net.Listener, cars *places, cfg *Config) *handshakes {
 	h := &handshakes{
 		Listener: l, tls: cfg.TLS, log: cfg.Log, cars: cars, ready: make(chan net.Conn), done: make(chan struct{}),
-		crowd: crowd{max: cfg.MaxHandshakes, perAddress: cfg.MaxPerAddress, of: map[netip.Addr][]*counted{}},
+		crowd: newCrowd(cfg.MaxHandshakes, cfg.MaxPerAddress),
 	}
 	go h.accept() // ends when l closes
 	return h
@@ -59,11 +58,10 @@ func (h *handshakes) accept() {
 			return
 		}
 		c := &counted{Conn: raw}
-		from, oldest := h.crowd.enter(c)
-		if oldest != nil {
+		if oldest := h.crowd.enter(c); oldest != nil {
 			_ = oldest.Close() // its handshake fails
 		}
-		go h.shake(c, from) // ends with the handshake; the crowd bounds how many there are
+		go h.shake(c) // ends with the handshake; the crowd bounds how many there are
 	}
 }
 
@@ -77,12 +75,12 @@ func (h *handshakes) stop(err error) {
 	})
 }
 
-func (h *handshakes) shake(raw *counted, from netip.Addr) {
+func (h *handshakes) shake(raw *counted) {
 	c := tls.Server(raw, h.tls)
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
 	defer cancel()
 	err := c.HandshakeContext(ctx)
-	stays := h.crowd.leave(from, raw)
+	stays := h.crowd.leave(raw)
 	switch {
 	case !stays: // it had to make room, which is counted
 		_ = raw.Close()

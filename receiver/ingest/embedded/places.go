@@ -189,68 +189,104 @@ func (c *counted) Close() error {
 // crowd holds the connections that have proved nothing yet. A new one always gets
 // in; where there is no room, the oldest goes, since whoever has something to
 // prove does so soon: that of the same address if it has too many, else that of
-// the address which has most. So strangers are in their own way, not in that of
-// cars elsewhere.
+// the network, and in it of the address, which has most. Those that have a fair
+// share at most count as equal: of them the oldest of all goes, however many they
+// are. So strangers are in their own way before they are in that of cars elsewhere.
 type crowd struct {
 	max, perAddress int
 
 	mu     sync.Mutex
-	n      int                       // guarded by mu
-	of     map[netip.Addr][]*counted // guarded by mu; oldest first
-	driven uint64                    // guarded by mu: ended for newer ones
+	in     []stranger         // guarded by mu; oldest first
+	hosts  map[netip.Addr]int // guarded by mu: how many are in, by address
+	nets   map[netip.Addr]int // guarded by mu: by network
+	driven uint64             // guarded by mu: ended for newer ones
+}
+
+// stranger is a connection in a crowd.
+type stranger struct {
+	c         *counted
+	host, net netip.Addr
+}
+
+// fairParts of all places are what an address or a network may take before it
+// counts as a crowd of its own: cars behind one address of their carrier.
+const fairParts = 64
+
+func newCrowd(most, perAddress int) crowd {
+	return crowd{max: most, perAddress: perAddress, hosts: map[netip.Addr]int{}, nets: map[netip.Addr]int{}}
 }
 
 // enter lets a connection in; the one that it returns must be closed.
-func (w *crowd) enter(c *counted) (from netip.Addr, oldest *counted) {
-	from = address(c)
+func (w *crowd) enter(c *counted) (oldest *counted) {
+	host := address(c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.of[from] = append(w.of[from], c)
-	w.n++
-	most := from
-	if len(w.of[from]) <= w.perAddress {
-		if w.n <= w.max {
-			return from, nil
-		}
-		for a, list := range w.of {
-			if len(list) > len(w.of[most]) {
-				most = a
-			}
+	s := stranger{c, host, network(host)}
+	w.in = append(w.in, s)
+	w.hosts[s.host]++
+	w.nets[s.net]++
+	i := 0
+	switch {
+	case w.hosts[host] > w.perAddress:
+		i = slices.IndexFunc(w.in, func(o stranger) bool { return o.host == host })
+	case len(w.in) > w.max:
+		i = w.oldestOfMost()
+	default:
+		return nil
+	}
+	oldest = w.in[i].c
+	w.remove(i)
+	w.driven++
+	return oldest
+}
+
+// oldestOfMost returns the place of who goes when all are taken; the caller holds
+// mu.
+func (w *crowd) oldestOfMost() (place int) {
+	fair := max(1, w.max/fairParts)
+	most, mostHost := fair, fair
+	for _, n := range w.nets {
+		most = max(most, n)
+	}
+	greatest := func(s stranger) bool { return most == fair || w.nets[s.net] == most }
+	for _, s := range w.in {
+		if greatest(s) {
+			mostHost = max(mostHost, w.hosts[s.host])
 		}
 	}
-	oldest = w.of[most][0]
-	w.remove(most, oldest)
-	w.driven++
-	return from, oldest
+	return slices.IndexFunc(w.in, func(s stranger) bool { return greatest(s) && (mostHost == fair || w.hosts[s.host] == mostHost) })
 }
 
 // leave lets a connection out; it is false when it had to go before.
-func (w *crowd) leave(from netip.Addr, c *counted) bool {
+func (w *crowd) leave(c *counted) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.remove(from, c)
-}
-
-// remove takes a connection out; the caller holds mu.
-func (w *crowd) remove(from netip.Addr, c *counted) bool {
-	list := w.of[from]
-	i := slices.Index(list, c)
+	i := slices.IndexFunc(w.in, func(s stranger) bool { return s.c == c })
 	if i < 0 {
 		return false
 	}
-	w.n--
-	if w.of[from] = slices.Delete(list, i, i+1); len(w.of[from]) == 0 {
-		delete(w.of, from)
-	}
+	w.remove(i)
 	return true
+}
+
+// remove takes one out; the caller holds mu.
+func (w *crowd) remove(i int) {
+	s := w.in[i]
+	w.in = slices.Delete(w.in, i, i+1)
+	if w.hosts[s.host]--; w.hosts[s.host] == 0 {
+		delete(w.hosts, s.host)
+	}
+	if w.nets[s.net]--; w.nets[s.net] == 0 {
+		delete(w.nets, s.net)
+	}
 }
 
 // all returns who is in.
 func (w *crowd) all() (list []*counted) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, l := range w.of {
-		list = append(list, l...)
+	for _, s := range w.in {
+		list = append(list, s.c)
 	}
 	return list
 }
@@ -258,7 +294,7 @@ func (w *crowd) all() (list []*counted) {
 func (w *crowd) counts() (n int, driven uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.n, w.driven
+	return len(w.in), w.driven
 }
 
 // address is a connection's remote one; of IPv6 the network, of which one host
@@ -275,4 +311,15 @@ func address(c net.Conn) netip.Addr {
 		}
 	}
 	return a
+}
+
+// network is what one customer may have of IPv6, 65,536 of [address]'s; of IPv4
+// the address itself.
+func network(host netip.Addr) netip.Addr {
+	if host.Is6() {
+		if p, err := host.Prefix(48); err == nil {
+			return p.Addr()
+		}
+	}
+	return host
 }

@@ -7,7 +7,8 @@
 // anchor its clock is known, and which offset, in ns, added to its boot times
 // gives UTC at its first and at its last sample. Every batch of a lane is there,
 // control records included, so that the numbers of a stream have no holes but
-// those of telemetry.gaps.
+// those of telemetry.gaps. One of control records only that came before its turn is
+// in late.
 //
 // The package never changes a byte of a batch. Events go to the events topic as
 // rows of package jsonrow as well.
@@ -28,7 +29,7 @@ const ContentType = topic.ContentTypeBatch
 
 // Place stands in each record's part header: beside the rows of events, which
 // have places of their own.
-const Place = "batch"
+const Place = sequence.PlaceBatch
 
 // Headers beside those of package topic and package sequence.
 const (

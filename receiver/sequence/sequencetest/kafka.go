@@ -28,6 +28,8 @@ type Kafka struct {
 	Atomic bool
 	// Names of the topics.
 	Names topic.Names
+	// Topic is the id of telemetry.batches.
+	Topic [16]byte
 	// NowMS is the broker's clock; nil means time.Now.
 	NowMS func() int64
 	// Fault is asked before each operation of a session: "load", "fetch", "read",
@@ -213,7 +215,7 @@ func (s *Session) Load(context.Context) (sequence.Loaded, error) {
 	p := s.k.partitions[s.n]
 	p.gen++
 	s.gen = p.gen
-	l := sequence.Loaded{Partitions: int32(len(s.k.partitions)), LogStart: p.start}
+	l := sequence.Loaded{Partitions: int32(len(s.k.partitions)), LogStart: p.start, Topic: s.k.Topic}
 	for _, key := range slices.Sorted(maps.Keys(p.state)) {
 		l.State = append(l.State, p.state[key])
 	}
@@ -227,9 +229,7 @@ func (s *Session) Load(context.Context) (sequence.Loaded, error) {
 		l.Written = make(map[topic.Identity]struct{})
 		for name, recs := range s.k.outputs {
 			for i := p.ends[name]; i < len(recs); i++ {
-				if id, ok := topic.OutputIdentity(&recs[i]); ok {
-					l.Written[id] = struct{}{}
-				}
+				sequence.Wrote(l.Written, &recs[i])
 			}
 		}
 	}
