@@ -12,7 +12,8 @@ type connection struct {
 	why                 string
 	dialNS, upNS        int64
 	suspectNS, deadNS   int64
-	moving              bool // dialled for rule 19, not because another one died
+	backNS              int64 // when it last was taken back; 0 = never
+	moving              bool  // dialled for rule 19, not because another one died
 
 	fifo     []sent // unproven sends, oldest first
 	inFlight int64  // bytes in fifo

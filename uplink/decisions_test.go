@@ -347,6 +347,39 @@ func TestPaceIsForLinksThatStaySlow(t *testing.T) {
 	}
 }
 
+// TestPaceOfALinkThatHasFaded: never less than lets a critical copy through, and none
+// while the link has to prove itself.
+func TestPaceOfALinkThatHasFaded(t *testing.T) {
+	s := newSim(t, 1, threeLinks()[:1])
+	s.run(s.now+500*ms, nil)
+	c := s.e.links[0].cur
+	samples := func(bps int64) {
+		for range 8 {
+			s.e.now += 500 * ms
+			c.est.rateSample(s.e.now, bps, false)
+		}
+		s.e.drainedNS = s.e.now - lastingNS
+	}
+	check := func(what string, want int64) {
+		t.Helper()
+		if got := s.e.Pace(0, c.gen); got != want {
+			t.Errorf("%s: %d bytes/s, want %d", what, got, want)
+		}
+	}
+	samples(60_000)
+	check("above the floor", 90_000)
+	samples(5_000)
+	check("faded", paceLeast)
+	c.suspect = true
+	check("suspect", 0)
+	s.e.revive(c, whyProof)
+	check("just taken back", 0)
+	s.e.now += paceAfterNS
+	check("taken back 2 s ago", paceLeast)
+	c.dead = true
+	check("dead", 0)
+}
+
 // TestEveryChangeHasACause: whatever is told of a change in words has one of the few
 // causes, and each of these has a name.
 func TestEveryChangeHasACause(t *testing.T) {

@@ -36,8 +36,9 @@ type Conn interface {
 	Close() error
 }
 
-// Watched is a [Conn] that can say how many of the bytes that it was given the other
-// end's TCP has not confirmed; false if it can't. It may be called from any
+// Watched is a [Conn] that can say how many of the bytes that it was given, each from
+// the begin of its Send or Try on and once, the other end's TCP has not confirmed;
+// false if it can't. It may be called from any
 // goroutine, also after Close, and never blocks.
 type Watched interface {
 	Unacked() (int64, bool)

@@ -196,7 +196,7 @@ func (e *Engine) revive(c *connection, why string) {
 	if c.closed || !(c.suspect || c.dead) {
 		return
 	}
-	c.suspect, c.dead = false, false
+	c.suspect, c.dead, c.backNS = false, false, e.now
 	e.change(c, "back", why)
 	l := e.links[c.link]
 	if n := l.next; l.cur == c && n != nil && !n.moving && !n.proved() {

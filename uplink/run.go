@@ -304,12 +304,12 @@ func (u *Uplink) connected(key connKey, addr string, conn Conn, now int64) {
 // or a send fails. It alone may block on the socket.
 func (u *Uplink) write(key connKey, r *running, conn Conn, queue <-chan job) {
 	for j := range queue {
+		if !j.flush {
+			r.waits.Add(-int64(len(j.Payload))) // from now on the connection counts it
+		}
 		if err := j.do(conn); err != nil {
 			u.post(downEvent(key, err))
 			return
-		}
-		if !j.flush {
-			r.waits.Add(-int64(len(j.Payload)))
 		}
 		r.sent.Add(1)
 		r.left.Add(-1)

@@ -68,19 +68,24 @@ const (
 	paceBelow   = wire.MaxFullBytes * 20 // bytes/s: a batch takes longer than 50 ms
 	paceAfterNS = 2000 * ms              // without a faster sample: a link that is slow now and then needs all it is given
 	pacePct     = 150                    // of the best recent rate
+	// paceLeast is what a link gets that has faded: the kernel sends a pair of
+	// segments each 45 ms, and no critical copy waits for its turn longer.
+	paceLeast = 64 << 10 // bytes/s
 )
 
 // lasting reports whether the full lane has had a backlog for long.
 func (e *Engine) lasting() bool { return e.now-e.drainedNS >= lastingNS }
 
 // Pace returns how fast (link, gen) should give its bytes to the path, in bytes/s;
-// 0 = as fast as it can.
+// 0 = as fast as it can. A suspect link and one that has just come back show nothing
+// of what they can do, and wait for what proves them.
 func (e *Engine) Pace(link int, gen uint32) int64 {
 	c := e.find(link, gen)
-	if c == nil || !e.lasting() || !c.est.measured || c.est.starting() || c.est.rate >= paceBelow || e.now-max(c.est.fastNS, c.upNS) < paceAfterNS {
+	if c == nil || !e.lasting() || !c.trusted() || !c.est.measured || c.est.starting() || c.est.rate >= paceBelow ||
+		e.now-max(c.est.fastNS, c.upNS, c.backNS) < paceAfterNS {
 		return 0
 	}
-	return c.est.rate * pacePct / 100
+	return max(c.est.rate*pacePct/100, paceLeast)
 }
 
 // confirmed reports whether the other end's TCP has all of the last copy of f.

@@ -214,6 +214,8 @@ var errClosed = errors.New("uplink/mqtt: connection is closed")
 
 // Send publishes at QoS 0 and returns when the socket has taken the packet.
 func (c *conn) Send(topic string, payload []byte) error {
+	c.sock.out.announce(len(payload))
+	defer c.sock.out.announce(0)
 	if _, err := c.client.Publish(context.Background(), &paho.Publish{Topic: topic, Payload: payload}); err != nil {
 		return fmt.Errorf("uplink/mqtt: publish on %s: %w", topic, err)
 	}
@@ -246,11 +248,7 @@ func (c *conn) Flush() error {
 }
 
 // Unacked implements [uplink.Watched].
-func (c *conn) Unacked() (int64, bool) {
-	kept := c.sock.out.size()
-	n, ok := unacked(c.sock.raw)
-	return n + kept, ok
-}
+func (c *conn) Unacked() (int64, bool) { return c.sock.out.unacked() }
 
 // Pace implements [uplink.Paced].
 func (c *conn) Pace(bytesPerS int64) { pace(c.sock.raw, bytesPerS) }

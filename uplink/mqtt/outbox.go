@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -15,10 +16,10 @@ type outbox struct {
 	fd       syscall.RawConn // of Conn; nil = it has none, and Write waits
 	keep     bool            // Write doesn't wait; set once, after the handshake
 
-	mu       sync.Mutex
-	left     []byte // guarded by mu: what the socket has not taken
-	flushing bool   // guarded by mu: flush writes what came before left
-	spare    []byte // guarded by mu
+	mu     sync.Mutex
+	left   []byte // guarded by mu: what the socket has not taken
+	room   []byte // guarded by mu: memory for left
+	coming int64  // guarded by mu: bytes of a message that will be written next
 }
 
 // newOutbox returns one over c that waits until keep is set.
@@ -39,40 +40,63 @@ func (o *outbox) Write(p []byte) (n int, err error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.left) == 0 && !o.flushing {
+	o.coming = max(0, o.coming-int64(len(p)))
+	if len(o.left) == 0 {
 		if n, err = tryWrite(o.fd, p); err != nil {
 			return n, err
 		}
 	}
+	if n == len(p) {
+		return n, nil
+	}
+	if len(o.left) == 0 {
+		o.left = o.room[:0]
+	}
 	o.left = append(o.left, p[n:]...)
+	if o.room = o.left; cap(o.room) > 4*maxPacketBytes {
+		o.room = nil
+	}
 	return len(p), nil
 }
 
-// size returns how many bytes wait for a flush, those that one writes included.
+// announce says that a message of so many bytes comes: it counts as waiting until
+// it is written, or 0 is announced.
+func (o *outbox) announce(bytes int) {
+	o.mu.Lock()
+	o.coming = int64(bytes)
+	o.mu.Unlock()
+}
+
+// size returns how many bytes wait for a flush.
 func (o *outbox) size() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := len(o.left)
-	if o.flushing {
-		n += len(o.spare)
-	}
-	return int64(n)
+	return int64(len(o.left))
+}
+
+// unacked returns how many bytes were announced or written and are not confirmed by
+// the other end. Nothing moves to the socket meanwhile, so each counts once.
+func (o *outbox) unacked() (int64, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, ok := unacked(o.Conn)
+	return n + int64(len(o.left)) + o.coming, ok
 }
 
 // flush waits until the socket has taken all. One goroutine at a time calls it;
 // after an error the connection is of no use.
 func (o *outbox) flush() error {
-	for {
-		o.mu.Lock()
-		b := o.left
-		o.flushing = len(b) > 0
-		o.left, o.spare = o.spare[:0], b
-		o.mu.Unlock()
-		if len(b) == 0 {
-			return nil
-		}
-		if _, err := o.Conn.Write(b); err != nil {
-			return err
-		}
+	if o.size() == 0 {
+		return nil
 	}
+	var werr error
+	err := o.fd.Write(func(fd uintptr) bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		var n int
+		n, werr = writeSome(fd, o.left)
+		o.left = o.left[n:]
+		return len(o.left) == 0 || werr != nil
+	})
+	return errors.Join(err, werr)
 }

@@ -8,14 +8,17 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
 
 	"telemetry/uplink"
 )
@@ -115,6 +118,89 @@ func TestFullSocketTakesPartAndRest(t *testing.T) {
 				t.Errorf("after everything was read: %v, %v, want Whole", took, err)
 			}
 		})
+	}
+}
+
+// TestUnackedCountsEachByteOnce: while a great message is flushed, what the kernel has
+// taken of it does not count as waiting as well.
+func TestUnackedCountsEachByteOnce(t *testing.T) {
+	const whole = 4 << 20 // more than any buffer of the two takes
+	for _, tt := range []struct {
+		name string
+		give func(c *conn, payload []byte) error
+	}{
+		{"the rest of a message that was tried", func(c *conn, payload []byte) error {
+			if took, err := c.Try("t", payload); took != uplink.Partly || err != nil {
+				return fmt.Errorf("%v, %w, want Partly", took, err)
+			}
+			return c.Flush()
+		}},
+		{"a message that waits", func(c *conn, payload []byte) error {
+			c.sock.out.announce(len(payload))
+			defer c.sock.out.announce(0)
+			c.sock.Lock()
+			if _, err := c.sock.Write(appendPublish(nil, "t", payload)); err != nil {
+				return err
+			}
+			c.sock.Unlock()
+			return c.sock.failure()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, far := pair(t, false)
+			c := &conn{sock: s, pinger: paho.NewDefaultPinger()}
+			given := int64(len(appendPublish(nil, "t", make([]byte, whole))))
+			done := make(chan error, 1)
+			go func() { done <- tt.give(c, make([]byte, whole)) }() // ends when all is read
+			var read int64
+			for _, at := range []int64{given / 4, given / 2, given} {
+				n, err := io.CopyN(io.Discard, far, at-read)
+				if read += n; err != nil {
+					t.Fatal(err)
+				}
+				for end := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+					n, ok := c.Unacked()
+					if !ok || n > given {
+						t.Fatalf("%d bytes are unconfirmed of %d (%v)", n, given, ok)
+					}
+					if n <= given-read {
+						break
+					}
+					if time.Now().After(end) {
+						t.Fatalf("%d bytes are unconfirmed, of %d all but %d were read", n, given, given-read)
+					}
+				}
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestAnAnnouncedMessageCountsOnce: from its announcement on, wherever it is.
+func TestAnAnnouncedMessageCountsOnce(t *testing.T) {
+	s, _ := pair(t, false)
+	waits := func() int64 {
+		s.out.mu.Lock()
+		defer s.out.mu.Unlock()
+		return s.out.coming + int64(len(s.out.left))
+	}
+	s.out.announce(1000)
+	if n := waits(); n != 1000 {
+		t.Errorf("announced: %d, want 1000", n)
+	}
+	if _, err := s.out.Write(make([]byte, 600)); err != nil {
+		t.Fatal(err)
+	}
+	if n := waits(); n != 400 {
+		t.Errorf("the socket has a part: %d, want 400", n)
+	}
+	if _, err := s.out.Write(make([]byte, 500)); err != nil {
+		t.Fatal(err)
+	}
+	if n := waits(); n != 0 {
+		t.Errorf("the socket has all: %d, want 0", n)
 	}
 }
 

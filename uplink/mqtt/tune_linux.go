@@ -123,7 +123,10 @@ func unacked(c net.Conn) (n int64, ok bool) {
 	return n, ok
 }
 
-// pace bounds the rate at which the socket sends; 0 = it doesn't.
+// pace bounds the rate at which the socket sends; 0 takes the bound away. TCP does
+// not stop pacing then: the kernel has no way back. From the next ack on the socket
+// sends at its own pace, 120 % of a window in each round trip (200 % while the
+// window doubles; sysctl net.ipv4.tcp_pacing_{ca,ss}_ratio).
 func pace(c net.Conn, bytesPerS int64) {
 	sc, is := c.(syscall.Conn)
 	if !is {
@@ -133,7 +136,7 @@ func pace(c net.Conn, bytesPerS int64) {
 	if err != nil {
 		return
 	}
-	rate := -1 // no bound
+	rate := -1 // the greatest rate: no bound
 	if bytesPerS > 0 {
 		rate = int(min(bytesPerS, math.MaxInt32))
 	}
@@ -147,20 +150,23 @@ const canTry = true
 
 // tryWrite gives the socket what it takes without waiting.
 func tryWrite(c syscall.RawConn, p []byte) (n int, err error) {
-	cerr := c.Control(func(fd uintptr) {
-		for n < len(p) {
-			m, werr := unix.Write(int(fd), p[n:]) // Go's sockets never block
-			switch {
-			case werr == nil:
-				n += m
-			case errors.Is(werr, unix.EINTR):
-			case errors.Is(werr, unix.EAGAIN):
-				return
-			default:
-				err = os.NewSyscallError("write", werr)
-				return
-			}
-		}
-	})
+	cerr := c.Control(func(fd uintptr) { n, err = writeSome(fd, p) })
 	return n, errors.Join(cerr, err)
+}
+
+// writeSome is tryWrite inside of a call of the socket's.
+func writeSome(fd uintptr, p []byte) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Write(int(fd), p[n:]) // Go's sockets never block
+		switch {
+		case err == nil:
+			n += m
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return n, nil
+		default:
+			return n, os.NewSyscallError("write", err)
+		}
+	}
+	return n, nil
 }

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"math"
 	"net"
 	"syscall"
 	"testing"
@@ -154,5 +155,13 @@ func TestPaceOfASocket(t *testing.T) {
 	pace(c, 0)
 	if got := bound(); got != free {
 		t.Errorf("bound %d, want none (%d)", got, free)
+	}
+	var info *unix.TCPInfo
+	var ierr error
+	if err := raw.Control(func(fd uintptr) { info, ierr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil || ierr != nil {
+		t.Fatal(err, ierr)
+	}
+	if info.Max_pacing_rate != math.MaxUint64 {
+		t.Errorf("the kernel's bound is %d, want its greatest", info.Max_pacing_rate)
 	}
 }

@@ -24,3 +24,5 @@ func pace(net.Conn, int64) {}
 const canTry = false
 
 func tryWrite(syscall.RawConn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func writeSome(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
