@@ -1,6 +1,14 @@
 package modem
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+)
+
+// ErrStrictFilter says that an interface is configured, but that its strict
+// reverse path filter (rp_filter 1) could not be loosened: where the system's own
+// route is another one, the kernel drops what comes in.
+var ErrStrictFilter = errors.New("its strict reverse path filter stays: set net.ipv4.conf.all.rp_filter to 2 on the host")
 
 // NetConfig is what a network gave a modem and the kernel must know. It needs
 // CAP_NET_ADMIN; the system's own routes, addresses and name servers are never

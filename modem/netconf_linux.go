@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,8 @@ const rulePriority = 20000
 
 // Apply brings the interface up with these addresses, its own default route and
 // the rules that lead there, and removes addresses and rules of an earlier call
-// that are not wanted any more. It may be called again at any time.
+// that are not wanted any more. It may be called again at any time. With
+// [ErrStrictFilter] all of this stands.
 func (c NetConfig) Apply() error {
 	if c.Table < 1 || (c.Table >= 253 && c.Table <= 255) {
 		return fmt.Errorf("modem: routing table %d of %s is the system's (want 1 to 252 or above 255)", c.Table, c.Interface)
@@ -41,25 +43,41 @@ func (c NetConfig) Apply() error {
 	if err := c.routes(link); err != nil {
 		return err
 	}
-	if err := c.looseFilter(); err != nil {
+	if err := c.rules(); err != nil {
 		return err
 	}
-	return c.rules()
+	return c.looseFilter()
 }
 
 // looseFilter lets packets in that come by this interface although the system's
 // own route to their sender is another one: with the strict reverse path filter
 // the kernel drops them. The greater of two settings counts, and 2 is the loose
-// one: the other interfaces' stay as they are.
+// one: the other interfaces' stay as they are. Where it does not matter nothing is
+// written: a container's /proc/sys is read-only.
 func (c NetConfig) looseFilter() error {
+	const strict = "1"
 	if !c.has(net.IPv4len) {
 		return nil
 	}
-	p := "/proc/sys/net/ipv4/conf/" + c.Interface + "/rp_filter"
-	if err := os.WriteFile(p, []byte("2"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("modem: loosen the reverse path filter of %s: %w", c.Interface, err)
+	all, own := rpFilter("all"), rpFilter(c.Interface)
+	if own == "" || own == "2" || all == "2" || (own != strict && all == "0") {
+		return nil
+	}
+	if err := os.WriteFile(rpFilterPath(c.Interface), []byte("2"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("modem: loosen the reverse path filter of %s: %w: %w", c.Interface, ErrStrictFilter, err)
 	}
 	return nil
+}
+
+func rpFilterPath(device string) string { return "/proc/sys/net/ipv4/conf/" + device + "/rp_filter" }
+
+// rpFilter returns a device's setting; empty where the kernel has none.
+func rpFilter(device string) string {
+	b, err := os.ReadFile(rpFilterPath(device))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -118,6 +118,9 @@ func TestANewAddressReplacesTheOldOne(t *testing.T) {
 func TestOneFamilyLeavesNothingOfTheOther(t *testing.T) {
 	ownNetwork(t)
 	l := tun(t, "wwan0")
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/wwan0/rp_filter", []byte("1"), 0); err != nil {
+		t.Skipf("the filter cannot be set here: %v", err)
+	}
 	both := NetConfig{Interface: "wwan0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.5/32"), netip.MustParsePrefix("2001:db8::5/128")}, Table: 101}
 	if err := both.Apply(); err != nil {
 		t.Fatal(err)
@@ -149,6 +152,59 @@ func TestOneFamilyLeavesNothingOfTheOther(t *testing.T) {
 	}
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/conf/wwan0/rp_filter"); err != nil || string(b) != "2\n" {
 		t.Errorf("reverse path filter: got %q, %v, want the loose one", b, err)
+	}
+}
+
+// readOnlySysctl gives the test's thread mounts of its own, in which /proc/sys
+// cannot be written, as in a container.
+func readOnlySysctl(t *testing.T) {
+	t.Helper()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		t.Skipf("no mount namespaces here: %v", err)
+	}
+	for _, m := range []struct {
+		source, target string
+		flags          uintptr
+	}{{"", "/", unix.MS_REC | unix.MS_PRIVATE}, {"/proc/sys", "/proc/sys", unix.MS_BIND}, {"", "/proc/sys", unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY}} {
+		if err := unix.Mount(m.source, m.target, "", m.flags, ""); err != nil {
+			t.Skipf("no mounts here: %v", err)
+		}
+	}
+}
+
+// TestReadOnlySysctlKeepsRoutesAndRules: a filter that cannot be loosened costs
+// nothing else, and one that is off or loose already is no fault.
+func TestReadOnlySysctlKeepsRoutesAndRules(t *testing.T) {
+	for _, c := range []struct {
+		name, all, own string
+		strict         bool
+	}{
+		{"off", "0", "0", false},
+		{"loose", "0", "2", false},
+		{"loose for all", "2", "1", false},
+		{"strict", "0", "1", true},
+		{"strict for all", "1", "0", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ownNetwork(t)
+			tun(t, "wwan0")
+			for device, value := range map[string]string{"all": c.all, "wwan0": c.own} {
+				if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+device+"/rp_filter", []byte(value), 0); err != nil {
+					t.Skipf("the filter cannot be set here: %v", err)
+				}
+			}
+			readOnlySysctl(t)
+			err := NetConfig{Interface: "wwan0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.5/30")}, Table: 101}.Apply()
+			if errors.Is(err, ErrStrictFilter) != c.strict || (err != nil && !c.strict) {
+				t.Errorf("got %v, want a filter that stays strict: %v", err, c.strict)
+			}
+			if rs := rulesOf(t, 101); len(rs) != 2 {
+				t.Errorf("got rules %v, want one for the interface, one for its address", rs)
+			}
+			if rs := routesOf(t, 101); len(rs) != 1 {
+				t.Errorf("got routes %v, want the default one", rs)
+			}
+		})
 	}
 }
 

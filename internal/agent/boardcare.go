@@ -110,7 +110,7 @@ func (b *boardCare) follow(now time.Duration, backlog int64) board.Power {
 	p := b.key.Step(now, board.Active(b.ignition, line), backlog)
 	switch {
 	case b.key.Seen && !seen:
-		if err := writeDurably(filepath.Join(b.a.cfg.Spool.Dir, ignitionName), []byte(line.Line)); err != nil {
+		if err := b.r.write(filepath.Join(b.a.cfg.Spool.Dir, ignitionName), []byte(line.Line)); err != nil {
 			b.a.log.Warn("that the ignition works is not kept", "error", err)
 		}
 	case !b.key.Seen && b.unseen != 0 && now > b.unseen:

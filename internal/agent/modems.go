@@ -88,6 +88,7 @@ func (a *Agent) newCaretaker(r *running) *caretaker {
 	now := func() time.Duration { return time.Duration(a.clock.BootNS()) }
 	log := a.log.With("component", "modem")
 	c := &caretaker{group: keeper.NewGroup(now), now: now, log: log.Warn, used: newUsage(filepath.Join(a.cfg.Spool.Dir, usageName), log.Warn)}
+	c.used.write = r.write
 	restart := newRestarter(now, func(ctx context.Context) error { return mm.Restart(ctx, "") })
 	for i, l := range a.cfg.Links {
 		iface := r.modems[i].(*modem.Interface)
@@ -103,7 +104,7 @@ func (a *Agent) newCaretaker(r *running) *caretaker {
 		parts := keeper.Parts{
 			Name: l.Name, Open: m.open, Present: m.present,
 			Proof: func() time.Duration { return r.proof(i) }, Nobody: func() bool { return a.nobody(r, i) },
-			Save: func(b []byte) error { return writeDurably(state, b) },
+			Save: func(b []byte) error { return r.write(state, b) },
 			Load: func() ([]byte, error) { return readIfThere(state) },
 			Config: keeper.Config{
 				PIN: l.Modem.PIN, Poll: l.Modem.Poll.D(), Off: l.Modem.WatchOnly, Timings: timingsOf(l.Modem),

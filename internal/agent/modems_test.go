@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -109,6 +110,13 @@ func TestAnInterfaceIsConfiguredAgainAfterAReset(t *testing.T) {
 	if told != 1 {
 		t.Errorf("told %d times, want once", told)
 	}
+	told, fail = 0, fmt.Errorf("wwan0: %w", modem.ErrStrictFilter)
+	n.said = ""
+	steps(up, 7, time.Second, 1, "all but the filter")
+	steps(keeper.Status{Name: "a", State: ladder.Verified, Info: up.Info}, 7, 5*time.Minute, 0, "all but the filter, while data flows")
+	if told != 1 {
+		t.Errorf("a strict filter is told %d times, want once", told)
+	}
 	n.on = false
 	steps(up, 6, time.Minute, 0, "not asked for")
 }
@@ -201,6 +209,12 @@ func TestDataUseSurvivesResetsAndRestarts(t *testing.T) {
 	day = time.Date(2026, 6, 1, 0, 0, 1, 0, time.UTC)
 	step(4, 90, 70)
 	want("in a new month", "2026-06", 10, 10)
+	day = time.Date(2026, 5, 31, 23, 59, 0, 0, time.UTC)
+	step(4, 95, 75)
+	want("a clock that is back before the month's end", "2026-06", 15, 15)
+	day = time.Date(2026, 6, 1, 0, 2, 0, 0, time.UTC)
+	step(4, 97, 77)
+	want("and is set right", "2026-06", 17, 17)
 	if _, ok := u.of("b"); ok {
 		t.Error("a link that is not followed has figures")
 	}

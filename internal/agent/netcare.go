@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -56,9 +57,12 @@ func (n *netcare) step(now time.Duration, st keeper.Status, index int, warn func
 	n.at = now
 	if err := n.apply(nc); err != nil {
 		n.last = ""
+		if errors.Is(err, modem.ErrStrictFilter) {
+			n.last = want // all else stands
+		}
 		if err.Error() != n.said {
 			n.said = err.Error()
-			warn("network interface not configured", "modem", st.Name, "error", err)
+			warn("network interface not configured as it should be", "modem", st.Name, "error", err)
 		}
 		return
 	}

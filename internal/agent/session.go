@@ -68,9 +68,11 @@ type sessions struct {
 	log    *slog.Logger
 	wanted sought
 	write  func(path string, b []byte) error // replaces a file durably
+	remove func(path string) error           // takes it away durably
 
 	order sync.Mutex    // held by commands: one after the other
 	file  sync.Mutex    // held while the file is written
+	dark  bool          // guarded by file: power is going, see last
 	dirty chan struct{} // of one: there is something to write
 
 	mu      sync.Mutex
@@ -104,14 +106,15 @@ var (
 func newSessions(cfg config.Session, dir string, boot [16]byte, epoch uint32, now func() int64, put func(wire.Event) error, log *slog.Logger) (*sessions, error) {
 	s := &sessions{
 		cfg: cfg, path: filepath.Join(dir, sessionFile), bootID: hex.EncodeToString(boot[:]), epoch: epoch, boot: now, put: put, log: log,
-		write: writeDurably, dirty: make(chan struct{}, 1),
+		write: writeDurably, remove: remover(syncDir), dirty: make(chan struct{}, 1),
 	}
 	s.timer = lap.Timer{Sectors: len(cfg.Sectors), ShortestNS: int64(cfg.ShortestLap)}
 	var err error
 	if s.gates, err = gatesOf(cfg); err != nil {
 		return nil, err
 	}
-	return s, s.load()
+	s.load()
+	return s, nil
 }
 
 // gatesOf plans the lines of a track; nil without any.

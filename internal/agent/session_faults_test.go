@@ -356,3 +356,54 @@ func TestPowerFailKeepsTheSession(t *testing.T) {
 		<-done // it may say that nothing more is written
 	})
 }
+
+// TestSessionFileThatCannotBeRead: the car runs without its session, and a new one
+// is kept.
+func TestSessionFileThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, sessionFile), 0o700); err != nil { // reading it fails
+		t.Fatal(err)
+	}
+	p := openPit(t, config.Session{}, dir, 1)
+	if on := p.sessions.now(); on != nil {
+		t.Errorf("%+v", on)
+	}
+	if on, err := p.start("Q1"); err != nil || on.Unkept != "" {
+		t.Errorf("%+v, %v", on, err)
+	}
+}
+
+// TestStoppedSessionStaysStopped: its file is gone for good only once the folder is
+// durable, and that is tried again although the file is gone.
+func TestStoppedSessionStaysStopped(t *testing.T) {
+	p := openPit(t, config.Session{}, t.TempDir(), 1)
+	synced, fail := []string(nil), error(syscall.EIO)
+	p.remove = remover(func(dir string) error { synced = append(synced, dir); return fail })
+	if _, err := p.start("Q1"); err != nil {
+		t.Fatal(err)
+	}
+	if on, err := p.stop(); err != nil || on.Unkept == "" {
+		t.Errorf("an end that is not durable is called kept: %+v, %v", on, err)
+	}
+	fail = nil
+	p.saved(t)
+	if dir := filepath.Dir(p.path); !slices.Equal(synced, []string{dir, dir}) {
+		t.Errorf("made durable: %q", synced)
+	}
+}
+
+// TestSessionWithoutBootIDs: starts of a machine whose id cannot be read are never
+// the same one.
+func TestSessionWithoutBootIDs(t *testing.T) {
+	dir := t.TempDir()
+	p := openPit(t, ringTrack(), dir, 0)
+	if _, err := p.start("Q1"); err != nil {
+		t.Fatal(err)
+	}
+	p.driver(t).drive(t, 50)
+	p.saved(t)
+	q := openPit(t, ringTrack(), dir, 0).sessions.now()
+	if q == nil || q.BootNS != 0 || q.SeenNS != 0 || q.Timer.BeginNS != 0 {
+		t.Errorf("times of another start count: %+v", q)
+	}
+}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,32 +17,37 @@ import (
 // keepAgain is how long Run waits after a write that failed.
 const keepAgain = 2 * time.Second
 
-// load continues the session that is on disk.
-func (s *sessions) load() error {
+// noBoot is the id of a machine's start that could not be read.
+var noBoot = hex.EncodeToString(make([]byte, 16))
+
+// load continues the session that is on disk. One that cannot be read must not keep
+// the car from running.
+func (s *sessions) load() {
 	b, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("agent: read session: %w", err)
+		return
 	}
 	s.changed()
 	var on Session
-	if len(b) > maxSessionFile || json.Unmarshal(b, &on) != nil || on.ID == "" {
-		// A session that cannot be read must not keep the car from running.
-		s.log.Error("session file is damaged, the session is over", "file", s.path)
-		return nil
+	if err == nil && len(b) > maxSessionFile {
+		err = fmt.Errorf("%d bytes", len(b))
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &on)
+	}
+	if err != nil || on.ID == "" {
+		s.log.Error("session file is damaged, the session is over", "file", s.path, "error", err)
+		return
 	}
 	s.timer.State = on.Timer
 	s.seen, s.lapRaw = on.SeenNS, on.LapRaw
-	if on.BootID != s.bootID {
+	if on.BootID != s.bootID || s.bootID == noBoot {
 		// The car's units have been without power, too: what they count begins anew.
 		on.BootID, on.BootNS, s.seen, s.lapRaw = s.bootID, 0, 0, nil
 		s.timer.Unknown()
 	}
 	s.resumed = s.seen != 0
 	s.current = &on
-	return nil
 }
 
 // state returns the session under way as it is kept. The caller holds mu.
@@ -88,6 +94,42 @@ func (s *sessions) Run(ctx context.Context) error {
 func (s *sessions) keep() error {
 	s.file.Lock()
 	defer s.file.Unlock()
+	if s.dark {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.changes != s.kept {
+			s.unkept = errDark
+		}
+		return s.unkept
+	}
+	return s.bring()
+}
+
+// last brings the file up to date once more, within ctx: power is going, and nothing
+// is written afterwards.
+func (s *sessions) last(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { // ends with the write under way and, within ctx, its own
+		s.file.Lock()
+		defer s.file.Unlock()
+		again := s.dark
+		s.dark = true
+		if ctx.Err() != nil || again {
+			done <- ctx.Err()
+			return
+		}
+		done <- s.bring()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("agent: keep session: %w", ctx.Err())
+	}
+}
+
+// bring does what keep says. The caller holds file.
+func (s *sessions) bring() error {
 	s.mu.Lock()
 	changes := s.changes
 	if changes == s.kept {
@@ -103,9 +145,7 @@ func (s *sessions) keep() error {
 	switch {
 	case err != nil:
 	case b == nil:
-		if err = os.Remove(s.path); errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+		err = s.remove(s.path)
 	default:
 		err = s.write(s.path, b)
 	}
@@ -136,7 +176,24 @@ func writeDurably(path string, b []byte) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+// remover returns a function that takes a file away so that a power cut does not
+// bring it back: sync makes its folder durable, also where an earlier call failed
+// after the file was gone.
+func remover(sync func(dir string) error) func(path string) error {
+	return func(path string) error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return sync(filepath.Dir(path))
+	}
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

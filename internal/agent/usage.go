@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
@@ -29,9 +30,10 @@ type DataUse struct {
 // usage adds up what the kernel counts, over resets of modems, which begin its
 // counters anew, and over restarts. It is safe for concurrent use.
 type usage struct {
-	path string
-	warn func(msg string, args ...any)
-	wall func() time.Time
+	path  string
+	warn  func(msg string, args ...any)
+	wall  func() time.Time
+	write func(path string, b []byte) error // replaces a file durably
 
 	mu    sync.Mutex
 	links map[string]*followed // guarded by mu
@@ -49,7 +51,7 @@ type followed struct {
 
 // newUsage takes over what an earlier process kept at path.
 func newUsage(path string, warn func(msg string, args ...any)) *usage {
-	return &usage{path: path, warn: warn, wall: time.Now, links: map[string]*followed{}}
+	return &usage{path: path, warn: warn, wall: time.Now, write: writeDurably, links: map[string]*followed{}}
 }
 
 // watch adds a link, whose interface status reads.
@@ -91,7 +93,7 @@ func (u *usage) step(now time.Duration) {
 }
 
 func (f *followed) step(month string) {
-	if month != "" && month != f.use.Month {
+	if month > f.use.Month { // an older one is a clock that was set back, or is not set yet
 		if f.use.Month != "" {
 			f.use = DataUse{}
 		}
@@ -139,9 +141,9 @@ func (u *usage) save() {
 	}
 	b, err := json.Marshal(kept)
 	if err == nil {
-		err = writeDurably(u.path, b)
+		err = u.write(u.path, b)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errDark) {
 		u.warn("data use not kept", "error", err)
 	}
 }

@@ -120,10 +120,14 @@ func (k *Keeper) act(ctx context.Context, r ladder.Rung, ctl Control, t Timings)
 // key is pressed again.
 const settleOff = time.Second
 
+// cycleSlack is what a power cycle may take beside the module's own times.
+const cycleSlack = 5 * time.Second
+
 // powerCycle works the power key, which is a toggle: a module that is on its bus
 // is switched off, has its time to log out, and is switched on again. One that
 // is not on its bus is most likely off: it is switched on, and cycled if that
-// did not bring it.
+// did not bring it. One that was switched off is switched on again although ctx
+// ends: nobody else would.
 func (k *Keeper) powerCycle(ctx context.Context, t Timings) error {
 	if !k.present() {
 		if err := k.parts.Power(ctx, t.PowerOn); err != nil {
@@ -133,6 +137,11 @@ func (k *Keeper) powerCycle(ctx context.Context, t Timings) error {
 			return err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.PowerOff+t.OffWait+settleOff+t.PowerOn+cycleSlack)
+	defer cancel()
 	seen := k.parts.Present != nil && k.parts.Present()
 	if err := k.parts.Power(ctx, t.PowerOff); err != nil {
 		return err

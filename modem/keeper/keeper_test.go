@@ -398,6 +398,65 @@ func TestThePowerKeyIsAToggle(t *testing.T) {
 	}
 }
 
+// The agent ends while the module logs out: it is switched on again all the same,
+// and none is switched off for an agent that ends.
+func TestAModuleIsNotLeftOff(t *testing.T) {
+	times := keeper.Timings{PowerOn: 500 * time.Millisecond, PowerOff: 800 * time.Millisecond, OffWait: 12 * time.Second, Boot: 15 * time.Second}
+	for name, c := range map[string]struct {
+		there bool
+		end   time.Duration // of the agent after the rung began
+		holds []time.Duration
+	}{
+		"while off is pressed":      {true, 400 * time.Millisecond, []time.Duration{times.PowerOff, times.PowerOn}},
+		"while it logs out":         {true, 3 * time.Second, []time.Duration{times.PowerOff, times.PowerOn}},
+		"before on is pressed":      {true, 13 * time.Second, []time.Duration{times.PowerOff, times.PowerOn}},
+		"before off would be":       {false, 10 * time.Second, []time.Duration{times.PowerOn}},
+		"while on is pressed again": {true, 13*time.Second + 900*time.Millisecond, []time.Duration{times.PowerOff, times.PowerOn}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				var holds []time.Duration
+				p := keeper.Parts{
+					Name: "a", Proof: boot, Config: keeper.Config{Timings: times},
+					Present: func() bool { return c.there }, // it hangs on its bus, or never comes
+					Power: func(ctx context.Context, hold time.Duration) error {
+						select {
+						case <-time.After(hold):
+						case <-ctx.Done():
+							return ctx.Err()
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						holds = append(holds, hold)
+						return nil
+					},
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				k := keeper.NewGroup(boot).Add(p)
+				done, forced := make(chan error, 1), make(chan error, 1)
+				go func() { done <- k.Run(ctx) }() // ends with cancel
+				time.Sleep(5 * time.Second)
+				go func() { forced <- k.Force(t.Context(), ladder.PowerKey) }() // ends with the rung
+				for !k.Status().Acting {
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(c.end)
+				cancel()
+				ended := time.Now()
+				<-done
+				<-forced
+				if d := time.Since(ended); d > 20*time.Second {
+					t.Errorf("the keeper took %v to end", d)
+				}
+				if !slices.Equal(holds, c.holds) {
+					t.Errorf("held for %v, want %v", holds, c.holds)
+				}
+			})
+		})
+	}
+}
+
 // A line must be held for its time although the port dies with the first
 // millisecond of it.
 func TestALineIsHeldAlthoughTheControlDies(t *testing.T) {

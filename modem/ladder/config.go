@@ -21,6 +21,7 @@ type Config struct {
 	HotC       int           // module temperature above which it is left to cool (85)
 	Stuck      time.Duration // after this a disruptive rung is taken even at speed beside a good link (5 min)
 	Denied     time.Duration // between two attempts after the network said no (10 min)
+	Excuse     time.Duration // without a receiver before, and between, attempts that leave the module on its bus (10 min)
 	Enumerate  time.Duration // a module gets this long to appear on its bus (30 s)
 	Off        bool          // watch only: nothing is ever tried
 	Seed       uint64        // of the jitter, up to an eighth of each wait; 0 = none
@@ -60,6 +61,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Settle, time.Minute)
 	set(&c.Stuck, 5*time.Minute)
 	set(&c.Denied, 10*time.Minute)
+	set(&c.Excuse, 10*time.Minute)
 	set(&c.Enumerate, 30*time.Second)
 	if c.FloorDBm == 0 {
 		c.FloorDBm = -120

@@ -180,6 +180,7 @@ type Ladder struct {
 	since    time.Duration // when the trouble began; 0 = none
 	verified time.Duration // when proof began to flow without a break; 0 = it does not
 	denied   time.Duration // when the network began to say no; 0 = it does not
+	nobody   time.Duration // when the receiver began to be missing; 0 = it is not
 	began    bool
 	wasUp    bool
 	credited bool                   // the last action's recovery is counted

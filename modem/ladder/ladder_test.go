@@ -92,7 +92,6 @@ func TestNothingIsTriedWhereNothingWouldHelp(t *testing.T) {
 		"SIM locked":       func(o *Observation) { o.SIM = SIMLocked },
 		"tunnel":           func(o *Observation) { o.AllWeak, o.RSRPdBm = true, -125 },
 		"weak signal":      func(o *Observation) { o.RSRPdBm = -126 },
-		"receiver down":    func(o *Observation) { o.NoReceiver = true },
 		"receiver stalled": func(o *Observation) { o.Stalled = true },
 		"too hot":          func(o *Observation) { o.HotC = 95 },
 	} {

@@ -140,3 +140,39 @@ func TestAMissingServiceIsRest(t *testing.T) {
 		t.Error("data wins over a missing service")
 	}
 }
+
+// TestAMissingReceiverExcusesForAWhile: somebody in between may answer for a
+// receiver although the context is dead. Nothing that takes the module off its bus
+// is done for that, and nothing often.
+func TestAMissingReceiverExcusesForAWhile(t *testing.T) {
+	l := verified(t)
+	var at []time.Duration
+	var took []Rung
+	for now := start; now < start+45*time.Minute; now += time.Second {
+		o := blind(now)
+		o.NoReceiver = true
+		if d := l.Step(o); d.Act {
+			took, at = append(took, d.Rung), append(at, now)
+			l.Done(now)
+		} else if now-start > time.Minute && !d.Resting {
+			t.Fatalf("after %v: got %+v, want rest", now-start, d)
+		}
+	}
+	if want := []Rung{Redial, Reattach, Redial, Reattach}; !slices.Equal(took, want) {
+		t.Fatalf("got %v, want %v", took, want)
+	}
+	for i, now := range at {
+		if due := start + time.Duration(i+1)*10*time.Minute; now < due || now > due+15*time.Second {
+			t.Errorf("%v after %v, want about %v", took[i], now-start, due-start)
+		}
+	}
+	deaf := New(Config{})
+	m := &model{cure: USB, broken: func(o *Observation) { o.AT, o.NoReceiver = false, true }}
+	if got, _ := drive(deaf, m, start, 45*time.Minute); len(got) != 0 {
+		t.Errorf("a deaf module without a receiver: got %v", got)
+	}
+	stalled := &model{cure: Redial, broken: func(o *Observation) { o.NoReceiver, o.Stalled = true, true }}
+	if got, _ := drive(New(Config{}), stalled, start, 45*time.Minute); len(got) != 0 {
+		t.Errorf("a receiver that says so itself: got %v", got)
+	}
+}

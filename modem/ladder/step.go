@@ -66,6 +66,11 @@ func (l *Ladder) Step(o Observation) Decision {
 	} else if l.denied == 0 {
 		l.denied = o.Now
 	}
+	if !o.NoReceiver {
+		l.nobody = 0
+	} else if l.nobody == 0 {
+		l.nobody = max(o.Now, 1)
+	}
 	if l.acting {
 		d.Reason = "action under way"
 		return d
@@ -104,7 +109,7 @@ func (l *Ladder) rest(o Observation, st State) string {
 		return "no SIM: insert one"
 	case st == SIMFault && o.SIM == SIMLocked:
 		return "SIM wants a PIN or PUK: set modem.pin or unlock it"
-	case o.NoReceiver || o.Stalled:
+	case o.Stalled || (o.NoReceiver && !l.doubted(o, st)):
 		return "receiver down: the modem is not at fault"
 	case st == Unserved:
 		return "its service does not run: that is started again, not the modem"
@@ -119,6 +124,16 @@ func (l *Ladder) rest(o Observation, st State) string {
 	}
 	return ""
 }
+
+// doubted reports whether a receiver is missing for so long that what answers in
+// its place may be somebody in between, as a carrier's proxy, and the data context
+// is dead. Then gentle means are tried now and then.
+func (l *Ladder) doubted(o Observation, st State) bool {
+	return o.Now-max(l.nobody, l.acted) >= l.cfg.Excuse && lowest(st, o.SIM) <= gentlest
+}
+
+// gentlest is the highest rung that is taken while no receiver answers.
+const gentlest = Reattach
 
 // climb waits for the proof of the last rung, or takes the next one.
 func (l *Ladder) climb(o Observation, d Decision) Decision {
@@ -245,8 +260,12 @@ func (l *Ladder) next(o Observation, st State) (Rung, bool) {
 	if l.acted != 0 {
 		from = max(low, l.level+1)
 	}
+	top := rungs - 1
+	if o.NoReceiver {
+		top = gentlest
+	}
 	for _, start := range []Rung{from, low} {
-		for r := start; r < rungs; r++ {
+		for r := start; r <= top; r++ {
 			if l.cfg.Can[r] && len(l.recent(r, o.Now)) < l.cfg.Limits[r].PerHour {
 				return r, true
 			}

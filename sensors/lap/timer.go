@@ -11,12 +11,13 @@ type Mark struct {
 
 // State is what a timer must keep to go on after a restart of the process.
 type State struct {
-	Lap      int    `json:"lap"`              // under way; 0: the line was not crossed yet
-	BeginNS  int64  `json:"begin_ns"`         // of it, boot time; 0: not known
-	SectorNS int64  `json:"sector_ns"`        // begin of the sector under way; 0: not known
-	Sector   int    `json:"sector"`           // under way, from 1
-	Broken   bool   `json:"broken,omitempty"` // a line was missed in this lap, or may have been
-	Ignored  uint64 `json:"ignored"`          // crossings that were none: too soon, twice, or not in a lap
+	Lap      int    `json:"lap"`                // under way; 0: the line was not crossed yet
+	BeginNS  int64  `json:"begin_ns"`           // of it, boot time; 0: not known
+	AfterNS  int64  `json:"after_ns,omitempty"` // where BeginNS is not known: no line of the lap is known to be crossed before; 0: nothing is known
+	SectorNS int64  `json:"sector_ns"`          // begin of the sector under way; 0: not known
+	Sector   int    `json:"sector"`             // under way, from 1
+	Broken   bool   `json:"broken,omitempty"`   // a line was missed in this lap, or may have been
+	Ignored  uint64 `json:"ignored"`            // crossings that were none: too soon, twice, or not in a lap
 }
 
 // Timer makes laps of crossings. Gate 0 is the start line, 1 and so on end the
@@ -83,7 +84,7 @@ func (s *State) passed(gate int) int64 {
 	if gate == s.Sector-1 {
 		return s.SectorNS
 	}
-	return s.BeginNS
+	return max(s.BeginNS, s.AfterNS)
 }
 
 // Missed ends the lap under way without a time: by tick, boot time, the start line
@@ -93,7 +94,7 @@ func (t *Timer) Missed(tick int64, out []Mark) []Mark {
 		return out
 	}
 	out = append(out, Mark{Lap: t.State.Lap, TickNS: tick})
-	t.begin(State{Sector: 1})
+	t.begin(State{Sector: 1, AfterNS: tick})
 	return out
 }
 
@@ -113,7 +114,9 @@ func (t *Timer) Lost(ns int64) {
 
 // Unknown forgets when the lap under way began: the clock that counted it is
 // another one.
-func (t *Timer) Unknown() { t.State.BeginNS, t.State.SectorNS, t.lastNS = 0, 0, 0 }
+func (t *Timer) Unknown() {
+	t.State.BeginNS, t.State.AfterNS, t.State.SectorNS, t.lastNS = 0, 0, 0, 0
+}
 
 func since(begin, end int64) int64 {
 	if begin == 0 {

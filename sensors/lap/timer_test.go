@@ -55,6 +55,19 @@ func TestMissedLines(t *testing.T) {
 			[]Mark{sector(1, 1, 40, 30), lap(1, 130, 0, false), sector(2, 2, 160, 30), sector(2, 3, 190, 30), lap(2, 190, 0, false)},
 		},
 		{
+			"the start line, and then back over a line that lies behind", 2,
+			[]crossing{{0, 10}, {1, 40}, {2, 70}, {1, 130}, {2, 160}, {1, 163}, {0, 190}, {1, 220}},
+			[]Mark{
+				sector(1, 1, 40, 30), sector(1, 2, 70, 30), lap(1, 130, 0, false),
+				sector(2, 2, 160, 30), sector(2, 3, 190, 30), lap(2, 190, 0, false), sector(3, 1, 220, 30),
+			},
+		},
+		{
+			"the start line, twice", 2,
+			[]crossing{{0, 10}, {1, 40}, {2, 70}, {1, 130}, {2, 160}, {1, 220}},
+			[]Mark{sector(1, 1, 40, 30), sector(1, 2, 70, 30), lap(1, 130, 0, false), sector(2, 2, 160, 30), lap(2, 220, 0, false)},
+		},
+		{
 			"none: a line that was passed twice at once", 2,
 			[]crossing{{0, 10}, {1, 40}, {1, 45}, {2, 70}, {1, 75}, {0, 100}},
 			[]Mark{sector(1, 1, 40, 30), sector(1, 2, 70, 30), sector(1, 3, 100, 30), lap(1, 100, 90, true)},

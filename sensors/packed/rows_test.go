@@ -138,6 +138,9 @@ func TestStallOfTheReaderDoesNotMoveRows(t *testing.T) {
 		{"16 bits that turn over every 66 ms, 0.7 s", 16, true, 700e6},
 		{"no tick, 0.7 s", 0, true, 700e6},
 		{"neither tick nor number, 0.7 s", 0, false, 700e6},
+		{"no tick, 1.5 s", 0, true, 1500e6},
+		{"no tick, 45 s", 0, true, 45e9},
+		{"neither tick nor number, 1.5 s", 0, false, 1500e6},
 	} {
 		d := newDevice(t, c.bits, c.numbered, 1_000_000)
 		d.run(300)
@@ -154,6 +157,22 @@ func TestStallOfTheReaderDoesNotMoveRows(t *testing.T) {
 		}
 		if d.stream.Clock.Restarts != 0 || d.stream.Clock.Strange != 0 {
 			t.Errorf("%s: %d restarts, %d strange", c.name, d.stream.Clock.Restarts, d.stream.Clock.Strange)
+		}
+	}
+}
+
+// TestWaitingPacketsThatComeSlowly: what waited is read at ten times the pace at
+// which it was sent, which takes longer than the patience with a device that sleeps.
+func TestWaitingPacketsThatComeSlowly(t *testing.T) {
+	for _, bits := range []int{0, 32} {
+		d := newDevice(t, bits, true, 1_000_000)
+		d.run(300)
+		for at := d.sent() + 5e9; at > d.sent(); at += 1e6 {
+			d.arrive(at + transitNS)
+		}
+		d.run(300)
+		if d.out.worst > 4e6 || d.out.ahead > 0 || d.stream.Clock.Restarts != 0 {
+			t.Errorf("tick of %d bits: rows up to %d µs off, %d restarts", bits, d.out.worst/1000, d.stream.Clock.Restarts)
 		}
 	}
 }
@@ -185,7 +204,7 @@ func TestDeviceThatStoodStill(t *testing.T) {
 	for _, c := range []struct {
 		bits, settle int // packets
 		slept        int64
-	}{{64, 3200, 3e9}, {64, 3200, 200e6}, {0, 40, 400e6}, {0, 1, 3e9}} {
+	}{{64, 3200, 3e9}, {64, 3200, 200e6}, {0, 40, 400e6}, {0, jumpTimes, 3e9}} {
 		d := newDevice(t, c.bits, true, 1_000_000)
 		d.run(300)
 		d.slept += c.slept

@@ -17,6 +17,7 @@ type TickClock struct {
 	offset   float64 // boot time less device time
 	strange  int     // stamps in a row that made no sense
 	lateFrom int64   // arrival of the first of a run of packets that all were late
+	lateAt   float64 // device time of it
 	lateRun  int     // packets in it
 	lateness float64 // the least of them
 	Restarts uint64  // times that the count began anew
@@ -43,7 +44,7 @@ type timing struct {
 	drift    float64 // how fast the least delay may grow: a crystal against ours
 	late     float64 // a run of packets that are later by so much, ns,
 	patience int64   // for so long, ns, is no stall of ours: the device stood still
-	pause    float64 // one packet so late is enough; 0: none is
+	pause    float64 // packets so late need no patience; 0: all do
 }
 
 var (
@@ -87,7 +88,7 @@ func (c *TickClock) Boot(raw uint64, arrival int64, p Passage) int64 {
 		return arrival
 	}
 	c.strange = 0
-	if d := c.stoodStill(delay, arrival, how); d > 0 {
+	if d := c.stoodStill(delay, at, arrival, how); d > 0 {
 		c.Restarts++
 		c.offset += d
 	} else if delay <= how.late { // what waited tells nothing of a crystal
@@ -100,22 +101,27 @@ func (c *TickClock) Boot(raw uint64, arrival int64, p Passage) int64 {
 }
 
 // stoodStill follows runs of late packets. It returns for how long the device's
-// count has stood still, once that is certain, or 0.
-func (c *TickClock) stoodStill(delay float64, arrival int64, how *timing) float64 {
-	if how.pause > 0 && delay > how.pause {
-		c.lateRun = 0
-		return delay
-	}
+// count has stood still, once that is certain, or 0. Packets that come faster than
+// they were sent have waited: the reader stood still, and the device did not.
+func (c *TickClock) stoodStill(delay, at float64, arrival int64, how *timing) float64 {
 	if delay <= how.late {
 		c.lateRun = 0
 		return 0
 	}
 	if c.lateRun == 0 {
-		c.lateFrom, c.lateness = arrival, math.Inf(1)
+		c.lateFrom, c.lateAt, c.lateness = arrival, at, math.Inf(1)
 	}
 	c.lateRun++
 	c.lateness = min(c.lateness, delay)
-	if c.lateRun < jumpTimes || arrival-c.lateFrom < how.patience {
+	if c.lateRun < jumpTimes {
+		return 0
+	}
+	passed := float64(arrival - c.lateFrom)
+	if passed < (at-c.lateAt)/2 {
+		c.lateRun = 0 // those that follow may tell
+		return 0
+	}
+	if passed < float64(how.patience) && (how.pause == 0 || c.lateness < how.pause) {
 		return 0
 	}
 	c.lateRun = 0
