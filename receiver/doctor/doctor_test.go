@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"telemetry/internal/checkup"
 	"telemetry/internal/config"
 	"telemetry/receiver"
 	"telemetry/receiver/ca"
@@ -43,7 +44,7 @@ func read(t *testing.T, more string) *config.Receiver {
 const identity = "}\nmqtt: {listen: '127.0.0.1:0', tls: {ca: CA, cert: receiver.crt, key: receiver.key, crl: CRL}}\nlive: {listen: 'off'}\n"
 
 // find returns the first finding about something.
-func find(t *testing.T, fs []doctor.Finding, what string) doctor.Finding {
+func find(t *testing.T, fs []checkup.Finding, what string) checkup.Finding {
 	t.Helper()
 	for _, f := range fs {
 		if f.What == what {
@@ -51,7 +52,7 @@ func find(t *testing.T, fs []doctor.Finding, what string) doctor.Finding {
 		}
 	}
 	t.Fatalf("nothing about %s in %+v", what, fs)
-	return doctor.Finding{}
+	return checkup.Finding{}
 }
 
 func TestAgesOfCertificatesAndLists(t *testing.T) {
@@ -60,17 +61,17 @@ func TestAgesOfCertificatesAndLists(t *testing.T) {
 	cases := []struct {
 		name                        string
 		now                         time.Time
-		certificate, authority, crl doctor.Level
+		certificate, authority, crl checkup.Level
 	}{
-		{"new", now, doctor.OK, doctor.OK, doctor.OK},
-		{"before all", now.AddDate(-1, 0, 0), doctor.Fail, doctor.Fail, doctor.Warn},
-		{"after all", now.AddDate(50, 0, 0), doctor.Fail, doctor.Fail, doctor.Warn},
+		{"new", now, checkup.OK, checkup.OK, checkup.OK},
+		{"before all", now.AddDate(-1, 0, 0), checkup.Fail, checkup.Fail, checkup.Warn},
+		{"after all", now.AddDate(50, 0, 0), checkup.Fail, checkup.Fail, checkup.Warn},
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			fs := doctor.Examine(t.Context(), c, doctor.Options{Now: tt.now}, nil)
-			for what, want := range map[string]doctor.Level{"certificate of mqtt": tt.certificate, "CA of the cars": tt.authority, "revocation list": tt.crl} {
-				if f := find(t, fs, what); f.Level != want || want != doctor.OK && f.Do == "" {
+			for what, want := range map[string]checkup.Level{"certificate of mqtt": tt.certificate, "CA of the cars": tt.authority, "revocation list": tt.crl} {
+				if f := find(t, fs, what); f.Level != want || want != checkup.OK && f.Do == "" {
 					t.Errorf("%+v, want %s", f, want)
 				}
 			}
@@ -90,10 +91,10 @@ func TestAnExpiringCertificateIsAWarning(t *testing.T) {
 	}
 	c.MQTT.TLS.Cert, c.MQTT.TLS.Key, c.MQTT.TLS.CRL = filepath.Join(dir, "soon.crt"), filepath.Join(dir, "soon.key"), ""
 	fs := doctor.Examine(t.Context(), c, doctor.Options{}, nil)
-	if f := find(t, fs, "certificate of mqtt"); f.Level != doctor.Warn || !strings.Contains(f.Why, "expires in 2 days") {
+	if f := find(t, fs, "certificate of mqtt"); f.Level != checkup.Warn || !strings.Contains(f.Why, "expires in 2 days") {
 		t.Errorf("%+v", f)
 	}
-	if f := find(t, fs, "revocation list"); f.Level != doctor.Warn || !strings.Contains(f.Why, "none is configured") {
+	if f := find(t, fs, "revocation list"); f.Level != checkup.Warn || !strings.Contains(f.Why, "none is configured") {
 		t.Errorf("%+v", f)
 	}
 }
@@ -117,14 +118,14 @@ func TestPorts(t *testing.T) {
 	cases := []struct {
 		name, addr string
 		running    *receiver.Status
-		want       doctor.Level
+		want       checkup.Level
 		why        string
 	}{
-		{"taken by a stranger", taken, nil, doctor.Fail, "in use"},
-		{"taken by the receiver", taken, runs, doctor.OK, "answers"},
-		{"free", free, nil, doctor.OK, "is free"},
-		{"free though it runs", free, runs, doctor.Fail, "nobody listens"},
-		{"not of this machine", "192.0.2.1:80", nil, doctor.Fail, ""},
+		{"taken by a stranger", taken, nil, checkup.Fail, "in use"},
+		{"taken by the receiver", taken, runs, checkup.OK, "answers"},
+		{"free", free, nil, checkup.OK, "is free"},
+		{"free though it runs", free, runs, checkup.Fail, "nobody listens"},
+		{"not of this machine", "192.0.2.1:80", nil, checkup.Fail, ""},
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,7 +150,7 @@ func TestRegistry(t *testing.T) {
 	}))
 	defer s.Close()
 	c := read(t, ", registry: {url: '"+s.URL+"'}}\nmqtt: {insecure: true, listen: '127.0.0.1:0'}\nlive: {listen: 'off'}\n")
-	for code, want := range map[int]doctor.Level{http.StatusOK: doctor.OK, http.StatusUnauthorized: doctor.Fail} {
+	for code, want := range map[int]checkup.Level{http.StatusOK: checkup.OK, http.StatusUnauthorized: checkup.Fail} {
 		answer = code
 		if f := find(t, doctor.Examine(t.Context(), c, doctor.Options{}, nil), "schema registry"); f.Level != want {
 			t.Errorf("%d: %+v", code, f)
@@ -161,13 +162,13 @@ func TestWhatTheReceiverSaysIsPassedOn(t *testing.T) {
 	c := read(t, identity)
 	s := &receiver.Status{Waits: []string{"ingest is stalled"}, Degraded: []string{"output models: waits"}}
 	fs := doctor.Examine(t.Context(), c, doctor.Options{Running: s, Unreachable: net.ErrClosed}, nil)
-	if f := find(t, fs, "receiver"); f.Level != doctor.Fail || !strings.Contains(f.Why, "ingest is stalled") {
+	if f := find(t, fs, "receiver"); f.Level != checkup.Fail || !strings.Contains(f.Why, "ingest is stalled") {
 		t.Errorf("%+v", f)
 	}
-	if f := find(t, fs, "kafka"); f.Level != doctor.Fail {
+	if f := find(t, fs, "kafka"); f.Level != checkup.Fail {
 		t.Errorf("%+v", f)
 	}
-	if doctor.Worst(fs) != doctor.Fail || doctor.Worst(nil) != doctor.OK || doctor.Worst([]doctor.Finding{{Level: doctor.OK}, {Level: doctor.Warn}}) != doctor.Warn {
+	if checkup.Worst(fs) != checkup.Fail || checkup.Worst(nil) != checkup.OK || checkup.Worst([]checkup.Finding{{Level: checkup.OK}, {Level: checkup.Warn}}) != checkup.Warn {
 		t.Error("the gravest level is not found")
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"telemetry/internal/checkup"
 	"telemetry/internal/config"
 )
 
@@ -34,7 +35,7 @@ func (r *report) certificates() {
 		r.authority("CA of the cars", t.CA)
 		r.revocations(t)
 	} else if r.cfg.MQTT.Insecure && r.has("ingest") {
-		r.add(Warn, "mqtt", "insecure: anybody who reaches the port can send in any car's name", "receiver ca init makes a CA; set mqtt.tls")
+		r.Add(checkup.Warn, "mqtt", "insecure: anybody who reaches the port can send in any car's name", "receiver ca init makes a CA; set mqtt.tls")
 	}
 	clients := []struct {
 		what string
@@ -56,12 +57,12 @@ func (r *report) has(role string) bool { return slices.Contains(r.cfg.Roles, rol
 func (r *report) pair(what, certFile, keyFile, remedy string) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		r.add(Fail, what, err.Error(), remedy)
+		r.Add(checkup.Fail, what, err.Error(), remedy)
 		return
 	}
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
-		r.add(Fail, what, err.Error(), remedy)
+		r.Add(checkup.Fail, what, err.Error(), remedy)
 		return
 	}
 	r.expiry(what, cert, remedy)
@@ -71,20 +72,20 @@ func (r *report) expiry(what string, cert *x509.Certificate, remedy string) {
 	left := cert.NotAfter.Sub(r.opt.Now)
 	switch {
 	case left < 0:
-		r.add(Fail, what, fmt.Sprintf("expired on %s: no connection is made with it", cert.NotAfter.UTC().Format(time.DateOnly)), remedy)
+		r.Add(checkup.Fail, what, fmt.Sprintf("expired on %s: no connection is made with it", cert.NotAfter.UTC().Format(time.DateOnly)), remedy)
 	case r.opt.Now.Before(cert.NotBefore):
-		r.add(Fail, what, fmt.Sprintf("not valid before %s: is this machine's clock right?", cert.NotBefore.UTC().Format(time.DateOnly)), "set the clock")
+		r.Add(checkup.Fail, what, fmt.Sprintf("not valid before %s: is this machine's clock right?", cert.NotBefore.UTC().Format(time.DateOnly)), "set the clock")
 	case left < soon:
-		r.add(Warn, what, fmt.Sprintf("expires in %d days", int(left.Hours()/24)), remedy)
+		r.Add(checkup.Warn, what, fmt.Sprintf("expires in %d days", int(left.Hours()/24)), remedy)
 	default:
-		r.ok(what, "%s, until %s", cert.Subject.CommonName, cert.NotAfter.UTC().Format(time.DateOnly))
+		r.OK(what, "%s, until %s", cert.Subject.CommonName, cert.NotAfter.UTC().Format(time.DateOnly))
 	}
 }
 
 func (r *report) authority(what, path string) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		r.add(Fail, what, err.Error(), "copy the CA's certificate there")
+		r.Add(checkup.Fail, what, err.Error(), "copy the CA's certificate there")
 		return
 	}
 	found := false
@@ -94,14 +95,14 @@ func (r *report) authority(what, path string) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			r.add(Fail, what, fmt.Sprintf("%s: %v", path, err), "copy the CA's certificate there")
+			r.Add(checkup.Fail, what, fmt.Sprintf("%s: %v", path, err), "copy the CA's certificate there")
 			return
 		}
 		found = true
 		r.expiry(what, cert, "a new CA: issue new certificates, and let both be trusted meanwhile")
 	}
 	if !found {
-		r.add(Fail, what, path+" holds no certificate", "copy the CA's certificate there, as PEM")
+		r.Add(checkup.Fail, what, path+" holds no certificate", "copy the CA's certificate there, as PEM")
 	}
 }
 
@@ -109,12 +110,12 @@ func (r *report) authority(what, path string) {
 func (r *report) revocations(t *config.ServerTLS) {
 	const what, remedy = "revocation list", "copy the CA's list again (receiver ca revoke and list write it)"
 	if t.CRL == "" {
-		r.add(Warn, what, "none is configured: a lost car's certificate works until it expires", "set mqtt.tls.crl")
+		r.Add(checkup.Warn, what, "none is configured: a lost car's certificate works until it expires", "set mqtt.tls.crl")
 		return
 	}
 	b, err := os.ReadFile(t.CRL)
 	if err != nil {
-		r.add(Fail, what, err.Error(), remedy)
+		r.Add(checkup.Fail, what, err.Error(), remedy)
 		return
 	}
 	if block, _ := pem.Decode(b); block != nil {
@@ -122,18 +123,18 @@ func (r *report) revocations(t *config.ServerTLS) {
 	}
 	list, err := x509.ParseRevocationList(b)
 	if err != nil {
-		r.add(Fail, what, fmt.Sprintf("%s: %v", t.CRL, err), remedy)
+		r.Add(checkup.Fail, what, fmt.Sprintf("%s: %v", t.CRL, err), remedy)
 		return
 	}
 	age := r.opt.Now.Sub(list.ThisUpdate)
 	days := int(age.Hours() / 24)
 	switch {
 	case !list.NextUpdate.IsZero() && r.opt.Now.After(list.NextUpdate):
-		r.add(Warn, what, fmt.Sprintf("is %d days old and past its time (%s): what was taken back since is not known", days, list.NextUpdate.UTC().Format(time.DateOnly)), remedy)
+		r.Add(checkup.Warn, what, fmt.Sprintf("is %d days old and past its time (%s): what was taken back since is not known", days, list.NextUpdate.UTC().Format(time.DateOnly)), remedy)
 	case age < -time.Minute:
-		r.add(Warn, what, "is from the future: is this machine's clock right?", "set the clock")
+		r.Add(checkup.Warn, what, "is from the future: is this machine's clock right?", "set the clock")
 	default:
-		r.ok(what, "%d certificates taken back, %d days old", len(list.RevokedCertificateEntries), max(days, 0))
+		r.OK(what, "%d certificates taken back, %d days old", len(list.RevokedCertificateEntries), max(days, 0))
 	}
 }
 
@@ -156,30 +157,30 @@ func (r *report) ports(ctx context.Context) {
 // port looks at whether a port is free, or answers for the running receiver.
 func (r *report) port(ctx context.Context, what, addr string) {
 	if _, p, err := net.SplitHostPort(addr); err == nil && p == "0" {
-		r.ok(what, "any free one")
+		r.OK(what, "any free one")
 		return
 	}
 	l, err := net.Listen("tcp", addr)
 	if err == nil {
 		if err = l.Close(); err == nil && r.opt.Running == nil {
-			r.ok(what, "%s is free", addr)
+			r.OK(what, "%s is free", addr)
 			return
 		}
 		if err == nil {
-			r.add(Fail, what, addr+": the receiver runs, but nobody listens there", "does the running receiver have this configuration? reload it")
+			r.Add(checkup.Fail, what, addr+": the receiver runs, but nobody listens there", "does the running receiver have this configuration? reload it")
 			return
 		}
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		r.add(Fail, what, err.Error(), "use a port above 1023, or AmbientCapabilities=CAP_NET_BIND_SERVICE")
+		r.Add(checkup.Fail, what, err.Error(), "use a port above 1023, or AmbientCapabilities=CAP_NET_BIND_SERVICE")
 		return
 	}
 	if !errors.Is(err, unix.EADDRINUSE) {
-		r.add(Fail, what, err.Error(), "use an address of this machine")
+		r.Add(checkup.Fail, what, err.Error(), "use an address of this machine")
 		return
 	}
 	if r.opt.Running == nil {
-		r.add(Fail, what, addr+" is in use, and not by a receiver that answers on the socket: the receiver will not start", "find who has it: ss -ltnp")
+		r.Add(checkup.Fail, what, addr+" is in use, and not by a receiver that answers on the socket: the receiver will not start", "find who has it: ss -ltnp")
 		return
 	}
 	host, port, _ := net.SplitHostPort(addr) // listened on above: it is well formed
@@ -189,28 +190,28 @@ func (r *report) port(ctx context.Context, what, addr string) {
 	d := net.Dialer{Timeout: r.opt.Timeout}
 	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
-		r.add(Fail, what, fmt.Sprintf("%s is taken but does not answer: %v", addr, err), "restart the receiver")
+		r.Add(checkup.Fail, what, fmt.Sprintf("%s is taken but does not answer: %v", addr, err), "restart the receiver")
 		return
 	}
 	_ = conn.Close() // it was only looked at
-	r.ok(what, "%s answers", addr)
+	r.OK(what, "%s answers", addr)
 }
 
 // external looks at an MQTT broker that is not ours.
 func (r *report) external(ctx context.Context) {
 	u, err := url.Parse(r.cfg.MQTT.Broker)
 	if err != nil {
-		r.add(Fail, "mqtt broker", err.Error(), "correct mqtt.broker")
+		r.Add(checkup.Fail, "mqtt broker", err.Error(), "correct mqtt.broker")
 		return
 	}
 	d := net.Dialer{Timeout: r.opt.Timeout}
 	conn, err := d.DialContext(ctx, "tcp", u.Host)
 	if err != nil {
-		r.add(Fail, "mqtt broker", err.Error()+": no car's data comes in", "start it, or correct mqtt.broker; look at the way there")
+		r.Add(checkup.Fail, "mqtt broker", err.Error()+": no car's data comes in", "start it, or correct mqtt.broker; look at the way there")
 		return
 	}
 	_ = conn.Close() // it was only looked at
-	r.ok("mqtt broker", "%s answers", u.Host)
+	r.OK("mqtt broker", "%s answers", u.Host)
 }
 
 // Room on the embedded cluster's disk, in bytes.
@@ -232,25 +233,25 @@ func (r *report) disk() {
 		dir = filepath.Dir(dir)
 	}
 	if err := unix.Access(dir, unix.W_OK); err != nil {
-		r.add(Fail, "disk", fmt.Sprintf("%s may not be written by this user: %v", dir, err), "chown it to the receiver's user")
+		r.Add(checkup.Fail, "disk", fmt.Sprintf("%s may not be written by this user: %v", dir, err), "chown it to the receiver's user")
 		return
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		r.add(Fail, "disk", fmt.Sprintf("%s: %v", dir, err), "set kafka.embedded.dir to a directory on a local disk")
+		r.Add(checkup.Fail, "disk", fmt.Sprintf("%s: %v", dir, err), "set kafka.embedded.dir to a directory on a local disk")
 		return
 	}
 	room := int64(st.Bavail) * int64(st.Bsize)
 	const tmpfs, overlay = 0x01021994, 0x794c7630
 	switch t := int64(st.Type); {
 	case room < roomFail:
-		r.add(Fail, "disk", fmt.Sprintf("%d MiB free under %s: the embedded kafka stops when it is full", room>>20, dir), "free space, or move kafka.embedded.dir")
+		r.Add(checkup.Fail, "disk", fmt.Sprintf("%d MiB free under %s: the embedded kafka stops when it is full", room>>20, dir), "free space, or move kafka.embedded.dir")
 	case t == tmpfs || t == overlay:
-		r.add(Warn, "disk", dir+" lives in memory or in a container's layer: a restart of the machine or container takes all records", "put kafka.embedded.dir on a real disk, or mount a volume there")
+		r.Add(checkup.Warn, "disk", dir+" lives in memory or in a container's layer: a restart of the machine or container takes all records", "put kafka.embedded.dir on a real disk, or mount a volume there")
 	case room < roomWarn:
-		r.add(Warn, "disk", fmt.Sprintf("%d MiB free under %s; topics keep records for 1 to 30 days", room>>20, dir), "free space, or use a cluster")
+		r.Add(checkup.Warn, "disk", fmt.Sprintf("%d MiB free under %s; topics keep records for 1 to 30 days", room>>20, dir), "free space, or use a cluster")
 	default:
-		r.ok("disk", "%d MiB free under %s", room>>20, dir)
+		r.OK("disk", "%d MiB free under %s", room>>20, dir)
 	}
 }
 
@@ -267,35 +268,35 @@ func (r *report) registry(ctx context.Context) {
 		b, err := os.ReadFile(c.CA)
 		pool := x509.NewCertPool()
 		if err != nil || !pool.AppendCertsFromPEM(b) {
-			r.add(Fail, what, fmt.Sprintf("its CA %s cannot be read (%v)", c.CA, err), "copy the CA's certificate there, as PEM")
+			r.Add(checkup.Fail, what, fmt.Sprintf("its CA %s cannot be read (%v)", c.CA, err), "copy the CA's certificate there, as PEM")
 			return
 		}
 		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/subjects", http.NoBody)
 	if err != nil {
-		r.add(Fail, what, err.Error(), remedy)
+		r.Add(checkup.Fail, what, err.Error(), remedy)
 		return
 	}
 	if c.User != "" {
 		password, err := secret(c.Password)
 		if err != nil {
-			r.add(Fail, what, err.Error(), "put the password where kafka.registry.password says")
+			r.Add(checkup.Fail, what, err.Error(), "put the password where kafka.registry.password says")
 			return
 		}
 		req.SetBasicAuth(c.User, password)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		r.add(Fail, what, err.Error(), remedy)
+		r.Add(checkup.Fail, what, err.Error(), remedy)
 		return
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)); err != nil || resp.StatusCode != http.StatusOK {
-		r.add(Fail, what, fmt.Sprintf("%s answers %s", c.URL, resp.Status), remedy)
+		r.Add(checkup.Fail, what, fmt.Sprintf("%s answers %s", c.URL, resp.Status), remedy)
 		return
 	}
-	r.ok(what, "%s answers", c.URL)
+	r.OK(what, "%s answers", c.URL)
 }
 
 func secret(s *config.Secret) (string, error) {

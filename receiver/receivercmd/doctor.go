@@ -3,13 +3,13 @@ package receivercmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"telemetry/internal/checkup"
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
 	"telemetry/internal/status"
@@ -19,8 +19,8 @@ import (
 
 func doctorCommand() *cobra.Command {
 	var path string
-	var asJSON, all bool
-	var timeout, watch time.Duration
+	var f checkup.Flags
+	var watch time.Duration
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out why data does not come: certificates, ports, disk, Kafka, rights, topics, clocks, registry",
@@ -31,40 +31,21 @@ func doctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			o := doctor.Options{Timeout: timeout, Watch: watch, Running: ask(c.Context(), cfg)}
+			o := doctor.Options{Timeout: f.Timeout, Watch: watch, Running: ask(c.Context(), cfg)}
 			o.Cluster, o.Unreachable = clusterOf(c.Context(), cfg, slog.New(slog.DiscardHandler))
-			found := doctor.Examine(c.Context(), cfg, o, func(f doctor.Finding) {
-				if asJSON || (f.Level == doctor.OK && !all) {
-					return
-				}
-				fmt.Fprintf(c.OutOrStdout(), "%-4s  %s: %s\n", f.Level, f.What, f.Why)
-				if f.Do != "" {
-					fmt.Fprintf(c.OutOrStdout(), "      → %s\n", f.Do)
-				}
-			})
-			worst := doctor.Worst(found)
-			if asJSON {
-				err = cli.WriteJSON(c.OutOrStdout(), struct {
-					Level    doctor.Level     `json:"level"`
-					Running  bool             `json:"running"`
-					Findings []doctor.Finding `json:"findings"`
-				}{worst, o.Running != nil, found})
-			} else {
-				_, err = fmt.Fprintf(c.OutOrStdout(), "%d things looked at: %s\n", len(found), worst)
-			}
+			found := doctor.Examine(c.Context(), cfg, o, f.Each(c.OutOrStdout()))
+			worst, err := f.Finish(c.OutOrStdout(), found, o.Running != nil)
 			switch worst {
-			case doctor.Fail:
+			case checkup.Fail:
 				err = errors.Join(err, errors.New("doctor: data will not get through"))
-			case doctor.Warn:
+			case checkup.Warn:
 				err = &cli.ExitError{Code: cli.ExitDegraded, Err: errors.Join(err, errors.New("doctor: there are warnings"))}
 			}
 			return err
 		},
 	}
 	cli.ConfigFlag(c, &path, defaultConfig)
-	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	c.Flags().BoolVarP(&all, "all", "a", false, "show what is well, too")
-	c.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "of one connection attempt")
+	f.Add(c)
 	c.Flags().DurationVar(&watch, "watch", 2*time.Second, "how long arriving records are watched to compare clocks")
 	return c
 }

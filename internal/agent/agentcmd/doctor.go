@@ -2,15 +2,14 @@ package agentcmd
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"telemetry/internal/agent"
 	"telemetry/internal/agent/doctor"
+	"telemetry/internal/checkup"
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
 	"telemetry/internal/status"
@@ -18,8 +17,7 @@ import (
 
 func doctorCommand() *cobra.Command {
 	var path string
-	var asJSON, all bool
-	var timeout time.Duration
+	var f checkup.Flags
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out why data does not come: ports, CAN, disk, clock, permissions, certificates, routes, receiver over each link",
@@ -31,35 +29,15 @@ func doctorCommand() *cobra.Command {
 			}
 			var s agent.Status
 			running := status.Call(c.Context(), cfg.Socket, http.MethodGet, "/v1/status", &s) == nil
-			show := func(f doctor.Finding) {
-				if asJSON || (f.Level == doctor.OK && !all) {
-					return
-				}
-				fmt.Fprintf(c.OutOrStdout(), "%-4s  %s: %s\n", f.Level, f.What, f.Why)
-				if f.Do != "" {
-					fmt.Fprintf(c.OutOrStdout(), "      → %s\n", f.Do)
-				}
-			}
-			found := doctor.Examine(c.Context(), cfg, doctor.Options{Root: os.DirFS("/"), Timeout: timeout, Running: running, Links: s.Links}, show)
-			worst := doctor.Worst(found)
-			if asJSON {
-				err = cli.WriteJSON(c.OutOrStdout(), struct {
-					Level    doctor.Level     `json:"level"`
-					Running  bool             `json:"running"`
-					Findings []doctor.Finding `json:"findings"`
-				}{worst, running, found})
-			} else {
-				_, err = fmt.Fprintf(c.OutOrStdout(), "%d things looked at: %s\n", len(found), worst)
-			}
-			if worst == doctor.Fail {
+			found := doctor.Examine(c.Context(), cfg, doctor.Options{Root: os.DirFS("/"), Timeout: f.Timeout, Running: running, Links: s.Links}, f.Each(c.OutOrStdout()))
+			worst, err := f.Finish(c.OutOrStdout(), found, running)
+			if worst == checkup.Fail {
 				err = errors.Join(err, errors.New("doctor: data will be missing"))
 			}
 			return err
 		},
 	}
 	cli.ConfigFlag(c, &path, defaultConfig)
-	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	c.Flags().BoolVarP(&all, "all", "a", false, "show what is well, too")
-	c.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "of one connection attempt")
+	f.Add(c)
 	return c
 }

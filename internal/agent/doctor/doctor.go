@@ -13,27 +13,10 @@ import (
 
 	"telemetry/board"
 	"telemetry/internal/agent"
+	"telemetry/internal/checkup"
 	"telemetry/internal/config"
 	"telemetry/modem/mm"
 )
-
-// Level of a finding.
-type Level string
-
-// Levels.
-const (
-	OK   Level = "ok"
-	Warn Level = "warn" // works, but not as it should
-	Fail Level = "fail" // data will be missing
-)
-
-// Finding is one thing that was looked at.
-type Finding struct {
-	Level Level  `json:"level"`
-	What  string `json:"what"`         // "link a: receiver tls://…"
-	Why   string `json:"why"`          // what was seen
-	Do    string `json:"do,omitempty"` // what to do about it
-}
 
 // Options of an examination.
 type Options struct {
@@ -49,29 +32,16 @@ type Options struct {
 	ModemManager func(context.Context) (bool, error)
 }
 
-// report gathers findings.
+// report is an examination under way.
 type report struct {
-	cfg  *config.Agent
-	opt  Options
-	out  []Finding
-	each func(Finding) // told of each at once
-}
-
-func (r *report) add(l Level, what, why, do string) {
-	f := Finding{Level: l, What: what, Why: why, Do: do}
-	r.out = append(r.out, f)
-	if r.each != nil {
-		r.each(f)
-	}
-}
-
-func (r *report) ok(what, format string, args ...any) {
-	r.add(OK, what, fmt.Sprintf(format, args...), "")
+	checkup.Report
+	cfg *config.Agent
+	opt Options
 }
 
 // Examine looks at everything that cfg names and returns what it found, in the
 // order in which data flows. each, if not nil, is told of each finding at once.
-func Examine(ctx context.Context, cfg *config.Agent, opt Options, each func(Finding)) []Finding {
+func Examine(ctx context.Context, cfg *config.Agent, opt Options, each func(checkup.Finding)) []checkup.Finding {
 	if opt.Timeout == 0 {
 		opt.Timeout = 5 * time.Second
 	}
@@ -84,7 +54,7 @@ func Examine(ctx context.Context, cfg *config.Agent, opt Options, each func(Find
 	if opt.Access == nil {
 		opt.Access = writable
 	}
-	r := &report{cfg: cfg, opt: opt, each: each}
+	r := &report{Report: checkup.Report{Each: each}, cfg: cfg, opt: opt}
 	r.board()
 	r.permissions()
 	r.clock()
@@ -92,63 +62,52 @@ func Examine(ctx context.Context, cfg *config.Agent, opt Options, each func(Find
 	r.spool()
 	r.certificates()
 	r.links(ctx)
-	return r.out
-}
-
-// Worst returns the gravest level among findings.
-func Worst(fs []Finding) Level {
-	worst := OK
-	for _, f := range fs {
-		if f.Level == Fail || (f.Level == Warn && worst == OK) {
-			worst = f.Level
-		}
-	}
-	return worst
+	return r.Findings
 }
 
 // board looks at profile, heat and storage.
 func (r *report) board() {
 	found, err := board.Detect(r.opt.Root)
 	if err != nil {
-		r.add(Fail, "board", err.Error(), "")
+		r.Add(checkup.Fail, "board", err.Error(), "")
 		return
 	}
 	p, err := board.Find(r.cfg.Board)
 	switch {
 	case err != nil:
-		r.add(Fail, "board", err.Error(), "set board to one of these")
+		r.Add(checkup.Fail, "board", err.Error(), "set board to one of these")
 		return
 	case found.Name != "generic" && found.Name != p.Name:
-		r.add(Warn, "board", fmt.Sprintf("configured as %s, looks like %s: pins may be wrong", p.Name, found.Name), "set board: "+found.Name)
+		r.Add(checkup.Warn, "board", fmt.Sprintf("configured as %s, looks like %s: pins may be wrong", p.Name, found.Name), "set board: "+found.Name)
 	default:
-		r.ok("board", "%s", p.Name)
+		r.OK("board", "%s", p.Name)
 	}
 	b := board.Open(p, r.opt.Root)
 	ts, err := b.Temperatures()
 	if err != nil {
-		r.add(Warn, "temperature", err.Error(), "")
+		r.Add(checkup.Warn, "temperature", err.Error(), "")
 	}
 	for _, t := range ts {
 		if c := t.MilliC / 1000; r.cfg.Thermal.Shed > 0 && c >= int64(r.cfg.Thermal.Shed)-10 {
-			r.add(Warn, "temperature "+t.Zone, fmt.Sprintf("%d °C, load is shed from %d °C on", c, r.cfg.Thermal.Shed), "cool the board, or raise thermal.shed if it is rated for more")
+			r.Add(checkup.Warn, "temperature "+t.Zone, fmt.Sprintf("%d °C, load is shed from %d °C on", c, r.cfg.Thermal.Shed), "cool the board, or raise thermal.shed if it is rated for more")
 		} else {
-			r.ok("temperature "+t.Zone, "%d °C", c)
+			r.OK("temperature "+t.Zone, "%d °C", c)
 		}
 	}
 	ss, err := b.Storages()
 	if err != nil {
-		r.add(Warn, "storage", err.Error(), "")
+		r.Add(checkup.Warn, "storage", err.Error(), "")
 	}
 	for _, s := range ss {
 		switch {
 		case s.ReadOnly:
-			r.add(Warn, "storage "+s.Device, "the kernel has made it read-only", "look at dmesg; replace a worn card")
+			r.Add(checkup.Warn, "storage "+s.Device, "the kernel has made it read-only", "look at dmesg; replace a worn card")
 		case s.Reserve == "urgent" || s.WearPercent >= 100:
-			r.add(Fail, "storage "+s.Device, fmt.Sprintf("worn out: %d %% of its life used, reserve %s", s.WearPercent, s.Reserve), "replace it before it loses data")
+			r.Add(checkup.Fail, "storage "+s.Device, fmt.Sprintf("worn out: %d %% of its life used, reserve %s", s.WearPercent, s.Reserve), "replace it before it loses data")
 		case s.WearPercent >= 80 || s.Reserve == "80% used":
-			r.add(Warn, "storage "+s.Device, fmt.Sprintf("%d %% of its life used, reserve %s", s.WearPercent, s.Reserve), "plan its replacement")
+			r.Add(checkup.Warn, "storage "+s.Device, fmt.Sprintf("%d %% of its life used, reserve %s", s.WearPercent, s.Reserve), "plan its replacement")
 		case s.WearPercent >= 0:
-			r.ok("storage "+s.Device, "%d %% of its life used", s.WearPercent)
+			r.OK("storage "+s.Device, "%d %% of its life used", s.WearPercent)
 		}
 	}
 }

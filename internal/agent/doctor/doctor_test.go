@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"telemetry/internal/agent"
+	"telemetry/internal/checkup"
 	"telemetry/internal/config"
 	"telemetry/modem"
 	"telemetry/modem/keeper"
@@ -40,12 +41,12 @@ func looking(root fs.FS, cfg *config.Agent) *report {
 }
 
 // wants checks that a finding says what, why and what to do.
-func (r *report) wants(t *testing.T, level Level, what, why, do string) {
+func (r *report) wants(t *testing.T, level checkup.Level, what, why, do string) {
 	t.Helper()
-	if !slices.ContainsFunc(r.out, func(f Finding) bool {
+	if !slices.ContainsFunc(r.Findings, func(f checkup.Finding) bool {
 		return f.Level == level && strings.Contains(f.What, what) && strings.Contains(f.Why, why) && strings.Contains(f.Do, do)
 	}) {
-		t.Errorf("no finding %s, %q, %q, %q in %+v", level, what, why, do, r.out)
+		t.Errorf("no finding %s, %q, %q, %q in %+v", level, what, why, do, r.Findings)
 	}
 }
 
@@ -63,15 +64,15 @@ func TestBoardFindings(t *testing.T) {
 	}
 	r := looking(root, &config.Agent{Board: "generic", Thermal: config.Thermal{Shed: 85}})
 	r.board()
-	r.wants(t, Warn, "board", "looks like raspberry-pi-cm4", "set board")
-	r.wants(t, Warn, "temperature cpu-thermal", "81 °C", "cool")
-	r.wants(t, Warn, "storage mmcblk0", "90 %", "plan")
-	r.wants(t, Warn, "storage sda", "read-only", "dmesg")
-	r.wants(t, Fail, "storage mmcblk1", "worn out", "replace")
-	r.wants(t, OK, "storage mmcblk2", "10 %", "")
+	r.wants(t, checkup.Warn, "board", "looks like raspberry-pi-cm4", "set board")
+	r.wants(t, checkup.Warn, "temperature cpu-thermal", "81 °C", "cool")
+	r.wants(t, checkup.Warn, "storage mmcblk0", "90 %", "plan")
+	r.wants(t, checkup.Warn, "storage sda", "read-only", "dmesg")
+	r.wants(t, checkup.Fail, "storage mmcblk1", "worn out", "replace")
+	r.wants(t, checkup.OK, "storage mmcblk2", "10 %", "")
 	r = looking(fstest.MapFS{}, &config.Agent{Board: "abacus"})
 	r.board()
-	r.wants(t, Fail, "board", "no profile", "set board")
+	r.wants(t, checkup.Fail, "board", "no profile", "set board")
 }
 
 // identity writes a CA and a certificate of it, and returns their places.
@@ -123,14 +124,14 @@ func TestCertificateFindings(t *testing.T) {
 	for name, c := range map[string]struct {
 		car      string
 		from, to time.Duration
-		level    Level
+		level    checkup.Level
 		why, do  string
 	}{
-		"good":        {"car-7", -time.Hour, 100 * 24 * time.Hour, OK, "for car-7", ""},
-		"soon over":   {"car-7", -time.Hour, 3 * 24 * time.Hour, Warn, "expires in 3 days", "receiver ca issue"},
-		"over":        {"car-7", -2 * time.Hour, -time.Hour, Fail, "expired", "receiver ca issue"},
-		"not yet":     {"car-7", time.Hour, 100 * time.Hour, Fail, "clock right", "set the clock"},
-		"another car": {"car-8", -time.Hour, 100 * 24 * time.Hour, Fail, `speaks for "car-8"`, "this car"},
+		"good":        {"car-7", -time.Hour, 100 * 24 * time.Hour, checkup.OK, "for car-7", ""},
+		"soon over":   {"car-7", -time.Hour, 3 * 24 * time.Hour, checkup.Warn, "expires in 3 days", "receiver ca issue"},
+		"over":        {"car-7", -2 * time.Hour, -time.Hour, checkup.Fail, "expired", "receiver ca issue"},
+		"not yet":     {"car-7", time.Hour, 100 * time.Hour, checkup.Fail, "clock right", "set the clock"},
+		"another car": {"car-8", -time.Hour, 100 * 24 * time.Hour, checkup.Fail, `speaks for "car-8"`, "this car"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := &config.Agent{Car: "car-7", Receiver: config.Endpoint{TLS: identity(t, c.car, now.Add(c.from), now.Add(c.to))}}
@@ -141,7 +142,7 @@ func TestCertificateFindings(t *testing.T) {
 	}
 	r := looking(fstest.MapFS{}, &config.Agent{Car: "car-7", Receiver: config.Endpoint{TLS: &config.ClientTLS{Cert: "/none"}}})
 	r.certificates()
-	r.wants(t, Fail, "certificate", "no such file", "receiver ca issue")
+	r.wants(t, checkup.Fail, "certificate", "no such file", "receiver ca issue")
 }
 
 func TestModemFindings(t *testing.T) {
@@ -149,21 +150,21 @@ func TestModemFindings(t *testing.T) {
 	cfg := &config.Agent{Board: "generic"}
 	r := looking(root, cfg)
 	r.modem("link a", &config.Modem{Driver: "at", USB: "1-1.3", Interface: 2})
-	r.wants(t, Fail, "link a: modem", "no USB device at 1-1.3", "modem list")
+	r.wants(t, checkup.Fail, "link a: modem", "no USB device at 1-1.3", "modem list")
 	r = looking(root, cfg)
 	r.modem("link a", &config.Modem{Driver: "at", USB: "1-1.2", Interface: 2})
-	r.wants(t, Fail, "link a: modem", "EC25) has no tty on its interface 2", "at_interface")
+	r.wants(t, checkup.Fail, "link a: modem", "EC25) has no tty on its interface 2", "at_interface")
 	for name, c := range map[string]struct {
 		driver string
 		runs   bool
 		err    error
-		level  Level
+		level  checkup.Level
 		do     string
 	}{
-		"two on one port":     {"at", true, nil, Warn, "ID_MM_DEVICE_IGNORE"},
-		"it is wanted":        {"mm", false, nil, Fail, "systemctl enable"},
-		"it is there":         {"mm", true, nil, OK, ""},
-		"nobody can be asked": {"mm", false, errors.New("no D-Bus"), Fail, "systemctl status"},
+		"two on one port":     {"at", true, nil, checkup.Warn, "ID_MM_DEVICE_IGNORE"},
+		"it is wanted":        {"mm", false, nil, checkup.Fail, "systemctl enable"},
+		"it is there":         {"mm", true, nil, checkup.OK, ""},
+		"nobody can be asked": {"mm", false, errors.New("no D-Bus"), checkup.Fail, "systemctl status"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := looking(root, cfg)
@@ -174,13 +175,13 @@ func TestModemFindings(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		m       keeper.Status
-		level   Level
+		level   checkup.Level
 		why, do string
 	}{
-		"data flows": {keeper.Status{State: ladder.Verified, Reason: "data flows"}, OK, "data flows", ""},
-		"no SIM":     {keeper.Status{State: ladder.SIMFault, Reason: "no SIM: insert one"}, Fail, "sim_fault: no SIM", "modem info a"},
-		"wrong PIN":  {keeper.Status{State: ladder.SIMFault, NoPIN: true}, Fail, "refused the configured PIN", "modem.pin"},
-		"searching":  {keeper.Status{State: ladder.Registering, Reason: "not registered"}, Warn, "not registered", "modem info a"},
+		"data flows": {keeper.Status{State: ladder.Verified, Reason: "data flows"}, checkup.OK, "data flows", ""},
+		"no SIM":     {keeper.Status{State: ladder.SIMFault, Reason: "no SIM: insert one"}, checkup.Fail, "sim_fault: no SIM", "modem info a"},
+		"wrong PIN":  {keeper.Status{State: ladder.SIMFault, NoPIN: true}, checkup.Fail, "refused the configured PIN", "modem.pin"},
+		"searching":  {keeper.Status{State: ladder.Registering, Reason: "not registered"}, checkup.Warn, "not registered", "modem info a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := looking(root, cfg)
@@ -242,26 +243,26 @@ func TestRouteFindings(t *testing.T) {
 		t.Fatal(err)
 	}
 	strict := fstest.MapFS{"proc/sys/net/ipv4/conf/all/rp_filter": {Data: []byte("1\n")}, "proc/sys/net/ipv4/conf/wwan0/rp_filter": {Data: []byte("0\n")}}
-	look(strict, true).wants(t, Fail, "link a: routes", "strict reverse path filter drops what comes from 198.51.100.7 by wwan0", "sysctl -w net.ipv4.conf.wwan0.rp_filter=2")
+	look(strict, true).wants(t, checkup.Fail, "link a: routes", "strict reverse path filter drops what comes from 198.51.100.7 by wwan0", "sysctl -w net.ipv4.conf.wwan0.rp_filter=2")
 	strict["proc/sys/net/ipv4/conf/wwan0/rp_filter"].Data = []byte("2\n")
-	look(strict, true).wants(t, OK, "link a: routes", "packets to 198.51.100.7 leave by wwan0", "")
+	look(strict, true).wants(t, checkup.OK, "link a: routes", "packets to 198.51.100.7 leave by wwan0", "")
 
 	link.Modem = &config.Modem{Driver: "at", Configure: true, Table: 101}
-	look(strict, true).wants(t, Fail, "link a: routes", "no rule leads sockets of wwan0 to table 101", "CAP_NET_ADMIN")
-	look(strict, false).wants(t, Warn, "link a: routes", "no rule leads sockets of wwan0 to table 101", "run the agent")
+	look(strict, true).wants(t, checkup.Fail, "link a: routes", "no rule leads sockets of wwan0 to table 101", "CAP_NET_ADMIN")
+	look(strict, false).wants(t, checkup.Warn, "link a: routes", "no rule leads sockets of wwan0 to table 101", "run the agent")
 	nc := modem.NetConfig{Interface: "wwan0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.5/32")}, Table: 101}
 	if err := nc.Apply(); err != nil {
 		t.Fatal(err)
 	}
 	r := look(strict, true)
-	r.wants(t, OK, "link a: routes", "table 101 has a default route, 1 rules lead there", "")
-	r.wants(t, OK, "link a: routes", "packets to 192.0.2.1 leave by wwan0", "")
+	r.wants(t, checkup.OK, "link a: routes", "table 101 has a default route, 1 rules lead there", "")
+	r.wants(t, checkup.OK, "link a: routes", "packets to 192.0.2.1 leave by wwan0", "")
 
 	link.Addresses, st.Addresses = []string{"tcp://receiver.test:1883"}, []netip.Prefix{netip.MustParsePrefix("2001:db8::5/128")}
 	if dst := destinations(link, st); !slices.Equal(dst, []netip.Addr{somewhere6}) {
 		t.Errorf("a carrier without IPv4: got %v", dst)
 	}
-	look(strict, true).wants(t, Fail, "link a: routes", "no way to 2001:db8::1 over wwan0", "modem info a")
+	look(strict, true).wants(t, checkup.Fail, "link a: routes", "no way to 2001:db8::1 over wwan0", "modem info a")
 }
 
 func TestPermissionFindings(t *testing.T) {
@@ -284,17 +285,17 @@ func TestPermissionFindings(t *testing.T) {
 		return r
 	}
 	r := look()
-	r.wants(t, OK, "GPIO lines GPIO23, GPIO5, GPIO6", "1 chips", "")
-	r.wants(t, OK, "watchdog", "/dev/watchdog", "")
-	r.wants(t, OK, "link a: bus reset", "permitted", "")
-	r.wants(t, Warn, "link a: network administration", "CAP_NET_ADMIN", "AmbientCapabilities")
+	r.wants(t, checkup.OK, "GPIO lines GPIO23, GPIO5, GPIO6", "1 chips", "")
+	r.wants(t, checkup.OK, "watchdog", "/dev/watchdog", "")
+	r.wants(t, checkup.OK, "link a: bus reset", "permitted", "")
+	r.wants(t, checkup.Warn, "link a: network administration", "CAP_NET_ADMIN", "AmbientCapabilities")
 	r = look("/dev/gpiochip0", "/dev/watchdog", "/sys/bus/usb/devices/1-1.1/authorized")
-	r.wants(t, Fail, "GPIO lines", "/dev/gpiochip0", "group gpio")
-	r.wants(t, Fail, "watchdog", "/dev/watchdog", "watchdog.kind")
-	r.wants(t, Warn, "link a: bus reset", "authorized", "udev")
+	r.wants(t, checkup.Fail, "GPIO lines", "/dev/gpiochip0", "group gpio")
+	r.wants(t, checkup.Fail, "watchdog", "/dev/watchdog", "watchdog.kind")
+	r.wants(t, checkup.Warn, "link a: bus reset", "authorized", "udev")
 	delete(root, "dev/gpiochip0")
 	root["proc/self/status"].Data = []byte("CapEff:\t0000000000001000\n")
 	r = look()
-	r.wants(t, Fail, "GPIO lines", "no GPIO chip", "set board")
-	r.wants(t, OK, "link a: network administration", "permitted", "")
+	r.wants(t, checkup.Fail, "GPIO lines", "no GPIO chip", "set board")
+	r.wants(t, checkup.OK, "link a: network administration", "permitted", "")
 }

@@ -14,6 +14,7 @@ import (
 
 	"telemetry/board"
 	"telemetry/internal/agent"
+	"telemetry/internal/checkup"
 	"telemetry/internal/config"
 	"telemetry/modem"
 	"telemetry/modem/ladder"
@@ -23,7 +24,7 @@ import (
 // answers over it.
 func (r *report) links(ctx context.Context) {
 	if len(r.cfg.Links) == 0 {
-		r.add(Warn, "links", "none is configured: samples are only spooled", "add links")
+		r.Add(checkup.Warn, "links", "none is configured: samples are only spooled", "add links")
 	}
 	for _, l := range r.cfg.Links {
 		what := "link " + l.Name
@@ -34,7 +35,7 @@ func (r *report) links(ctx context.Context) {
 		}
 		sys, err := fs.Sub(r.opt.Root, "sys")
 		if err != nil {
-			r.add(Warn, what, err.Error(), "")
+			r.Add(checkup.Warn, what, err.Error(), "")
 			continue
 		}
 		m := modem.NewInterface(l.Name, l.Interface, sys)
@@ -65,16 +66,16 @@ func (r *report) modem(what string, m *config.Modem) {
 		u := board.Open(p, r.opt.Root).USBDevice(place)
 		switch {
 		case !u.Present:
-			r.add(Fail, what+": modem", fmt.Sprintf("no USB device at %s", place), "look at its power and cable; edgeagent modem list shows what is plugged in where")
+			r.Add(checkup.Fail, what+": modem", fmt.Sprintf("no USB device at %s", place), "look at its power and cable; edgeagent modem list shows what is plugged in where")
 			return
 		case m.Driver == "at" && port == "" && u.TTYs[m.Interface] == "":
-			r.add(Fail, what+": modem", fmt.Sprintf("USB device %s (%s) has no tty on its interface %d", place, u.Name, m.Interface), "set at_interface: edgeagent modem list shows its ttys")
+			r.Add(checkup.Fail, what+": modem", fmt.Sprintf("USB device %s (%s) has no tty on its interface %d", place, u.Name, m.Interface), "set at_interface: edgeagent modem list shows its ttys")
 			return
 		}
 		if port == "" {
 			port = "/dev/" + u.TTYs[m.Interface]
 		}
-		r.ok(what+": modem", "%s at USB %s", u.Name, place)
+		r.OK(what+": modem", "%s at USB %s", u.Name, place)
 	}
 	if m.Driver == "at" && port != "" {
 		r.serial(what+": control port", port, m.Baud)
@@ -87,13 +88,13 @@ func (r *report) manager(ctx context.Context, what string, m *config.Modem) {
 	runs, err := r.opt.ModemManager(ctx)
 	switch {
 	case m.Driver == "mm" && err != nil:
-		r.add(Fail, what+": ModemManager", short(err), "look at systemctl status dbus ModemManager")
+		r.Add(checkup.Fail, what+": ModemManager", short(err), "look at systemctl status dbus ModemManager")
 	case m.Driver == "mm" && !runs:
-		r.add(Fail, what+": ModemManager", "does not run", "systemctl enable --now ModemManager")
+		r.Add(checkup.Fail, what+": ModemManager", "does not run", "systemctl enable --now ModemManager")
 	case m.Driver == "mm":
-		r.ok(what+": ModemManager", "runs")
+		r.OK(what+": ModemManager", "runs")
 	case m.Driver == "at" && err == nil && runs:
-		r.add(Warn, what+": ModemManager", "runs as well: two that speak on one port disturb each other",
+		r.Add(checkup.Warn, what+": ModemManager", "runs as well: two that speak on one port disturb each other",
 			`keep it away from this modem with a udev rule that sets ENV{ID_MM_DEVICE_IGNORE}="1", or stop it`)
 	}
 }
@@ -109,13 +110,13 @@ func (r *report) kept(what, link string) {
 		see := "edgeagent modem info " + link
 		switch {
 		case m.State == ladder.Verified:
-			r.ok(what, "%s", m.Reason)
+			r.OK(what, "%s", m.Reason)
 		case m.NoPIN:
-			r.add(Fail, what, "the card refused the configured PIN, which is not tried again", "set modem.pin to the right one")
+			r.Add(checkup.Fail, what, "the card refused the configured PIN, which is not tried again", "set modem.pin to the right one")
 		case m.State == ladder.SIMFault, m.State == ladder.Rejected, m.State == ladder.Unserved:
-			r.add(Fail, what, m.State.String()+": "+m.Reason, see)
+			r.Add(checkup.Fail, what, m.State.String()+": "+m.Reason, see)
 		default:
-			r.add(Warn, what, strings.TrimSpace(m.State.String()+": "+m.Reason+" "+m.PortError), see)
+			r.Add(checkup.Warn, what, strings.TrimSpace(m.State.String()+": "+m.Reason+" "+m.PortError), see)
 		}
 	}
 }
@@ -128,18 +129,18 @@ func (r *report) device(what string, l config.Link, m *modem.Interface) (modem.S
 	st, err := m.Status()
 	switch {
 	case !st.Present:
-		r.add(Fail, what, fmt.Sprintf("interface %s is not there", l.Interface), "plug the modem in; ip link shows what there is")
+		r.Add(checkup.Fail, what, fmt.Sprintf("interface %s is not there", l.Interface), "plug the modem in; ip link shows what there is")
 		return st, false
 	case !st.Up:
-		r.add(Fail, what, fmt.Sprintf("interface %s is down or has no carrier", l.Interface), "ip link set "+l.Interface+" up; then look at the modem's state")
+		r.Add(checkup.Fail, what, fmt.Sprintf("interface %s is down or has no carrier", l.Interface), "ip link set "+l.Interface+" up; then look at the modem's state")
 		return st, false
 	case len(st.Addresses) == 0:
-		r.add(Fail, what, fmt.Sprintf("interface %s has no address", l.Interface), "set modem.configure, or let the system's DHCP client serve it")
+		r.Add(checkup.Fail, what, fmt.Sprintf("interface %s has no address", l.Interface), "set modem.configure, or let the system's DHCP client serve it")
 		return st, false
 	case err != nil:
-		r.add(Warn, what, err.Error(), "")
+		r.Add(checkup.Warn, what, err.Error(), "")
 	}
-	r.ok(what, "interface %s, %v, MTU %d", l.Interface, st.Addresses, st.MTU)
+	r.OK(what, "interface %s, %v, MTU %d", l.Interface, st.Addresses, st.MTU)
 	return st, true
 }
 
@@ -148,7 +149,7 @@ func (r *report) receiver(ctx context.Context, what, address string, m *modem.In
 	what += ": receiver " + address
 	u, err := url.Parse(address)
 	if err != nil {
-		r.add(Fail, what, err.Error(), "")
+		r.Add(checkup.Fail, what, err.Error(), "")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
@@ -161,21 +162,21 @@ func (r *report) receiver(ctx context.Context, what, address string, m *modem.In
 		if errors.As(err, &dns) {
 			do = "the name is not known over this link: check its name servers, or use an address"
 		}
-		r.add(Fail, what, short(err), do)
+		r.Add(checkup.Fail, what, short(err), do)
 		return
 	}
 	took := time.Since(start)
 	defer func() { _ = c.Close() }() // only looked at
 	if u.Scheme != "tls" || r.cfg.Receiver.TLS == nil {
-		r.ok(what, "answers within %v", took.Round(100*time.Microsecond))
+		r.OK(what, "answers within %v", took.Round(100*time.Microsecond))
 		return
 	}
 	tc, err := r.handshake(ctx, c, u.Hostname())
 	if err != nil {
-		r.add(Fail, what, "connects, but TLS fails: "+short(err), "check CA, certificate and the board's clock")
+		r.Add(checkup.Fail, what, "connects, but TLS fails: "+short(err), "check CA, certificate and the board's clock")
 		return
 	}
-	r.ok(what, "answers within %v, TLS %s", took.Round(100*time.Microsecond), tls.VersionName(tc.ConnectionState().Version))
+	r.OK(what, "answers within %v, TLS %s", took.Round(100*time.Microsecond), tls.VersionName(tc.ConnectionState().Version))
 }
 
 func (r *report) handshake(ctx context.Context, c net.Conn, host string) (*tls.Conn, error) {

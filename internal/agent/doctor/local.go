@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"telemetry/internal/agent"
+	"telemetry/internal/checkup"
 	"telemetry/internal/clock"
 	"telemetry/internal/config"
 	"telemetry/sensors/serialport"
@@ -24,11 +25,11 @@ func (r *report) clock() {
 	c := clock.System{}.Compare()
 	switch u := time.Duration(c.UncertaintyNS); {
 	case !c.Synced:
-		r.add(Warn, "clock", fmt.Sprintf("not disciplined (UTC may be %v off): records say clock=unsynced until an anchor comes", u.Round(time.Millisecond)), "run chrony or ntpd, or add a GNSS source")
+		r.Add(checkup.Warn, "clock", fmt.Sprintf("not disciplined (UTC may be %v off): records say clock=unsynced until an anchor comes", u.Round(time.Millisecond)), "run chrony or ntpd, or add a GNSS source")
 	case u > 100*time.Millisecond:
-		r.add(Warn, "clock", fmt.Sprintf("disciplined, but UTC may be %v off", u.Round(time.Millisecond)), "look at chronyc tracking")
+		r.Add(checkup.Warn, "clock", fmt.Sprintf("disciplined, but UTC may be %v off", u.Round(time.Millisecond)), "look at chronyc tracking")
 	default:
-		r.ok("clock", "disciplined, within %v of UTC", u.Round(time.Microsecond))
+		r.OK("clock", "disciplined, within %v of UTC", u.Round(time.Microsecond))
 	}
 }
 
@@ -50,11 +51,11 @@ func (r *report) canInterface(what, name string) {
 	ifi, err := net.InterfaceByName(name)
 	switch {
 	case err != nil:
-		r.add(Fail, what, fmt.Sprintf("CAN interface %s is not there", name), "load its driver (dmesg | grep can), or name another one")
+		r.Add(checkup.Fail, what, fmt.Sprintf("CAN interface %s is not there", name), "load its driver (dmesg | grep can), or name another one")
 	case ifi.Flags&net.FlagUp == 0:
-		r.add(Fail, what, fmt.Sprintf("CAN interface %s is down", name), fmt.Sprintf("ip link set %s up type can bitrate 500000", name))
+		r.Add(checkup.Fail, what, fmt.Sprintf("CAN interface %s is down", name), fmt.Sprintf("ip link set %s up type can bitrate 500000", name))
 	default:
-		r.ok(what, "CAN interface %s is up", name)
+		r.OK(what, "CAN interface %s is up", name)
 	}
 }
 
@@ -62,25 +63,25 @@ func (r *report) serial(what, path string, baud int) {
 	p, err := serialport.Open(path, baud)
 	switch {
 	case err == nil:
-		r.ok(what, "serial port %s opens", path)
+		r.OK(what, "serial port %s opens", path)
 		_ = p.Close() // it was only looked at
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(Fail, what, fmt.Sprintf("serial port %s is not there", path), "plug it in; ls -l /dev/serial/by-id shows what is")
+		r.Add(checkup.Fail, what, fmt.Sprintf("serial port %s is not there", path), "plug it in; ls -l /dev/serial/by-id shows what is")
 	case errors.Is(err, fs.ErrPermission):
-		r.add(Fail, what, fmt.Sprintf("serial port %s may not be opened by this user", path), "add the agent's user to the group dialout")
+		r.Add(checkup.Fail, what, fmt.Sprintf("serial port %s may not be opened by this user", path), "add the agent's user to the group dialout")
 	case r.opt.Running:
-		r.ok(what, "serial port %s is in use, by the running agent it seems", path)
+		r.OK(what, "serial port %s is in use, by the running agent it seems", path)
 	default:
-		r.add(Fail, what, err.Error(), "find who has it: fuser -v "+path)
+		r.Add(checkup.Fail, what, err.Error(), "find who has it: fuser -v "+path)
 	}
 }
 
 func (r *report) file(what, path string) {
 	if _, err := os.Stat(path); err != nil {
-		r.add(Fail, what, err.Error(), "put the file there")
+		r.Add(checkup.Fail, what, err.Error(), "put the file there")
 		return
 	}
-	r.ok(what, "%s", path)
+	r.OK(what, "%s", path)
 }
 
 // probeBytes are written to the disk to see how fast it is: a second's worth of
@@ -91,33 +92,33 @@ const probeBytes = 4 << 20
 func (r *report) spool() {
 	dir, err := agent.Existing(r.cfg.Spool.Dir)
 	if err != nil {
-		r.add(Fail, "spool disk", err.Error(), "set spool.dir to a directory on a local disk")
+		r.Add(checkup.Fail, "spool disk", err.Error(), "set spool.dir to a directory on a local disk")
 		return
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
 		if room := int64(st.Bavail) * int64(st.Bsize); room < int64(r.cfg.Spool.Quota)/4 {
-			r.add(Warn, "spool room", fmt.Sprintf("%d MiB free of a quota of %d MiB", room>>20, r.cfg.Spool.Quota>>20), "free space, or lower spool.quota")
+			r.Add(checkup.Warn, "spool room", fmt.Sprintf("%d MiB free of a quota of %d MiB", room>>20, r.cfg.Spool.Quota>>20), "free space, or lower spool.quota")
 		} else {
-			r.ok("spool room", "%d MiB free", room>>20)
+			r.OK("spool room", "%d MiB free", room>>20)
 		}
 		const tmpfs, overlay = 0x01021994, 0x794c7630
 		if t := int64(st.Type); t == tmpfs || t == overlay {
-			r.add(Warn, "spool disk", "the file system lives in memory or in a container's layer: a power cut takes it", "put spool.dir on a real disk")
+			r.Add(checkup.Warn, "spool disk", "the file system lives in memory or in a container's layer: a power cut takes it", "put spool.dir on a real disk")
 		}
 	}
 	took, err := probe(dir)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		r.add(Fail, "spool disk", fmt.Sprintf("%s may not be written by this user", dir), "chown it to the agent's user")
+		r.Add(checkup.Fail, "spool disk", fmt.Sprintf("%s may not be written by this user", dir), "chown it to the agent's user")
 	case err != nil:
-		r.add(Fail, "spool disk", err.Error(), "look at dmesg for the disk's own complaint")
+		r.Add(checkup.Fail, "spool disk", err.Error(), "look at dmesg for the disk's own complaint")
 	default:
 		rate := float64(probeBytes) / took.Seconds() / 1e6
 		if rate < 5 {
-			r.add(Warn, "spool disk", fmt.Sprintf("only %.1f MB/s made durable", rate), "use a better card: endurance types keep their speed")
+			r.Add(checkup.Warn, "spool disk", fmt.Sprintf("only %.1f MB/s made durable", rate), "use a better card: endurance types keep their speed")
 		} else {
-			r.ok("spool disk", "%.0f MB/s made durable", rate)
+			r.OK("spool disk", "%.0f MB/s made durable", rate)
 		}
 	}
 }
@@ -155,26 +156,26 @@ func (r *report) certificates() {
 	}
 	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 	if err != nil {
-		r.add(Fail, "certificate", err.Error(), "receiver ca issue "+r.cfg.Car+" makes one")
+		r.Add(checkup.Fail, "certificate", err.Error(), "receiver ca issue "+r.cfg.Car+" makes one")
 		return
 	}
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
-		r.add(Fail, "certificate", err.Error(), "receiver ca issue "+r.cfg.Car+" makes one")
+		r.Add(checkup.Fail, "certificate", err.Error(), "receiver ca issue "+r.cfg.Car+" makes one")
 		return
 	}
 	left := cert.NotAfter.Sub(r.opt.Now)
 	switch {
 	case cert.Subject.CommonName != r.cfg.Car:
-		r.add(Fail, "certificate", fmt.Sprintf("speaks for %q, the car is %q", cert.Subject.CommonName, r.cfg.Car), "use the certificate of this car")
+		r.Add(checkup.Fail, "certificate", fmt.Sprintf("speaks for %q, the car is %q", cert.Subject.CommonName, r.cfg.Car), "use the certificate of this car")
 	case left < 0:
-		r.add(Fail, "certificate", fmt.Sprintf("expired on %s", cert.NotAfter.Format(time.DateOnly)), "receiver ca issue "+r.cfg.Car+" makes a new one")
+		r.Add(checkup.Fail, "certificate", fmt.Sprintf("expired on %s", cert.NotAfter.Format(time.DateOnly)), "receiver ca issue "+r.cfg.Car+" makes a new one")
 	case r.opt.Now.Before(cert.NotBefore):
-		r.add(Fail, "certificate", fmt.Sprintf("not valid before %s: is the board's clock right?", cert.NotBefore.Format(time.DateOnly)), "set the clock")
+		r.Add(checkup.Fail, "certificate", fmt.Sprintf("not valid before %s: is the board's clock right?", cert.NotBefore.Format(time.DateOnly)), "set the clock")
 	case left < soon:
-		r.add(Warn, "certificate", fmt.Sprintf("expires in %d days", int(left.Hours()/24)), "receiver ca issue "+r.cfg.Car+" makes a new one")
+		r.Add(checkup.Warn, "certificate", fmt.Sprintf("expires in %d days", int(left.Hours()/24)), "receiver ca issue "+r.cfg.Car+" makes a new one")
 	default:
-		r.ok("certificate", "for %s, until %s", cert.Subject.CommonName, cert.NotAfter.Format(time.DateOnly))
+		r.OK("certificate", "for %s, until %s", cert.Subject.CommonName, cert.NotAfter.Format(time.DateOnly))
 	}
 	r.authority(t, cert)
 }
@@ -185,14 +186,14 @@ func (r *report) authority(t *config.ClientTLS, own *x509.Certificate) {
 	pool := x509.NewCertPool()
 	switch {
 	case err != nil:
-		r.add(Fail, "CA", err.Error(), "copy the team's CA certificate there")
+		r.Add(checkup.Fail, "CA", err.Error(), "copy the team's CA certificate there")
 	case !pool.AppendCertsFromPEM(pem):
-		r.add(Fail, "CA", t.CA+" holds no certificate", "copy the team's CA certificate there, as PEM")
+		r.Add(checkup.Fail, "CA", t.CA+" holds no certificate", "copy the team's CA certificate there, as PEM")
 	default:
 		if _, err := own.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: r.opt.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-			r.add(Warn, "CA", fmt.Sprintf("the car's certificate does not come from it: %v", err), "make sure that the receiver trusts the car's CA")
+			r.Add(checkup.Warn, "CA", fmt.Sprintf("the car's certificate does not come from it: %v", err), "make sure that the receiver trusts the car's CA")
 			return
 		}
-		r.ok("CA", "%s", t.CA)
+		r.OK("CA", "%s", t.CA)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"telemetry/internal/checkup"
+
 	"golang.org/x/sys/unix"
 
 	"telemetry/board"
@@ -28,9 +30,9 @@ func (r *report) permissions() {
 	}
 	if r.cfg.Watchdog.Kind == "device" {
 		if err := r.opt.Access(p.Watchdog); err != nil {
-			r.add(Fail, "watchdog", fmt.Sprintf("%q cannot be opened for writing: %v", p.Watchdog, err), "give the agent's user the right by udev, or set watchdog.kind: auto")
+			r.Add(checkup.Fail, "watchdog", fmt.Sprintf("%q cannot be opened for writing: %v", p.Watchdog, err), "give the agent's user the right by udev, or set watchdog.kind: auto")
 		} else {
-			r.ok("watchdog", "%s may be fed", p.Watchdog)
+			r.OK("watchdog", "%s may be fed", p.Watchdog)
 		}
 	}
 	for _, l := range r.cfg.Links {
@@ -79,27 +81,27 @@ func (r *report) gpio(lines []string) {
 	what := "GPIO lines " + strings.Join(lines, ", ")
 	chips, _ := fs.Glob(r.opt.Root, "dev/gpiochip*") // the pattern is well-formed
 	if len(chips) == 0 {
-		r.add(Fail, what, "this machine has no GPIO chip: they do nothing", "set board to the one that this is")
+		r.Add(checkup.Fail, what, "this machine has no GPIO chip: they do nothing", "set board to the one that this is")
 		return
 	}
 	for _, c := range chips {
 		if err := r.opt.Access("/" + c); err != nil {
-			r.add(Fail, what, fmt.Sprintf("/%s may not be opened by this user: %v", c, err), "add the agent's user to the group gpio")
+			r.Add(checkup.Fail, what, fmt.Sprintf("/%s may not be opened by this user: %v", c, err), "add the agent's user to the group gpio")
 			return
 		}
 	}
-	r.ok(what, "%d chips may be opened", len(chips))
+	r.OK(what, "%d chips may be opened", len(chips))
 }
 
 // usb looks at the file that takes a modem off its bus and back.
 func (r *report) usb(what, place string) {
 	path := "/sys/bus/usb/devices/" + place + "/authorized"
 	if err := r.opt.Access(path); err != nil {
-		r.add(Warn, what+": bus reset", fmt.Sprintf("%s may not be written by this user: a modem that hangs is mended later, or not at all", path),
+		r.Add(checkup.Warn, what+": bus reset", fmt.Sprintf("%s may not be written by this user: a modem that hangs is mended later, or not at all", path),
 			"give the agent's user the right by udev, or run it as root")
 		return
 	}
-	r.ok(what+": bus reset", "is permitted")
+	r.OK(what+": bus reset", "is permitted")
 }
 
 // netAdmin looks at the right to set addresses, routes and rules.
@@ -116,9 +118,9 @@ func (r *report) netAdmin(what string) {
 		}
 		v, err := strconv.ParseUint(strings.TrimSpace(caps), 16, 64)
 		if err == nil && v>>unix.CAP_NET_ADMIN&1 == 0 {
-			r.add(Warn, what, "this user lacks CAP_NET_ADMIN, without which modem.configure can do nothing (the agent may run as another)", "AmbientCapabilities=CAP_NET_ADMIN in the agent's unit")
+			r.Add(checkup.Warn, what, "this user lacks CAP_NET_ADMIN, without which modem.configure can do nothing (the agent may run as another)", "AmbientCapabilities=CAP_NET_ADMIN in the agent's unit")
 			return
 		}
 	}
-	r.ok(what, "is permitted")
+	r.OK(what, "is permitted")
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"telemetry/internal/checkup"
 	"telemetry/internal/config"
 	"telemetry/modem"
 )
@@ -55,19 +56,19 @@ func hasIPv4(st modem.Status) bool {
 func (r *report) routes(what string, l config.Link, st modem.Status) {
 	what += ": routes"
 	for _, dst := range destinations(l, st) {
-		before := len(r.out)
+		before := len(r.Findings)
 		p, err := modem.PathTo(l.Interface, dst)
 		switch {
 		case errors.Is(err, modem.ErrNoRoute):
-			r.add(Fail, what, fmt.Sprintf("no way to %v over %s: sockets that are bound to it reach nobody", dst, l.Interface), howToRoute(l))
+			r.Add(checkup.Fail, what, fmt.Sprintf("no way to %v over %s: sockets that are bound to it reach nobody", dst, l.Interface), howToRoute(l))
 			continue
 		case err != nil:
-			r.add(Warn, what, err.Error(), "")
+			r.Add(checkup.Warn, what, err.Error(), "")
 			continue
 		}
 		r.reverse(what, l.Interface, dst)
-		if len(r.out) == before {
-			r.ok(what, "%s", describe(dst, p))
+		if len(r.Findings) == before {
+			r.OK(what, "%s", describe(dst, p))
 		}
 	}
 	if l.Modem != nil && l.Modem.Configure {
@@ -105,7 +106,7 @@ func (r *report) reverse(what, iface string, dst netip.Addr) {
 	if p, err := modem.PathTo("", dst); err == nil && p.Interface == iface {
 		return
 	}
-	r.add(Fail, what, fmt.Sprintf("the strict reverse path filter drops what comes from %v by %s", dst, iface),
+	r.Add(checkup.Fail, what, fmt.Sprintf("the strict reverse path filter drops what comes from %v by %s", dst, iface),
 		fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2", iface))
 }
 
@@ -125,18 +126,18 @@ func (r *report) filter(iface string) int {
 // steering looks at the link's own table, which the agent keeps while it runs.
 func (r *report) steering(what string, l config.Link) {
 	s, err := modem.SteeringOf(l.Interface, l.Modem.Table)
-	level, do := Warn, "run the agent: it sets them"
+	level, do := checkup.Warn, "run the agent: it sets them"
 	if r.opt.Running {
-		level, do = Fail, "the agent needs CAP_NET_ADMIN (AmbientCapabilities in its unit); its log says what it was refused"
+		level, do = checkup.Fail, "the agent needs CAP_NET_ADMIN (AmbientCapabilities in its unit); its log says what it was refused"
 	}
 	switch {
 	case err != nil:
-		r.add(Warn, what, err.Error(), "")
+		r.Add(checkup.Warn, what, err.Error(), "")
 	case s.Rules == 0:
-		r.add(level, what, fmt.Sprintf("no rule leads sockets of %s to table %d", l.Interface, l.Modem.Table), do)
+		r.Add(level, what, fmt.Sprintf("no rule leads sockets of %s to table %d", l.Interface, l.Modem.Table), do)
 	case !s.Default:
-		r.add(level, what, fmt.Sprintf("table %d has no default route over %s", l.Modem.Table, l.Interface), do)
+		r.Add(level, what, fmt.Sprintf("table %d has no default route over %s", l.Modem.Table, l.Interface), do)
 	default:
-		r.ok(what, "table %d has a default route, %d rules lead there", l.Modem.Table, s.Rules)
+		r.OK(what, "table %d has a default route, %d rules lead there", l.Modem.Table, s.Rules)
 	}
 }
