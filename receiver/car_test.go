@@ -125,3 +125,15 @@ func (c *mqttCar) has(l wire.Lane, n uint64) bool {
 	rs := c.durable[l]
 	return len(rs) == 1 && rs[0] == wire.Range{First: 1, Last: n}
 }
+
+// beginCar connects car-1 and sends what opens its epoch and anchors its clock.
+func beginCar(t *testing.T, addr string) *mqttCar {
+	t.Helper()
+	car, err := dialCar(t, addr, "car-1-1-00000abc-0-1", "car-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	car.send(car.Open())
+	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	return car
+}

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	broker "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
@@ -50,12 +49,7 @@ func TestCarsThroughAnExternalBroker(t *testing.T) {
 	if b := s.Ingest.Broker; s.Listen.MQTT != "" || b == nil || b.State != external.StateConnected || !b.Sharing {
 		t.Errorf("status: %+v %+v", s.Listen, b)
 	}
-	car, err := dialCar(t, l.Address(), "car-1-1-00000abc-0-1", "car-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	car.send(car.Open())
-	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	car := beginCar(t, l.Address())
 	car.send(car.Full(2e9, 5))
 	eventually(t, "all is durable", func() bool { return car.has(wire.LaneFull, 1) && car.has(wire.LaneCritical, 2) })
 	eventually(t, "all rows are written", func() bool { return len(samples(t, s.Listen.Kafka)) == 5 })

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -94,12 +93,7 @@ func TestOutputsSideBySide(t *testing.T) {
 	cfg := configure(t, t.TempDir(), `{embedded: {dir: kafka, port: 0}, partitions: 2, registry: {url: "`+url+`"}}`, plainMQTT+"\n"+sequence)
 	r, _ := run(t, cfg)
 	s := r.Status(t.Context())
-	car, err := dialCar(t, s.Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	car.send(car.Open())
-	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	car := beginCar(t, s.Listen.MQTT)
 	car.send(car.Event(1e9, "mark"))
 	first, second, third := car.Full(2e9, 5), car.Full(3e9, 5), car.Full(4e9, 5)
 	car.send(first)
@@ -216,12 +210,7 @@ func TestOneOutputThatMayNotBeginHoldsUpNobody(t *testing.T) {
 	sequence := "sequence: {outputs: [{name: models, format: json}, {name: other, format: json}]}"
 	r, _ := run(t, configure(t, t.TempDir(), cluster, plainMQTT+"\n"+sequence))
 	s := r.Status(t.Context())
-	car, err := dialCar(t, s.Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	car.send(car.Open())
-	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	car := beginCar(t, s.Listen.MQTT)
 	car.send(car.Full(2e9, 5))
 	has := func(name string) func() bool {
 		return func() bool { return len(topics(t, fake.ListenAddrs()[0], name)[name]) == 5 }
@@ -252,12 +241,7 @@ func TestRenamedOutputFailsAlone(t *testing.T) {
 	}
 	t.Run("as it was", func(t *testing.T) {
 		r, _ := run(t, configure(t, dir, embeddedLine, plainMQTT+"\nsequence: {outputs: [{name: models, format: json, topic: rows}]}"))
-		car, err := dialCar(t, r.Status(t.Context()).Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		car.send(car.Open())
-		car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+		car := beginCar(t, r.Status(t.Context()).Listen.MQTT)
 		car.send(car.Full(2e9, 5))
 		eventually(t, "rows", func() bool { return count(r, "rows") == 5 })
 	})

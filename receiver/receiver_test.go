@@ -128,12 +128,7 @@ func TestFromCarToSamplesAndAgainAfterARestart(t *testing.T) {
 	cfg := configure(t, dir, embeddedLine, plainMQTT)
 	r, stop := run(t, cfg)
 	s := r.Status(t.Context())
-	car, err := dialCar(t, s.Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	car.send(car.Open())
-	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	car := beginCar(t, s.Listen.MQTT)
 	car.send(car.Full(2e9, 5))
 	second, third := car.Full(3e9, 5), car.Full(4e9, 5)
 	car.send(third)
@@ -216,12 +211,7 @@ func TestEachRoleRunsAlone(t *testing.T) {
 	if in.Sequence != nil || in.Live != nil || in.Listen.Live != "" || live.Ingest != nil || live.Listen.MQTT != "" || in.Kafka.Mode != "cluster" {
 		t.Errorf("roles: %+v, %+v", in, live)
 	}
-	car, err := dialCar(t, in.Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	car.send(car.Open())
-	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	car := beginCar(t, in.Listen.MQTT)
 	car.send(car.Full(2e9, 5))
 	eventually(t, "the rows are written", func() bool { return len(samples(t, broker)) == 5 })
 	eventually(t, "the page shows the car", func() bool {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -34,6 +33,12 @@ func (l *logbook) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(b)
+}
+
+func (l *logbook) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
 }
 
 func (l *logbook) has(words ...string) bool {
@@ -140,12 +145,7 @@ func TestALoadWithoutTheRightToReadIsShown(t *testing.T) {
 func leaveState(t *testing.T, cfg *config.Receiver) {
 	t.Helper()
 	r, stop := run(t, cfg)
-	car, err := dialCar(t, r.Status(t.Context()).Listen.MQTT, "car-1-1-00000abc-0-1", "car-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	car.send(car.Open())
-	car.send(car.Anchor(1, 1e9, time.Now().UnixNano(), 1e6))
+	beginCar(t, r.Status(t.Context()).Listen.MQTT)
 	eventually(t, "something is committed", func() bool {
 		s := r.Status(t.Context())
 		return s.Sequence != nil && len(s.Sequence.Partitions) == 1 && s.Sequence.Partitions[0].Commits > 0

@@ -7,29 +7,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
-
-// logLines keeps what is logged as text.
-type logLines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logLines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
 
 // freePort returns a port on which nobody listens.
 func freePort(t *testing.T) int {
@@ -48,7 +29,7 @@ const clusterLine = `{brokers: ["127.0.0.1:%d"], partitions: 2, replication: 1, 
 // not ready and why, and serves when the cluster comes.
 func TestKafkaThatComesLater(t *testing.T) {
 	port := freePort(t)
-	lines := &logLines{}
+	lines := &logbook{}
 	r, err := Prepare(configure(t, t.TempDir(), fmt.Sprintf(clusterLine, port), plainMQTT), slog.New(slog.NewTextHandler(lines, nil)))
 	if err != nil {
 		t.Fatal(err)

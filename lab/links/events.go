@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"telemetry/internal/clock"
 	"telemetry/lab/link"
 	"telemetry/lab/netns"
 )
@@ -99,12 +100,5 @@ func carryOut(ctx context.Context, bed *netns.Testbed, plan []event, start int64
 }
 
 func sleepUntil(ctx context.Context, at int64) error {
-	t := time.NewTimer(time.Duration(at - bootNS()))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return clock.Sleep(ctx, time.Duration(at-bootNS()))
 }

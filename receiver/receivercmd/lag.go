@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"telemetry/internal/cli"
+	"telemetry/internal/clock"
 	"telemetry/receiver/kafka"
 )
 
@@ -64,12 +65,8 @@ func showLag(ctx context.Context, out io.Writer, o *kafka.Observer, asJSON bool,
 		if err != nil || watch == 0 {
 			return err
 		}
-		t := time.NewTimer(watch)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
+		if clock.Sleep(ctx, watch) != nil {
+			return nil // that is how watching ends
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"telemetry/internal/clock"
 )
 
 // Budget bounds bytes over all partitions. It only decides what is kept in
@@ -54,13 +56,4 @@ func NewSystemClock() SystemClock { return SystemClock{start: time.Now()} }
 func (c SystemClock) NowNS() int64 { return int64(time.Since(c.start)) }
 
 // Sleep implements [Clock].
-func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (SystemClock) Sleep(ctx context.Context, d time.Duration) error { return clock.Sleep(ctx, d) }

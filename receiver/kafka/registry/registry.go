@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/sr"
+
+	"telemetry/internal/clock"
 )
 
 // Config configures a [Keeper]; all but User, Password and Roots is required.
@@ -80,7 +82,7 @@ func New(cfg Config) (*Keeper, error) {
 	}
 	return &Keeper{
 		cfg: cfg, cl: cl, ready: make(chan struct{}), ids: map[string]uint32{},
-		pace: pace{retryFirst, retryMost, checkEvery}, asleep: sleep,
+		pace: pace{retryFirst, retryMost, checkEvery}, asleep: clock.Sleep,
 	}, nil
 }
 
@@ -222,15 +224,4 @@ func (k *Keeper) State() State {
 		s.Since = k.since
 	}
 	return s
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

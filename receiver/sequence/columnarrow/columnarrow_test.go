@@ -23,11 +23,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func write(t testing.TB, take func(group, channel string) bool, b *sequence.Batch) []topic.Record {
 	t.Helper()
-	var out sequence.Output
-	if err := columnarrow.New(take).Append(&out, b); err != nil {
-		t.Fatal(err)
-	}
-	return out.Records
+	return columnstest.Append(t, columnarrow.New(take), b)
 }
 
 // read opens a record's stream, which must hold one record batch.
@@ -173,4 +169,4 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func BenchmarkAppend(b *testing.B) { columnstest.Bench(b, columnarrow.New(nil)) }
+func BenchmarkAppend(b *testing.B) { columnstest.Bench(b, columnarrow.New(nil), 500, 15) }

@@ -25,11 +25,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func write(t testing.TB, o columnpb.Options, b *sequence.Batch) []topic.Record {
 	t.Helper()
-	var out sequence.Output
-	if err := columnpb.New(o).Append(&out, b); err != nil {
-		t.Fatal(err)
-	}
-	return out.Records
+	return columnstest.Append(t, columnpb.New(o), b)
 }
 
 // read collects what a record's message says.
@@ -245,7 +241,7 @@ func FuzzSchemaReads(f *testing.F) {
 	})
 }
 
-func BenchmarkAppend(b *testing.B) { columnstest.Bench(b, columnpb.New(columnpb.Options{})) }
+func BenchmarkAppend(b *testing.B) { columnstest.Bench(b, columnpb.New(columnpb.Options{}), 500, 15) }
 
 // The schema that a registry gets is the one that the code was generated from.
 func TestSchemaIsThatOfTheCode(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"telemetry/receiver/sequence"
+	"telemetry/receiver/sequence/columns/columnstest"
 	"telemetry/receiver/sequence/jsonrow"
 	"telemetry/receiver/sequence/timemap"
 	"telemetry/receiver/topic"
@@ -290,7 +291,7 @@ func TestBatchThatDoesNotFit(t *testing.T) {
 // TestMemoryIsReused holds the row path to its budget: no allocation per row
 // once the output's memory has grown.
 func TestMemoryIsReused(t *testing.T) {
-	f, b := jsonrow.New(), bigBatch(20, 50)
+	f, b := jsonrow.New(), columnstest.Wide(20, 50)
 	var out sequence.Output
 	write := func() {
 		out.Reset()
@@ -304,42 +305,12 @@ func TestMemoryIsReused(t *testing.T) {
 	}
 }
 
-func bigBatch(channels, rows int) *sequence.Batch {
-	b := batch()
-	g := wire.Group{Name: "Engine", Channels: make([]wire.Channel, channels)}
-	blk := wire.Block{Columns: make([]wire.Column, channels)}
-	for r := range rows {
-		blk.Ticks = append(blk.Ticks, int64(r)*1e6)
-	}
-	for i := range g.Channels {
-		g.Channels[i] = wire.Channel{Name: "channel_" + jsonNumber(i), Type: wire.TypeInt, Scale: []float64{1, 0.1, 0.25, 10}[i%4]}
-		for r := range rows {
-			blk.Columns[i].Values = append(blk.Columns[i].Values, int64(r*37+i))
-		}
-		blk.Columns[i].Type = wire.TypeInt
-	}
-	b.Catalogue, b.Blocks, b.Events = &wire.Catalogue{Groups: []wire.Group{g}}, []wire.Block{blk}, nil
-	return b
-}
-
 func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct {
 		name           string
 		channels, rows int
 	}{{"20 channels", 20, 150}, {"500 channels", 500, 15}} {
-		b.Run(c.name, func(b *testing.B) {
-			f, in := jsonrow.New(), bigBatch(c.channels, c.rows)
-			var out sequence.Output
-			b.ReportAllocs()
-			for b.Loop() {
-				out.Reset()
-				if err := f.Append(&out, in); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.SetBytes(int64(out.Bytes))
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.channels*c.rows), "ns/value")
-		})
+		b.Run(c.name, func(b *testing.B) { columnstest.Bench(b, jsonrow.New(), c.channels, c.rows) })
 	}
 }
 

@@ -21,11 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func write(t testing.TB, take func(group, channel string) bool, b *sequence.Batch) []topic.Record {
 	t.Helper()
-	var out sequence.Output
-	if err := quixdata.New(take).Append(&out, b); err != nil {
-		t.Fatal(err)
-	}
-	return out.Records
+	return columnstest.Append(t, quixdata.New(take), b)
 }
 
 // timeseries is what the deserialiser reads.
@@ -207,4 +203,4 @@ func FuzzEventsAreJSON(f *testing.F) {
 	})
 }
 
-func BenchmarkAppend(b *testing.B) { columnstest.Bench(b, quixdata.New(nil)) }
+func BenchmarkAppend(b *testing.B) { columnstest.Bench(b, quixdata.New(nil), 500, 15) }

@@ -351,17 +351,17 @@ func Part(t testing.TB, r *topic.Record) string {
 	return p
 }
 
-// Wide returns a batch of 15 rows of 500 integers of four scales, for benchmarks.
-func Wide() *sequence.Batch {
+// Wide returns a batch of rows of integers of four scales.
+func Wide(channels, rows int) *sequence.Batch {
 	b := Batch()
 	g, blk := wire.Group{Name: "Engine"}, wire.Block{}
-	for r := range 15 {
+	for r := range rows {
 		blk.Ticks = append(blk.Ticks, int64(r)*1e6)
 	}
-	for c := range 500 {
+	for c := range channels {
 		g.Channels = append(g.Channels, wire.Channel{Name: fmt.Sprintf("channel_%d", c), Type: wire.TypeInt, Scale: []float64{1, 0.1, 0.25, 10}[c%4]})
 		col := wire.Column{Type: wire.TypeInt}
-		for r := range 15 {
+		for r := range rows {
 			col.Values = append(col.Values, int64(r*37+c))
 		}
 		blk.Columns = append(blk.Columns, col)
@@ -370,9 +370,19 @@ func Wide() *sequence.Batch {
 	return b
 }
 
+// Append returns what a format makes of a batch.
+func Append(t testing.TB, f sequence.Format, b *sequence.Batch) []topic.Record {
+	t.Helper()
+	var out sequence.Output
+	if err := f.Append(&out, b); err != nil {
+		t.Fatal(err)
+	}
+	return out.Records
+}
+
 // Bench measures a format on [Wide].
-func Bench(b *testing.B, f sequence.Format) {
-	in := Wide()
+func Bench(b *testing.B, f sequence.Format, channels, rows int) {
+	in := Wide(channels, rows)
 	var out sequence.Output
 	b.ReportAllocs()
 	for b.Loop() {
@@ -382,7 +392,7 @@ func Bench(b *testing.B, f sequence.Format) {
 		}
 	}
 	b.SetBytes(int64(out.Bytes))
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*500*15), "ns/value")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*channels*rows), "ns/value")
 }
 
 // Drop returns the series without values that JSON does not have.
