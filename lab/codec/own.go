@@ -134,7 +134,7 @@ func headLen(body []byte) int {
 func blockColumns(n int) int { return max(1, 16<<10/n) }
 
 // Speeds are measured on so many channels, the recording's ones repeated, and
-// at the most on so many values: 64 MiB.
+// at the most on so many values in a window: 64 MiB.
 const (
 	tileChannels = 50_000
 	tileValues   = 8 << 20
@@ -152,6 +152,7 @@ func tiled(set *Set, n, tile int) (blocks [windows][]wire.Block, samples int) {
 	channels := 0
 	for w := range blocks {
 		block := wire.Block{Ticks: ticks(n)}
+		var values []int64 // of one block, side by side as a transposer leaves them
 		channels = 0
 		for round := 0; channels < most; round++ {
 			before := channels
@@ -161,7 +162,12 @@ func tiled(set *Set, n, tile int) (blocks [windows][]wire.Block, samples int) {
 					continue
 				}
 				s := (round*7 + w) * n % (len(c.Values) - n + 1)
-				block.Columns = append(block.Columns, wire.Column{Type: c.valueType(), Values: slices.Clone(c.Values[s : s+n])})
+				if len(block.Columns) == 0 {
+					values = make([]int64, 0, blockColumns(n)*n)
+				}
+				at := len(values)
+				values = append(values, c.Values[s:s+n]...)
+				block.Columns = append(block.Columns, wire.Column{Type: c.valueType(), Values: values[at:len(values):len(values)]})
 				channels++
 				if len(block.Columns) == blockColumns(n) {
 					blocks[w] = append(blocks[w], block)
