@@ -14,6 +14,7 @@ import (
 	"telemetry/internal/agent"
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
+	"telemetry/internal/procs"
 	"telemetry/uplink"
 	"telemetry/wire"
 )
@@ -65,6 +66,7 @@ func RunCar(ctx context.Context, path string, stderr io.Writer) error {
 	}
 	car.Store(a)
 	ctx, cancel := context.WithCancel(ctx)
+	go procs.Keep(ctx, log) // ends with ctx
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }() // ends with ctx, and is awaited
 	err = sleepUntil(ctx, cc.Load.EndNS)

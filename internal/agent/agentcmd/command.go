@@ -20,6 +20,7 @@ import (
 	"telemetry/internal/agent/spoolcmd"
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
+	"telemetry/internal/procs"
 	"telemetry/internal/status"
 )
 
@@ -78,6 +79,7 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	go awaitPower(ctx, power, now.Load, end) // ends with ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	go procs.Keep(ctx, log) // ends with ctx
 	served := make(chan error, 1)
 	go func() { // ends with ctx
 		err := status.ServeOn(ctx, listener, front)
