@@ -54,19 +54,24 @@ func (s *Status) kafkaState(run *running) {
 	}
 }
 
-// healthHandler answers machines: liveness, readiness, metrics.
-func (r *Receiver) healthHandler() http.Handler {
+// healthHandler answers machines: liveness, readiness, metrics; with a door it
+// tells no reasons.
+func (r *Receiver) healthHandler(d *door) http.Handler {
+	told := func(reasons []string) []string { return reasons }
+	if d != nil {
+		told = d.outside
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		s := r.Status(req.Context())
 		if len(s.Waits) > 0 {
-			http.Error(w, strings.Join(s.Waits, "\n"), http.StatusServiceUnavailable)
+			http.Error(w, strings.Join(told(s.Waits), "\n"), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
-		for _, why := range s.Degraded {
+		for _, why := range told(s.Degraded) {
 			fmt.Fprintln(w, "degraded:", why)
 		}
 	})
@@ -90,7 +95,7 @@ func (r *Receiver) serveHealth(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("receiver: cannot listen for health.listen: %w", err)
 	}
-	srv := &http.Server{Handler: r.healthHandler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: r.healthHandler(nil), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	r.mu.Lock()
 	r.health = l.Addr().String()

@@ -41,7 +41,7 @@ func (r *Receiver) reach(ctx context.Context) (*kafka.Cluster, error) {
 		}
 		r.waiting.tries++
 		r.waiting.err = err
-		if began || !r.has(roleLive) || r.cfg.Live.Listen == liveOff {
+		if began || !r.hasPage() {
 			return
 		}
 		l, lerr := net.Listen("tcp", r.cfg.Live.Listen)
@@ -51,7 +51,7 @@ func (r *Receiver) reach(ctx context.Context) (*kafka.Cluster, error) {
 		}
 		began = true
 		r.waiting.addr = l.Addr().String()
-		go func() { served <- health.Serve(l) }() // ends with Close
+		go func() { served <- r.door.serve(health, l) }() // ends with Close
 	})
 	if began {
 		_ = health.Close()
@@ -75,9 +75,10 @@ func (r *Receiver) reach(ctx context.Context) (*kafka.Cluster, error) {
 // healthServer answers for the page while there is none: alive, and not ready.
 func (r *Receiver) healthServer() *http.Server {
 	mux := http.NewServeMux()
-	h := r.healthHandler()
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
-		mux.Handle("GET "+path, h)
+	mux.Handle("GET /healthz", r.healthHandler(nil))
+	mux.Handle("GET /readyz", r.healthHandler(r.door))
+	if r.door != nil {
+		mux.Handle("GET /metrics", r.door.guard.Wrap(r.healthHandler(nil)))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "starting, see /readyz", http.StatusServiceUnavailable)

@@ -68,7 +68,8 @@ func (b *builder) source(at string, c config.Source) (sensors.Source, error) {
 		return b.socketcan(at+".socketcan", c.Socketcan, log)
 	case c.Sim != nil:
 		s, err := sim.New(sim.Config{
-			Channels: c.Sim.Channels, RateMilliHz: uint64(c.Sim.Rate), Seed: c.Sim.Seed, Laps: c.Sim.Laps, Clock: b.clock,
+			Channels: c.Sim.Channels, RateMilliHz: uint64(c.Sim.Rate), Seed: c.Sim.Seed, Laps: c.Sim.Laps,
+			LapTime: c.Sim.LapTime.D(), FullRate: c.Sim.FullRate, Clock: b.clock,
 		})
 		return s, b.fault(at+".sim", err)
 	}

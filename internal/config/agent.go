@@ -315,7 +315,7 @@ func checkAddress(a string) (string, error) {
 	if n, nerr := strconv.ParseUint(port, 10, 16); nerr != nil || n == 0 {
 		err = errors.Join(err, nerr, errors.New("port"))
 	}
-	if (u.Scheme != "tcp" && u.Scheme != "tls") || err != nil || u.Path != "" {
+	if (u.Scheme != "tcp" && u.Scheme != "tls") || err != nil || u.Path != "" || u.User != nil {
 		return "", fmt.Errorf("%q is no address (want tcp://host:port or tls://host:port)", a)
 	}
 	return u.Scheme, nil

@@ -1,5 +1,6 @@
 // Package config reads the YAML files of both binaries: strictly, with units in
-// the values, and with every fault named by file, line and column.
+// the values, and with every fault named by file, line and column. A value may
+// have variables of the process in it: ${NAME} or ${NAME:-default}.
 //
 // The entry points are [ReadAgent] and [ReadReceiver]. It is the only package
 // of the module that decodes YAML. It never starts anything, and never returns
@@ -75,6 +76,7 @@ type validator interface {
 type places struct {
 	file string
 	body ast.Node
+	hide func(message string) string // nil: there is nothing to hide
 }
 
 // fault returns a fault of the value at path, or of the nearest mapping around
@@ -84,6 +86,9 @@ func (p places) fault(path, format string, args ...any) Fault {
 		path = path[:i] // a list that is written as its only entry
 	}
 	f := Fault{File: p.file, Path: path, Message: fmt.Sprintf(format, args...)}
+	if p.hide != nil {
+		f.Message = p.hide(f.Message)
+	}
 	if p.body != nil {
 		f = faultAt(p.file, nodeAt(p.body, path), path, f.Message)
 	}
@@ -106,10 +111,16 @@ func read(path string, v validator) (places, error) {
 		return places{}, Faults{*fault}
 	}
 	var faults Faults
-	follows := decode(body, v, func(n ast.Node, p, msg string) {
+	env := &environment{filled: map[ast.Node]bool{}, report: func(n ast.Node, p, msg string) {
 		faults = append(faults, faultAt(path, n, p, msg))
+	}}
+	if env.fill(body, ""); len(faults) > 0 {
+		return places{}, faults.Sorted() // what the values are is not known
+	}
+	follows := decode(body, v, env.filled, func(n ast.Node, p, msg string) {
+		faults = append(faults, faultAt(path, n, p, env.hide(msg)))
 	})
-	at := places{file: path, body: body}
+	at := places{file: path, body: body, hide: env.hide}
 	v.validate(func(p, format string, args ...any) {
 		if !follows(p) { // what follows from another fault is not worth a line
 			faults = append(faults, at.fault(p, format, args...))

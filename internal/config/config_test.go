@@ -234,6 +234,7 @@ func TestReceiverBroker(t *testing.T) {
 func FuzzReadAgent(f *testing.F) {
 	f.Add(goodAgent)
 	f.Add("version: 1\ncar: c\nspool: {dir: s}\nsources: [{name: s, sim: {}, include: '*', rename: {a.b: c}, channels: [{match: [x], deadband: 0.5, preview: {rate: 5Hz}}]}]\n")
+	f.Add("version: 1\ncar: ${X:-c}$$\nspool: {dir: '${Y}'}\n")
 	f.Add("a: &a [*a]\nb: *a\n")
 	f.Add("version: 1\nsources: [{socketcan: {dbc: [a, b]}}, {slcan: {port: p, bitrate: 1Mbit/s}}]\n<<: {car: x}\n? [a]\n: b\n")
 	file := filepath.Join(f.TempDir(), "fuzz.yaml")

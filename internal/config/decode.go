@@ -26,6 +26,7 @@ type unmarshaler interface{ UnmarshalYAML(n ast.Node) error }
 // library's own decoding would stop at the first.
 type decoder struct {
 	anchors map[string]ast.Node
+	filled  map[ast.Node]bool // texts that may be of any type: variables of the process are part of them
 	report  func(n ast.Node, path, msg string)
 	covered []string // paths that a misspelt key was meant for
 	vague   []string // mappings with a key that means nothing: something else may be missing in them
@@ -33,8 +34,8 @@ type decoder struct {
 
 // decode reads body into the struct that into points to and tells which other
 // faults would only follow from those that it reports.
-func decode(body ast.Node, into any, report func(n ast.Node, path, msg string)) (follows func(path string) bool) {
-	d := &decoder{anchors: map[string]ast.Node{}}
+func decode(body ast.Node, into any, filled map[ast.Node]bool, report func(n ast.Node, path, msg string)) (follows func(path string) bool) {
+	d := &decoder{anchors: map[string]ast.Node{}, filled: filled}
 	d.report = func(n ast.Node, path, msg string) {
 		d.covered = append(d.covered, path)
 		report(n, path, msg)
@@ -182,14 +183,18 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, path string) {
 			v.SetBool(b.Value)
 			return
 		}
+		if d.filled[n] && (t == "true" || t == "false") {
+			v.SetBool(t == "true")
+			return
+		}
 	case reflect.Float64:
-		if f, err := strconv.ParseFloat(t, 64); err == nil && (n.Type() == ast.IntegerType || n.Type() == ast.FloatType) {
+		if f, err := strconv.ParseFloat(t, 64); err == nil && (n.Type() == ast.IntegerType || n.Type() == ast.FloatType || d.filled[n]) {
 			v.SetFloat(f)
 			return
 		}
 	case reflect.Int, reflect.Int64:
 		i, err := strconv.ParseInt(t, 10, v.Type().Bits())
-		if err == nil && n.Type() == ast.IntegerType {
+		if err == nil && (n.Type() == ast.IntegerType || d.filled[n]) {
 			v.SetInt(i)
 			return
 		}

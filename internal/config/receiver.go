@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -85,8 +86,17 @@ type Embedded struct {
 
 // Ingest limits what one instance takes.
 type Ingest struct {
-	CreditPerCar Size `yaml:"credit_per_car"` // default 8MiB
-	CreditTotal  Size `yaml:"credit_total"`   // default 128MiB
+	CreditPerCar Size   `yaml:"credit_per_car"` // default 8MiB
+	CreditTotal  Size   `yaml:"credit_total"`   // default 128MiB
+	PerCar       PerCar `yaml:"per_car"`
+}
+
+// PerCar limits what one car may do, so that one gone wrong does not take what
+// the others need. Beyond its rates a car is slowed; nothing is dropped.
+type PerCar struct {
+	Connections int  `yaml:"connections"`        // to the embedded broker; default 32
+	Bytes       Size `yaml:"bytes_per_second"`   // on all its links; default 64MiB
+	Packets     int  `yaml:"packets_per_second"` // messages; default 20000
 }
 
 // Sequence says how long holes are waited for.
@@ -112,11 +122,6 @@ type Windows struct {
 	Critical *Window `yaml:"critical"` // default 1m
 	Live     *Window `yaml:"live"`     // default 250ms
 	Full     *Window `yaml:"full"`     // default 1m
-}
-
-// Live is the page for people.
-type Live struct {
-	Listen string `yaml:"listen"` // default 127.0.0.1:8080; "off" = none
 }
 
 // Health is where machines ask: /healthz, /readyz, /metrics. The page has them too.
@@ -164,7 +169,10 @@ func (c *Receiver) defaults() {
 	for i := range c.Sequence.Outputs {
 		c.Sequence.Outputs[i].defaults(&c.Sequence, &c.Kafka)
 	}
-	def(&c.Live.Listen, "127.0.0.1:8080")
+	def(&c.Ingest.PerCar.Connections, 32)
+	def(&c.Ingest.PerCar.Bytes, 64<<20)
+	def(&c.Ingest.PerCar.Packets, 20_000)
+	c.Live.defaults()
 	c.Log.defaults()
 }
 
@@ -197,6 +205,7 @@ func (c *Receiver) resolve(dir string) {
 	if p := c.MQTT.Password; p != nil {
 		abs(dir, &p.File)
 	}
+	c.Live.resolve(dir)
 	if r := c.Kafka.Registry; r != nil {
 		abs(dir, &r.CA)
 		if r.Password != nil {
@@ -215,9 +224,8 @@ func (c *Receiver) validate(report func(path, format string, args ...any)) {
 	}
 	c.validateMQTT(report)
 	c.validateKafka(report)
-	if c.Live.Listen != "off" {
-		checkListen("live.listen", c.Live.Listen, report)
-	}
+	c.Ingest.PerCar.validate("ingest.per_car", report)
+	c.Live.validate(slices.Contains(c.Roles, "live"), report)
 	if c.Health.Listen != "" {
 		checkListen("health.listen", c.Health.Listen, report)
 	}
@@ -262,7 +270,7 @@ func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {
 	checkListen("mqtt.listen", c.MQTT.Listen, report)
 	t := c.MQTT.TLS
 	switch {
-	case t == nil && !c.MQTT.Insecure:
+	case t == nil && !c.MQTT.Insecure && slices.Contains(c.Roles, "ingest"):
 		report("mqtt.tls", "is missing (want ca, cert and key, or `insecure: true` for a demo on a private network)")
 	case t != nil && c.MQTT.Insecure:
 		report("mqtt.insecure", "stands beside tls (want one of them)")
@@ -297,6 +305,25 @@ func (c *Receiver) validateKafka(report func(path, format string, args ...any)) 
 			report("kafka.sasl.mechanism", "%q is no mechanism (want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512)", s.Mechanism)
 		}
 		s.Password.check("kafka.sasl.password", report)
+	}
+}
+
+// Least rates of a car: its largest message has 256 KiB, and must not take so
+// long that the link is taken for dead.
+const (
+	minCarBytes   = 256 << 10
+	minCarPackets = 100
+)
+
+func (p *PerCar) validate(at string, report reporter) {
+	if p.Connections < 4 || p.Connections > 4096 {
+		report(at+".connections", "is %d (want 4 to 4096: a link is redialled beside its old connection)", p.Connections)
+	}
+	if p.Bytes < minCarBytes {
+		report(at+".bytes_per_second", "is %d bytes (want at least 256KiB: the largest message has as much)", p.Bytes)
+	}
+	if p.Packets < minCarPackets {
+		report(at+".packets_per_second", "is %d (want at least %d)", p.Packets, minCarPackets)
 	}
 }
 

@@ -16,6 +16,15 @@ func Schema() map[string]any {
 	return s
 }
 
+// ReceiverSchema is [Schema] of the receiver's configuration file.
+func ReceiverSchema() map[string]any {
+	s := schemaOf(reflect.TypeFor[Receiver]())
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "receiver"
+	s["required"] = []string{"version", "kafka"}
+	return s
+}
+
 func schemaOf(t reflect.Type) map[string]any {
 	if t.Kind() == reflect.Pointer {
 		return schemaOf(t.Elem())

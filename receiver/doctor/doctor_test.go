@@ -16,6 +16,7 @@ import (
 	"telemetry/receiver"
 	"telemetry/receiver/ca"
 	"telemetry/receiver/doctor"
+	"telemetry/receiver/live/guard"
 )
 
 // read writes and reads a configuration with a good CA, certificate and list beside
@@ -170,5 +171,36 @@ func TestWhatTheReceiverSaysIsPassedOn(t *testing.T) {
 	}
 	if checkup.Worst(fs) != checkup.Fail || checkup.Worst(nil) != checkup.OK || checkup.Worst([]checkup.Finding{{Level: checkup.OK}, {Level: checkup.Warn}}) != checkup.Warn {
 		t.Error("the gravest level is not found")
+	}
+}
+
+// The page's certificate and tokens are looked at where the page is.
+func TestDoorOfThePage(t *testing.T) {
+	c := read(t, "}\nmqtt: {listen: '127.0.0.1:0', tls: {ca: CA, cert: receiver.crt, key: receiver.key, crl: CRL}}\n"+
+		"live: {listen: '127.0.0.1:0', tls: {cert: receiver.crt, key: receiver.key}, login: {tokens: tokens}}\n")
+	examine := func(now time.Time) []checkup.Finding {
+		return doctor.Examine(t.Context(), c, doctor.Options{Now: now}, nil)
+	}
+	if f := find(t, examine(time.Now()), "tokens of the page"); f.Level != checkup.Fail || !strings.Contains(f.Do, "receiver page token add") {
+		t.Errorf("no file: %+v", f)
+	}
+	if _, _, err := guard.AddToken(c.Live.Login.Tokens, "anna", guard.Viewer, 24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		now          time.Time
+		tokens, cert checkup.Level
+	}{
+		"today":          {time.Now(), checkup.OK, checkup.OK},
+		"in two days":    {time.Now().AddDate(0, 0, 2), checkup.Fail, checkup.OK},
+		"in fifty years": {time.Now().AddDate(50, 0, 0), checkup.Fail, checkup.Fail},
+	} {
+		fs := examine(tt.now)
+		if got := find(t, fs, "tokens of the page"); got.Level != tt.tokens {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if got := find(t, fs, "certificate of the page"); got.Level != tt.cert {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"telemetry/internal/checkup"
 	"telemetry/internal/config"
+	"telemetry/receiver/live/guard"
 )
 
 // soon is when an expiring certificate is worth a warning: more than a race
@@ -37,6 +38,14 @@ func (r *report) certificates() {
 	} else if r.cfg.MQTT.Insecure && r.has("ingest") {
 		r.Add(checkup.Warn, "mqtt", "insecure: anybody who reaches the port can send in any car's name", "receiver ca init makes a CA; set mqtt.tls")
 	}
+	if live := r.cfg.Live; r.has("live") && live.Listen != "off" {
+		if live.TLS != nil {
+			r.pair("certificate of the page", live.TLS.Cert, live.TLS.Key, "receiver ca issue makes a new one")
+		}
+		if live.Login.Tokens != "" {
+			r.tokens(live.Login.Tokens)
+		}
+	}
 	clients := []struct {
 		what string
 		t    *config.ClientTLS
@@ -50,6 +59,27 @@ func (r *report) certificates() {
 		}
 		r.authority("CA of "+c.what, c.t.CA)
 	}
+}
+
+// tokens looks at who may log in to the page.
+func (r *report) tokens(path string) {
+	const what, remedy = "tokens of the page", "receiver page token add NAME --role viewer"
+	es, err := guard.ReadTokens(path)
+	if err != nil {
+		r.Add(checkup.Fail, what, err.Error(), remedy)
+		return
+	}
+	valid := 0
+	for i := range es {
+		if !es[i].Expired(r.opt.Now) {
+			valid++
+		}
+	}
+	if valid == 0 {
+		r.Add(checkup.Fail, what, path+" has no valid token: nobody can log in", remedy)
+		return
+	}
+	r.OK(what, "%d valid, %d expired", valid, len(es)-valid)
 }
 
 func (r *report) has(role string) bool { return slices.Contains(r.cfg.Roles, role) }

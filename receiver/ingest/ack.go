@@ -50,7 +50,7 @@ func (c *Core) statement(now int64, k *car) *wire.Ack {
 		Nonce:    c.cfg.Nonce,
 		Counter:  k.counter,
 		State:    c.state(now),
-		Credit:   c.credit(k),
+		Credit:   c.credit(now, k),
 	}
 	if c.cfg.Shared && a.State != wire.InstanceOK {
 		a.Credit = 0 // what comes now reaches another instance, or none

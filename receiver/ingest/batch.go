@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"strconv"
+
 	"telemetry/receiver/topic"
 	"telemetry/wire"
 )
@@ -76,6 +78,9 @@ func (c *Core) take(now int64, k *car, st *stream, h wire.Header, s wire.Send, r
 			Topic: c.cfg.Names.Batches, Partition: -1, Key: []byte(k.name), Value: raw,
 			Headers: topic.BatchHeaders(h.ID(), s, c.cfg.Instance),
 		},
+	}
+	if c.cfg.Wall != nil && wire.Sampled(h.Seq) {
+		p.rec.Headers = append(p.rec.Headers, topic.Header{Key: topic.HeaderReceivedNS, Value: strconv.AppendInt(nil, c.cfg.Wall(), 10)})
 	}
 	hold := c.holds(k, st, p)
 	if c.draining || !c.room(k, p, hold) || hold && !c.want(now, k, h.Catalogue) {

@@ -22,6 +22,10 @@ type car struct {
 	batches   uint64
 	dups      uint64
 	refused   uint64
+
+	sent         meter
+	slowed       uint64 // messages beyond its rates
+	slowedSaidAt int64
 }
 
 // linkGen names one connection of a car.

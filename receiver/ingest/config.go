@@ -15,10 +15,15 @@ type Config struct {
 	Nonce    uint64 // random, new at every start of the instance; not 0
 	Names    topic.Names
 
+	CarRates    Rates         // what one car may send; zero ones: DefaultCarBytes, DefaultCarPackets
 	CarCredit   int64         // bytes that may wait for Kafka for one car; DefaultCarCredit
 	TotalCredit int64         // bytes that may wait for Kafka in all; DefaultTotalCredit
 	MaxCars     int           // cars remembered at once; DefaultMaxCars
 	StallAfter  time.Duration // nothing durable for this long while something waits: stalled; DefaultStallAfter
+
+	// Wall returns the host's time, ns since 1970, for what is measured: nothing is decided
+	// by it. nil: sampled batches do not say when they came.
+	Wall func() int64
 
 	Tap Tap // told of every batch newly received; may be nil
 
@@ -115,6 +120,9 @@ func (c Config) Validate() error {
 	if c.MaxCars < 0 {
 		bad("%d cars at most (want a positive number, or 0 for %d)", c.MaxCars, DefaultMaxCars)
 	}
+	if c.CarRates.Bytes < 0 || c.CarRates.Packets < 0 {
+		bad("rates of %d bytes and %d packets a second (want positive numbers, or 0 for %d and %d)", c.CarRates.Bytes, c.CarRates.Packets, DefaultCarBytes, DefaultCarPackets)
+	}
 	if c.StallAfter < 0 {
 		bad("stalled after %v (want a positive time, or 0 for %v)", c.StallAfter, DefaultStallAfter)
 	}
@@ -123,6 +131,12 @@ func (c Config) Validate() error {
 
 // withDefaults returns c with every zero limit replaced.
 func (c Config) withDefaults() Config {
+	if c.CarRates.Bytes == 0 {
+		c.CarRates.Bytes = DefaultCarBytes
+	}
+	if c.CarRates.Packets == 0 {
+		c.CarRates.Packets = DefaultCarPackets
+	}
 	if c.CarCredit == 0 {
 		c.CarCredit = DefaultCarCredit
 	}

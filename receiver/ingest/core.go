@@ -39,6 +39,9 @@ type Peer struct {
 	// Car is whom the connection may speak for. "" means whoever the topic
 	// names: an external broker has checked that by its access rules.
 	Car string
+	// Own says that the connection is of one car and may be read slowly: nobody
+	// else waits behind it.
+	Own bool
 }
 
 // Outputs is what a core wants done, in order within each list.
@@ -47,6 +50,7 @@ type Outputs struct {
 	Publish  []Publish
 	Answered []Answered
 	Lost     []LostCatalogue
+	Slowed   []string // cars that send more than their rates, seldom for each
 }
 
 // Produce asks for one record to be written; its result comes back through
@@ -120,6 +124,7 @@ func (c *Core) Message(now int64, from Peer, topicName string, payload []byte) {
 		c.n.Forbidden++
 		return
 	}
+	c.meter(now, name, len(payload))
 	switch leaf {
 	case leafCatalogue:
 		c.part(now, name, payload)

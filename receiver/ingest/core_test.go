@@ -93,6 +93,7 @@ func (r *rig) collect() {
 	r.out.Produce = append(r.out.Produce, o.Produce...)
 	r.out.Answered = append(r.out.Answered, o.Answered...)
 	r.out.Lost = append(r.out.Lost, o.Lost...)
+	r.out.Slowed = append(r.out.Slowed, o.Slowed...)
 	for _, p := range o.Publish {
 		ack, cmd, err := wire.ParseCtl(p.Payload)
 		if err != nil {

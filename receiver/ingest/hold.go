@@ -64,7 +64,7 @@ func (c *Core) room(k *car, p *pending, hold bool) bool {
 }
 
 // credit returns the bytes that the instance would take from a car now.
-func (c *Core) credit(k *car) uint64 {
+func (c *Core) credit(now int64, k *car) uint64 {
 	if c.draining {
 		return 0
 	}
@@ -73,5 +73,5 @@ func (c *Core) credit(k *car) uint64 {
 	if k.waiting == 0 {
 		mine = max(mine, wire.MaxBatchBytes) // nothing but a catalogue is missing
 	}
-	return uint64(max(0, min(mine, all)))
+	return uint64(max(0, min(mine, all, k.sent.room(now, c.cfg.CarRates))))
 }

@@ -66,6 +66,7 @@ type Options struct {
 type Service struct {
 	opt    Options
 	core   *Core // owned by the loop in Run
+	pace   *pacer
 	events chan event
 	ended  chan struct{} // closed when the loop has ended
 	began  time.Time
@@ -112,9 +113,11 @@ func New(o Options) (*Service, error) {
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 5 * time.Second
 	}
+	cfg := o.Core.withDefaults()
 	return &Service{
 		opt:     o,
 		core:    NewCore(o.Core),
+		pace:    &pacer{rates: cfg.CarRates, maxCars: cfg.MaxCars, cars: map[string]*meter{}},
 		events:  make(chan event, queueLen),
 		ended:   make(chan struct{}),
 		began:   time.Now(),
@@ -223,6 +226,10 @@ func (s *Service) carryOut() {
 	for _, l := range out.Lost {
 		s.opt.Log.Error("a car has lost the catalogue of its data: samples cannot be decoded", "car", l.Car, "catalogue", l.Hash.String())
 	}
+	for _, name := range out.Slowed {
+		s.opt.Log.Warn("a car sends more than it may: it gets less credit and is read slower", "car", name,
+			"bytes_per_second", s.core.cfg.CarRates.Bytes, "packets_per_second", s.core.cfg.CarRates.Packets)
+	}
 	for _, a := range out.Answered {
 		if ch := s.waiters[a.Answer.ID]; ch != nil {
 			ch <- a.Answer // has room for one
@@ -271,7 +278,29 @@ func (s *Service) report(was bool) bool {
 
 // Message implements [Handler].
 func (s *Service) Message(from Peer, name string, payload []byte) {
+	s.hold(from, name, len(payload))
 	s.offer(event{at: s.now(), from: from, name: name, body: payload})
+}
+
+// hold waits while a car sends beyond its rates, if only that car waits with it.
+func (s *Service) hold(from Peer, name string, bytes int) {
+	if !from.Own {
+		return
+	}
+	car := from.Car
+	if car == "" {
+		car, _, _ = splitTopic(name)
+	}
+	d := s.pace.take(s.now(), car, bytes)
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.ended:
+	}
 }
 
 // Attached implements [Handler].

@@ -24,6 +24,7 @@ type Counters struct {
 	Undecodable       uint64 `json:"undecodable"`        // messages without a readable identity
 	Unknown           uint64 `json:"unknown"`            // messages on topics that are not ours
 	Overflow          uint64 `json:"overflow"`           // dropped at a limit, unlisted: the car sends them again
+	Slowed            uint64 `json:"slowed"`             // messages beyond a car's rates: it gets less credit and is read slower
 	Forgotten         uint64 `json:"forgotten"`          // durable ranges forgotten at their limit
 	ProduceErrors     uint64 `json:"produce_errors"`     // failed attempts to write a record
 	Retries           uint64 `json:"retries"`            // further attempts
@@ -65,6 +66,7 @@ type CarSnapshot struct {
 	Batches      uint64
 	Duplicates   uint64
 	Refused      uint64
+	Slowed       uint64 // messages beyond its rates
 	Links        []LinkSnapshot
 	Streams      []StreamSnapshot
 }
@@ -109,8 +111,8 @@ func (c *Core) Snapshot(now int64) Snapshot {
 
 func (c *Core) carSnapshot(now int64, k *car) CarSnapshot {
 	s := CarSnapshot{
-		Car: k.name, Silent: time.Duration(max(0, now-k.heardAt)), Credit: c.credit(k), WaitingBytes: k.waiting, HeldBytes: k.heldBytes,
-		Batches: k.batches, Duplicates: k.dups, Refused: k.refused,
+		Car: k.name, Silent: time.Duration(max(0, now-k.heardAt)), Credit: c.credit(now, k), WaitingBytes: k.waiting, HeldBytes: k.heldBytes,
+		Batches: k.batches, Duplicates: k.dups, Refused: k.refused, Slowed: k.slowed,
 	}
 	for h := range k.wanted {
 		s.Wanted = append(s.Wanted, h)

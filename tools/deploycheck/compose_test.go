@@ -55,8 +55,8 @@ func TestComposeHasWhatItNames(t *testing.T) {
 			}
 			for _, s := range p.Services {
 				for _, v := range s.Volumes {
-					if v.Type != types.VolumeTypeBind || strings.HasSuffix(v.Source, "/certs") {
-						continue // certificates are made by the user
+					if v.Type != types.VolumeTypeBind || strings.HasSuffix(v.Source, "/certs") || strings.HasSuffix(v.Source, "/tokens") {
+						continue // certificates and tokens are made by the user
 					}
 					if m, err := filepath.Glob(v.Source); err != nil || len(m) != 1 {
 						t.Errorf("%s mounts %s, which is not there", s.Name, v.Source)
@@ -84,6 +84,16 @@ func checkReceiver(t *testing.T, p *types.Project, name string) {
 	cfg, err := config.ReadReceiver(filepath.Join(deploy, "receiver", name))
 	if err != nil {
 		t.Fatal(err)
+	}
+	used := []string{cfg.Live.TLS.Cert, cfg.Live.TLS.Key, cfg.Live.Login.Tokens}
+	if tls := cfg.MQTT.TLS; tls != nil {
+		used = append(used, tls.CA, tls.Cert, tls.Key, tls.CRL)
+	}
+	for _, f := range used { // as the file's folder is called in the container
+		in := strings.Replace(f, filepath.Join(deploy, "receiver"), "/etc/receiver", 1)
+		if !slices.ContainsFunc(r.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == filepath.Dir(in) && v.ReadOnly }) {
+			t.Errorf("the receiver reads %s, which nothing mounts: %+v", in, r.Volumes)
+		}
 	}
 	host, _, _ := strings.Cut(cfg.Kafka.Brokers[0], ":")
 	if _, ok := p.Services[host]; !ok {

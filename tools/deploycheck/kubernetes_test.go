@@ -245,6 +245,11 @@ func TestConfigurationsAreTheReceivers(t *testing.T) {
 		if tls := cfg.MQTT.TLS; tls != nil {
 			used = append(used, tls.CA, tls.Cert, tls.Key, tls.CRL)
 		}
+		if live := cfg.Live; live.TLS != nil {
+			used = append(used, live.TLS.Cert, live.TLS.Key, live.Login.Tokens)
+		} else if !config.Loopback(live.Listen) && live.Listen != "off" {
+			t.Errorf("%s shows the page without TLS", w.name)
+		}
 		for _, f := range used {
 			if !slices.Contains(mounts, filepath.Dir(f)) {
 				t.Errorf("%s reads %s, which nothing mounts", w.name, f)

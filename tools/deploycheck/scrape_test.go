@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
@@ -42,6 +43,20 @@ func (e exposed) add(text string) error {
 		return fmt.Errorf("a scrape that Prometheus cannot read: %w", err)
 	}
 	for name, f := range families {
+		if f.GetType() == dto.MetricType_HISTOGRAM { // its series have names of their own
+			e[name+"_bucket"] = map[string]map[string]bool{"le": {"+Inf": true}}
+			e[name+"_sum"], e[name+"_count"] = map[string]map[string]bool{}, map[string]map[string]bool{}
+			for _, m := range f.GetMetric() {
+				for _, l := range m.GetLabel() {
+					for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+						if e[name+suffix][l.GetName()] == nil {
+							e[name+suffix][l.GetName()] = map[string]bool{}
+						}
+						e[name+suffix][l.GetName()][l.GetValue()] = true
+					}
+				}
+			}
+		}
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				if e[name][l.GetName()] == nil {

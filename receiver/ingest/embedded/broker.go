@@ -65,6 +65,7 @@ type Counters struct {
 	TooMany        uint64 `json:"too_many"`        // turned away at a limit
 	Refused        uint64 `json:"refused"`         // turned away: certificate, client id
 	Forbidden      uint64 `json:"forbidden"`       // publishes and subscriptions that were not allowed
+	Oversized      uint64 `json:"oversized"`       // connections ended for a packet larger than any of ours
 	Dropped        uint64 `json:"dropped"`         // messages to clients that were too slow
 	Open           int    `json:"open"`            // connections now, before or after login
 	Handshakes     int    `json:"handshakes"`      // of these: nothing is proved yet

@@ -91,6 +91,10 @@ func (h *handshakes) shake(raw *counted) {
 		_ = raw.Close() // it is of no use
 		return
 	case !h.cars.take(raw, commonName(c)):
+		if h.mayTell() {
+			h.log.Warn("mqtt client turned away: all places are taken", "car", commonName(c), "remote", raw.RemoteAddr().String(),
+				"limit_per_car", h.cars.perCar, "limit", h.cars.max)
+		}
 		_ = c.Close()
 		return
 	}
@@ -109,16 +113,19 @@ func commonName(c *tls.Conn) string {
 	return ""
 }
 
-// tell logs a refusal, unless too many were lately.
-func (h *handshakes) tell(c net.Conn, err error) {
+// mayTell reports whether a refusal is logged: unless too many were lately.
+func (h *handshakes) mayTell() bool {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if now := time.Now(); now.Sub(h.minute) >= time.Minute {
 		h.minute, h.logged = now, 0
 	}
 	h.logged++
-	quiet := h.logged > refusalsLogged
-	h.mu.Unlock()
-	if quiet {
+	return h.logged <= refusalsLogged
+}
+
+func (h *handshakes) tell(c net.Conn, err error) {
+	if !h.mayTell() {
 		return
 	}
 	h.log.Warn("mqtt client refused: it does not prove who it is", "remote", c.RemoteAddr().String(), "reason", reason(err), "error", err)

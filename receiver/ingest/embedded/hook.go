@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,7 +152,7 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	h.mu.Unlock()
 	to := h.handler.Load()
 	if p != nil && to != nil {
-		(*to).Message(ingest.Peer{Car: p.car}, pk.TopicName, pk.Payload) // decoded into memory of its own
+		(*to).Message(ingest.Peer{Car: p.car, Own: true}, pk.TopicName, pk.Payload) // decoded into memory of its own
 	}
 	return pk, packets.ErrRejectPacket
 }
@@ -201,7 +202,11 @@ func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
 }
 
 // OnDisconnect forgets a client.
-func (h *hook) OnDisconnect(cl *mqtt.Client, _ error, _ bool) {
+func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
+	if errors.Is(err, packets.ErrPacketTooLarge) {
+		h.count(func(n *Counters) { n.Oversized++ })
+		h.cfg.Log.Warn("mqtt client ended: its packet is larger than any of ours", "client_id", cl.ID, "remote", cl.Net.Remote, "limit_bytes", maxPacket)
+	}
 	h.mu.Lock()
 	p := h.peers[cl]
 	if p != nil {
