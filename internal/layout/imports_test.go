@@ -119,7 +119,7 @@ var badDeps = map[string]map[string]string{
 
 // ownHelpers are modules that keep their test helpers among what they ship: nothing calls
 // them, and the linker leaves out all but 130 KB of what they pull in.
-var ownHelpers = []string{"github.com/foxglove/mcap/go/mcap", "github.com/stretchr/testify"}
+var ownHelpers = []string{"github.com/foxglove/mcap/go/mcap", "github.com/stretchr/testify", "github.com/apache/thrift/lib/go/thrift"}
 
 func TestBinariesLinkOnlyTheirSide(t *testing.T) {
 	for bin, bad := range badDeps {

@@ -37,7 +37,7 @@ func exportCommand(def string) *cobra.Command {
 	c := onView(&cobra.Command{
 		Use:   "export",
 		Short: "Write what the spool holds in a format of other tools",
-		Long: "batches  sealed batches, each behind its length as uvarint (wire/FORMAT.md)\n" +
+		Long: "batches  sealed batches, each behind its length as uvarint (wire/FORMAT.md); with -o their catalogues beside it, as FILE.HASH.catalogue\n" +
 			"candump  raw CAN frames in the log format of can-utils; only what was recorded with `raw: true`\n" +
 			"csv      one value a line\n" +
 			"mcap     one message a row, JSON with its schema, one channel for each group\n\n" +
@@ -83,7 +83,31 @@ func export(dir string, keys spool.KeyBox, format, to string, pending bool, stdo
 	if err := w.run(); err != nil {
 		return fmt.Errorf("spool: export: %w", err)
 	}
+	if _, verbatim := e.(*batches); verbatim && to != "" {
+		if err := w.catalogues(to); err != nil {
+			return fmt.Errorf("spool: export: %w", err)
+		}
+	}
 	return errors.Join(e.end(), buf.Flush(), locked(v))
+}
+
+// catalogues writes the catalogues of what was exported beside the file: batches alone
+// do not say what is in them.
+func (w *walk) catalogues(to string) error {
+	st, err := os.Stat(to)
+	if err != nil {
+		return err
+	}
+	for hash := range w.cats {
+		b, err := w.v.Catalogue(hash)
+		if err == nil {
+			err = os.WriteFile(to+"."+hash.String()+".catalogue", b, st.Mode().Perm())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // walk feeds an exporter.

@@ -354,3 +354,29 @@ func TestUsage(t *testing.T) {
 		})
 	}
 }
+
+// Batches have their catalogues beside them, else nobody could tell what is in them.
+func TestExportBatches(t *testing.T) {
+	m := makeSpool(t)
+	defer m.sp.Close()
+	path := filepath.Join(t.TempDir(), "run.batches")
+	must(t, "export", "-f", "batches", "-o", path, m.Dir)
+	list, err := filepath.Glob(path + ".*.catalogue")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("catalogues %v: %v", list, err)
+	}
+	b, err := os.ReadFile(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := wire.ParseCatalogue(b); err != nil || c.Car != "car-7" || list[0] != path+"."+wire.HashCatalogue(b).String()+".catalogue" {
+		t.Errorf("%s: %v", list[0], err)
+	}
+	export, err := os.ReadFile(path)
+	if err != nil || must(t, "export", "-f", "batches", m.Dir) != string(export) {
+		t.Errorf("on standard output it is something else: %v", err)
+	}
+	if h, err := wire.ParseHeader(export[1:]); err != nil || h.Stream.Car != "car-7" {
+		t.Errorf("first batch of %d bytes: %v", len(export), err)
+	}
+}

@@ -91,7 +91,7 @@ func (e *mcapOut) rows(h wire.Header, g *wire.Group, at *utc, b *wire.Block) err
 			e.buf = append(append(e.buf, name...), ':')
 			start := len(e.buf)
 			e.buf = appendValue(e.buf, ch, cols[i].c.Type, raw)
-			if last := e.buf[len(e.buf)-1]; last == 'N' || last == 'f' { // NaN, Inf: JSON has neither
+			if last := e.buf[len(e.buf)-1]; last == 'N' || last == 'f' { // NaN, inf: JSON has neither
 				e.buf = append(e.buf[:start], "null"...)
 			}
 		}

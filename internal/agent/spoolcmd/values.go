@@ -1,10 +1,9 @@
 package spoolcmd
 
 import (
-	"math"
 	"sort"
-	"strconv"
 
+	"telemetry/internal/physical"
 	"telemetry/wire"
 )
 
@@ -50,33 +49,8 @@ func columns(b *wire.Block) []cells {
 	return out
 }
 
-// appendValue writes the physical value as the shortest text that reads back as it.
-// Whole numbers of channels without scale are exact in 64 bits. Values that JSON
-// does not have are "NaN", "+Inf" and "-Inf".
+// appendValue writes the physical value as text, as every other writer of them does.
 func appendValue(dst []byte, ch *wire.Channel, t wire.ValueType, raw int64) []byte {
-	scale := ch.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	var x float64
-	switch t {
-	case wire.TypeInt:
-		if scale == 1 && ch.Offset == 0 {
-			return strconv.AppendInt(dst, raw, 10)
-		}
-		x = float64(raw)
-	case wire.TypeUint:
-		if scale == 1 && ch.Offset == 0 {
-			return strconv.AppendUint(dst, uint64(raw), 10)
-		}
-		x = float64(uint64(raw))
-	case wire.TypeF32:
-		x = float64(math.Float32frombits(uint32(raw)))
-	default:
-		x = math.Float64frombits(uint64(raw))
-	}
-	// The conversion forbids a fused multiply-add: both steps round, as in every
-	// other decoder of a DBC file.
-	x = float64(x*scale) + ch.Offset
-	return strconv.AppendFloat(dst, x, 'g', -1, 64)
+	v := physical.Of(ch)
+	return v.AppendText(dst, t, raw)
 }

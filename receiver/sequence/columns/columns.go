@@ -13,6 +13,7 @@ package columns
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -260,19 +261,19 @@ func rows(dst []uint32, present []uint64, from, to int) []uint32 {
 func (c *Column) fill(t wire.ValueType, raw []int64) {
 	c.Ints, c.Uints, c.Float32, c.Float64 = c.Ints[:0], c.Uints[:0], c.Float32[:0], c.Float64[:0]
 	switch {
-	case t == wire.TypeUint && c.Channel.plain:
+	case t == wire.TypeUint && c.Channel.Plain():
 		c.Kind = Uint
 		for _, v := range raw {
 			c.Uints = append(c.Uints, uint64(v))
 		}
 		return
-	case t == wire.TypeF32 && c.Channel.plain:
+	case t == wire.TypeF32 && c.Channel.Plain():
 		c.Kind = Float32
 		for _, v := range raw {
-			c.Float32 = append(c.Float32, float32frombits(v))
+			c.Float32 = append(c.Float32, math.Float32frombits(uint32(v)))
 		}
 		return
-	case (t == wire.TypeInt || t == wire.TypeUint) && c.Channel.exact:
+	case (t == wire.TypeInt || t == wire.TypeUint) && c.Channel.Exact():
 		c.Kind = Int
 		for _, v := range raw {
 			n, ok := c.Channel.Int(t, v)
@@ -297,7 +298,7 @@ func (c *Column) fill(t wire.ValueType, raw []int64) {
 func (c *Column) EnumValue(e *wire.EnumValue) (v int64, occurs bool) {
 	switch c.Kind {
 	case Int:
-		v, ok := c.Channel.physical(e.Raw)
+		v, ok := c.Channel.Int(wire.TypeInt, e.Raw)
 		return v, ok && slices.Contains(c.Ints, v)
 	case Uint:
 		return e.Raw, e.Raw >= 0 && slices.Contains(c.Uints, uint64(e.Raw))

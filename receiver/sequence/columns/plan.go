@@ -1,9 +1,9 @@
 package columns
 
 import (
-	"math"
 	"slices"
 
+	"telemetry/internal/physical"
 	"telemetry/wire"
 )
 
@@ -32,12 +32,9 @@ type Group struct {
 // Channel is a channel of a catalogue.
 type Channel struct {
 	wire.Channel
+	physical.Conversion
 	Field string // its name, told from names that are taken
 	Taken bool
-
-	exact           bool // scale and offset are integers: an integer stays one
-	plain           bool // scale 1, offset 0
-	iscale, ioffset int64
 }
 
 // Of returns the groups of a catalogue; the caller must not change them.
@@ -71,68 +68,6 @@ func (p *Plans) channel(g *wire.Group, k int) Channel {
 	if c.Scale == 0 {
 		c.Scale = 1
 	}
-	if isInt(c.Scale) && isInt(c.Offset) {
-		c.exact, c.iscale, c.ioffset = true, int64(c.Scale), int64(c.Offset)
-		c.plain = c.iscale == 1 && c.ioffset == 0
-	}
+	c.Conversion = physical.Of(&c.Channel)
 	return c
-}
-
-// isInt reports whether v is an integer that float64 and int64 both hold exactly.
-func isInt(v float64) bool { return v == math.Trunc(v) && math.Abs(v) <= 1<<53 }
-
-// Plain reports that raw values are physical ones.
-func (c *Channel) Plain() bool { return c.plain }
-
-// Int returns the physical value of a raw integer as an integer; false when it is
-// none, or does not fit.
-func (c *Channel) Int(t wire.ValueType, raw int64) (int64, bool) {
-	if !c.exact || t == wire.TypeUint && raw < 0 || t != wire.TypeInt && t != wire.TypeUint {
-		return 0, false
-	}
-	return mulAdd(raw, c.iscale, c.ioffset)
-}
-
-// Float returns the physical value as a float64.
-func (c *Channel) Float(t wire.ValueType, raw int64) float64 {
-	var x float64
-	switch t {
-	case wire.TypeInt:
-		x = float64(raw)
-	case wire.TypeUint:
-		x = float64(uint64(raw))
-	case wire.TypeF32:
-		x = float64(float32frombits(raw))
-	default:
-		x = math.Float64frombits(uint64(raw))
-		if c.plain {
-			return x // bit for bit, NaN's payload included
-		}
-	}
-	// The conversion forbids a fused multiply-add: both steps round, as in
-	// every other decoder of a DBC file.
-	return float64(x*c.Scale) + c.Offset
-}
-
-func float32frombits(raw int64) float32 { return math.Float32frombits(uint32(raw)) }
-
-// mulAdd returns raw*scale+offset, and whether it fits.
-func mulAdd(raw, scale, offset int64) (int64, bool) {
-	if scale == 1 && offset == 0 {
-		return raw, true
-	}
-	n := raw * scale
-	if scale != 0 && (n/scale != raw || scale == -1 && raw == math.MinInt64) {
-		return 0, false
-	}
-	s := n + offset
-	return s, (s > n) == (offset > 0) || offset == 0
-}
-
-// physical returns the value of an enumeration's entry.
-func (c *Channel) physical(raw int64) (int64, bool) {
-	if !c.exact {
-		return 0, false
-	}
-	return mulAdd(raw, c.iscale, c.ioffset)
 }

@@ -19,6 +19,9 @@ type entry struct {
 	m     *Map
 }
 
+// FromKnots returns a map with given bends, of which there is at least one, oldest first.
+func FromKnots(ks []Knot) *Map { return &Map{knots: slices.Clone(ks)} }
+
 // Map returns the map of an epoch, or nil when no anchor of it is known.
 func (c *Car) Map(e wire.Epoch) *Map {
 	for i := len(c.epochs) - 1; i >= 0; i-- {
