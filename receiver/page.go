@@ -2,7 +2,9 @@ package receiver
 
 import (
 	"context"
+	"fmt"
 
+	"telemetry/internal/config"
 	"telemetry/receiver/live"
 	"telemetry/receiver/sequence"
 	"telemetry/wire"
@@ -12,24 +14,33 @@ import (
 const liveOff = "off"
 
 func (r *Receiver) addLive(run *running) error {
-	var err error
+	extra, err := r.addPast(run)
+	if err != nil {
+		return err
+	}
 	run.live, err = live.Listen(live.Options{
-		Address: r.cfg.Live.Listen, Source: run.cluster, Catalogues: run.cluster.Catalogues(),
+		Address: r.cfg.Live.Listen, Source: shownLog{run.cluster, run.hops}, Catalogues: run.cluster.Catalogues(),
 		Report:   run.report,
 		Status:   func(ctx context.Context) any { return r.Status(ctx) },
-		Ready:    func(ctx context.Context) []string { return r.Status(ctx).Waits },
-		Degraded: func(ctx context.Context) []string { return r.Status(ctx).Degraded },
+		Ready:    func(ctx context.Context) []string { return r.door.outside(r.Status(ctx).Waits) },
+		Degraded: func(ctx context.Context) []string { return r.door.outside(r.Status(ctx).Degraded) },
 		Metrics:  r.metrics,
+		TLS:      r.door.tls(),
+		Guard:    r.door.guard.Wrap,
+		Extra:    extra,
 		Logger:   r.log.With("component", "live"),
 	})
 	if err != nil {
 		return err
 	}
+	run.undo = append(run.undo, run.live.Close)
+	if a := run.live.Addr(); !config.Loopback(a) && (r.door.cert == nil || !r.door.guard.Asked()) {
+		return fmt.Errorf("receiver: live.listen %s is %s, which other machines reach: the page needs live.tls and live.login there", r.cfg.Live.Listen, a)
+	}
 	if run.preview != nil {
 		run.preview.page = run.live
 	}
-	run.undo = append(run.undo, run.live.Close)
-	run.start = append(run.start, run.live.Run)
+	run.start = append(run.start, run.live.Run, r.door.guard.Run)
 	return nil
 }
 

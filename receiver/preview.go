@@ -3,12 +3,10 @@ package receiver
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/live"
 	"telemetry/receiver/sequence"
-	"telemetry/receiver/sequence/jsonrow"
 	"telemetry/wire"
 )
 
@@ -17,11 +15,9 @@ import (
 // and never makes ingest wait: what it cannot keep up with is left out.
 type preview struct {
 	page       *live.Server // set before ingest runs; nil: there is none
-	catalogues interface {
-		Get(ctx context.Context, h wire.CatalogueHash) (canonical []byte, ok bool, err error)
-	}
-	arrived chan []byte
-	skipped atomic.Uint64
+	catalogues live.Catalogues
+	arrived    chan []byte
+	skipped    atomic.Uint64
 }
 
 var _ ingest.Tap = (*preview)(nil)
@@ -41,16 +37,12 @@ func (p *preview) Received(id wire.ID, s wire.Send, raw []byte) {
 	}
 }
 
-// previewUnknown is how long a catalogue that could not be read is left alone.
-const previewUnknown = time.Second
-
 // run decodes until ctx ends.
 func (p *preview) run(ctx context.Context) error {
 	var d sequence.Decoder
 	var b sequence.Batch
-	var out sequence.Output
-	format := jsonrow.New()
-	known, unknown := newPreviewMaps()
+	known := live.NewKnownCatalogues(p.catalogues)
+	var arrivals *live.Arrivals
 	for {
 		var raw []byte
 		select {
@@ -62,54 +54,12 @@ func (p *preview) run(ctx context.Context) error {
 		if d.Decode(&b, raw) != nil || len(b.Blocks) == 0 {
 			continue // the sequencer says what is wrong with it
 		}
-		if b.Catalogue = p.catalogue(ctx, b.Hash, known, unknown); b.Catalogue == nil {
+		if b.Catalogue = known.Of(ctx, b.Hash); b.Catalogue == nil {
 			continue
 		}
-		b.Events = b.Events[:0]
-		out.Reset()
-		if format.Append(&out, &b) != nil {
-			continue
+		if arrivals == nil {
+			arrivals = p.page.Arrivals()
 		}
-		for i := range out.Records {
-			p.page.Preview(&out.Records[i], b.Hash)
-		}
+		_ = arrivals.Show(&b) // the sequencer says what is wrong with it
 	}
-}
-
-// newPreviewMaps returns the catalogues that are known, and when others were not to
-// be had.
-func newPreviewMaps() (known map[wire.CatalogueHash]*wire.Catalogue, unknown map[wire.CatalogueHash]time.Time) {
-	return map[wire.CatalogueHash]*wire.Catalogue{}, map[wire.CatalogueHash]time.Time{}
-}
-
-// maxPreviewCatalogues bounds both maps of run.
-const maxPreviewCatalogues = 256
-
-// catalogue returns a catalogue, nil when it is not to be had now.
-func (p *preview) catalogue(ctx context.Context, h wire.CatalogueHash, known map[wire.CatalogueHash]*wire.Catalogue, unknown map[wire.CatalogueHash]time.Time) *wire.Catalogue {
-	if c := known[h]; c != nil {
-		return c
-	}
-	if at, ok := unknown[h]; ok && time.Since(at) < previewUnknown {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, previewUnknown)
-	defer cancel()
-	b, ok, err := p.catalogues.Get(ctx, h)
-	if err == nil && ok {
-		var c *wire.Catalogue
-		if c, err = wire.ParseCatalogue(b); err == nil {
-			if len(known) >= maxPreviewCatalogues {
-				clear(known)
-			}
-			known[h] = c
-			delete(unknown, h)
-			return c
-		}
-	}
-	if len(unknown) >= maxPreviewCatalogues {
-		clear(unknown)
-	}
-	unknown[h] = time.Now()
-	return nil
 }

@@ -3,13 +3,10 @@ package receiver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
-	"strings"
 	"testing"
 
 	"telemetry/receiver/sequence/sealed"
-	"telemetry/receiver/sequence/sequencetest"
 	"telemetry/receiver/topic"
 	"telemetry/wire"
 )
@@ -62,36 +59,5 @@ func TestPageShowsWhatArrivesAndTheTopicHasTheBatches(t *testing.T) {
 	})
 	if err := stop(); err != nil {
 		t.Error(err)
-	}
-}
-
-// noCatalogues has none, and says so or fails.
-type noCatalogues struct {
-	err   error
-	asked int
-}
-
-func (c *noCatalogues) Get(context.Context, wire.CatalogueHash) ([]byte, bool, error) {
-	c.asked++
-	return nil, false, c.err
-}
-
-// A catalogue that is not to be had is not asked for with every batch.
-func TestPreviewDoesNotAskForEver(t *testing.T) {
-	for name, err := range map[string]error{"not there": nil, "Kafka fails": errors.New("no")} {
-		t.Run(name, func(t *testing.T) {
-			c := &noCatalogues{err: err}
-			p := preview{catalogues: c}
-			known, unknown := newPreviewMaps()
-			hash := sequencetest.Catalogue(strings.Repeat("x", 3)).Hash()
-			for range 1000 {
-				if p.catalogue(t.Context(), hash, known, unknown) != nil {
-					t.Fatal("a catalogue out of nothing")
-				}
-			}
-			if c.asked > 100 {
-				t.Errorf("asked %d times", c.asked)
-			}
-		})
 	}
 }

@@ -5,62 +5,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"strings"
+	"slices"
+	"strconv"
 	"time"
+
+	"telemetry/receiver/live/coverage"
+	"telemetry/receiver/live/strip"
 )
 
 // Pace of a stream, in frames of frameEvery.
 const (
-	frameEvery = 100 * time.Millisecond
-	pushEvery  = 8 * time.Millisecond // between two "values"
-	carFrames  = 5                    // between two "car"
-	listFrames = 20                   // between two "cars"
-	fullFrames = 50                   // between two whole charts: late rows fill holes
-	// chartBack is how many steps of a chart are sent again with the newest.
-	chartBack = 2000 / StepMS
+	frameEvery  = 50 * time.Millisecond
+	pushEvery   = 8 * time.Millisecond // between two "values"
+	coverFrames = 4                    // between two looks at holes and laps
+	carFrames   = 10                   // between two "car"
+	listFrames  = 40                   // between two "cars"
 	// writeLimit is how long a browser may take for one frame.
 	writeLimit = 10 * time.Second
+	// streamBuffer is what may wait in the kernel for a slow browser, in bytes: more of
+	// it would only be older.
+	streamBuffer = 256 << 10
 	// retryMS is how long a browser waits before it comes back.
 	retryMS = 1000
 )
-
-// view is what one stream asks for.
-type view struct {
-	car   string // "": the list of cars only
-	ids   []int
-	chart int // id, -1: none
-}
-
-var errTooMany = errors.New("too many channels")
-
-// parseView reads the query of a stream.
-func parseView(r *http.Request) (view, error) {
-	q := r.URL.Query()
-	v := view{car: q.Get("car"), chart: -1}
-	if c := q.Get("chart"); c != "" {
-		id, err := number(c, 0)
-		if err != nil {
-			return v, fmt.Errorf("chart is %q (want the id of a channel)", c)
-		}
-		v.chart = id
-	}
-	list := q.Get("channels")
-	if list == "" {
-		return v, nil
-	}
-	if strings.Count(list, ",") >= MaxView {
-		return v, errTooMany
-	}
-	for w := range strings.SplitSeq(list, ",") {
-		id, err := number(w, -1)
-		if err != nil || id < 0 {
-			return v, fmt.Errorf("channels has %q (want ids of channels with commas between them)", w)
-		}
-		v.ids = append(v.ids, id)
-	}
-	return v, nil
-}
 
 // events serves one stream. Every frame is made of the present state, so a
 // browser that is slow to read misses frames and nothing waits for it.
@@ -68,7 +37,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	v, err := parseView(r)
 	if errors.Is(err, errTooMany) {
 		s.refused.Add(1)
-		http.Error(w, fmt.Sprintf("a stream has at most %d channels", MaxView), http.StatusServiceUnavailable)
+		http.Error(w, "a stream has "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	if err != nil {
@@ -76,7 +45,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if v.car != "" {
-		if _, ok := s.store.detail(v.car, 0); !ok {
+		if _, ok := s.store.detail(v.car, time.Now().UnixMilli()); !ok {
 			s.unknown(w, v.car)
 			return
 		}
@@ -92,12 +61,41 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.look() // interest outlives the stream a little
 		s.streams.Add(-1)
 	}()
+	if c, ok := r.Context().Value(connKey{}).(interface{ SetWriteBuffer(int) error }); ok {
+		_ = c.SetWriteBuffer(streamBuffer) // what cannot be set stays as it is
+	}
 	w.Header().Set("Content-Type", "text/event-stream")
-	st := stream{s: s, w: w, rc: http.NewResponseController(w), view: v}
+	st := stream{s: s, w: w, rc: http.NewResponseController(w), view: v, laps: -1}
+	for _, id := range v.charts {
+		st.plots = append(st.plots, plot{id: id})
+	}
 	if st.begin() != nil {
 		return
 	}
 	st.run(r.Context())
+}
+
+// connKey is the context's key of a request's connection.
+type connKey struct{}
+
+// stream is one open stream, owned by its request.
+type stream struct {
+	s    *Server
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	view view
+	pace pace
+
+	version uint64    // of the car, at the last values
+	pushed  time.Time // when values were last looked at
+	plots   []plot
+	stepMS  int64 // of what was sent of charts; 0: nothing
+	charts  chartFrame
+	holes   []coverage.Hole // that were sent
+	covered bool            // holes have been sent
+	laps    int64           // version of the sessions that were sent; -1: none
+	buffer  []byte
+	waited  time.Duration // for the viewer to take what was written
 }
 
 // run sends frames until the browser has gone, or the car.
@@ -107,8 +105,10 @@ func (t *stream) run(ctx context.Context) {
 	push := time.NewTimer(0)
 	defer push.Stop()
 	<-push.C
-	last := time.Now()
-	for n := 0; t.frame(n) == nil; n++ {
+	for n, last := 0, time.Now(); ; n++ {
+		if n%int(t.pace.every()/frameEvery) == 0 && (t.frame(n) != nil || t.keepPace() != nil) {
+			return
+		}
 		changed := t.changes()
 		for waits := true; waits; {
 			select {
@@ -116,10 +116,10 @@ func (t *stream) run(ctx context.Context) {
 				return
 			case <-changed: // what comes within the next pushEvery goes with it
 				changed = nil
-				push.Reset(time.Until(t.pushed.Add(pushEvery)))
+				push.Reset(time.Until(t.pushed.Add(t.pushEvery())))
 			case <-push.C:
 				changed = t.changes()
-				if t.push() != nil {
+				if t.push() != nil || t.keepPace() != nil {
 					return
 				}
 			case now := <-tick.C:
@@ -130,6 +130,31 @@ func (t *stream) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// pushEvery is the time between two "values" at the stream's pace.
+func (t *stream) pushEvery() time.Duration {
+	if t.pace.level == 0 {
+		return pushEvery
+	}
+	return t.pace.every()
+}
+
+// keepPace notes how long the viewer let a frame wait, and tells it what it gets from
+// now on.
+func (t *stream) keepPace() error {
+	before, took := t.pace.level, t.waited
+	t.waited = 0
+	if !t.pace.wrote(took, time.Now()) {
+		return nil
+	}
+	if before == 0 {
+		t.s.slowed.Add(1)
+	}
+	if err := t.send("pace", t.pace.frame(t.view.points)); err != nil {
+		return err
+	}
+	return t.flush()
 }
 
 // changes returns what is closed when the stream's channels may have new values.
@@ -148,7 +173,7 @@ func (t *stream) push() error {
 	if err := t.values(now); err != nil {
 		return err
 	}
-	return t.rc.Flush()
+	return t.flush()
 }
 
 func (t *stream) values(now time.Time) error {
@@ -163,31 +188,9 @@ func (t *stream) values(now time.Time) error {
 	return t.send("values", valuesFrame{now.UnixMilli(), values})
 }
 
-// stream is one open stream, owned by its request.
-type stream struct {
-	s    *Server
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	view view
-
-	version uint64    // of the car, at the last values
-	pushed  time.Time // when values were last looked at
-	slot    int64     // newest of the chart that was sent
-}
-
 func (t *stream) begin() error {
-	if _, err := fmt.Fprintf(t.w, "retry: %d\n\n", retryMS); err != nil {
-		return err
-	}
-	return nil
-}
-
-// chartFrame is the data of the event "chart".
-type chartFrame struct {
-	ID     int   `json:"id"`
-	StepMS int   `json:"step_ms"`
-	Reset  bool  `json:"reset"` // the bins are the whole chart
-	Bins   []Bin `json:"bins"`
+	_, err := fmt.Fprintf(t.w, "retry: %d\n\n", retryMS)
+	return err
 }
 
 // valuesFrame is the data of the event "values".
@@ -203,12 +206,13 @@ func (t *stream) frame(n int) error {
 	now := time.Now()
 	// A writer without deadlines is that of a test.
 	_ = t.rc.SetWriteDeadline(now.Add(writeLimit))
+	turn := func(frames int) bool { return n%max(frames, int(t.pace.every()/frameEvery)) == 0 }
 	var errs []error
-	if n%listFrames == 0 {
+	if turn(listFrames) {
 		errs = append(errs, t.send("cars", t.s.carList()))
 	}
 	if t.view.car != "" {
-		if n%carFrames == 0 {
+		if turn(carFrames) {
 			d, ok := t.s.store.detail(t.view.car, now.UnixMilli())
 			if !ok {
 				return errGone
@@ -218,27 +222,55 @@ func (t *stream) frame(n int) error {
 		if err := t.values(now); err != nil {
 			return err
 		}
-		if t.view.chart >= 0 {
-			errs = append(errs, t.chart(n, now.UnixMilli()))
+		errs = append(errs, t.sendCharts(now.UnixMilli()))
+		if turn(coverFrames) {
+			errs = append(errs, t.sendHoles(now.UnixMilli()), t.sendLaps())
 		}
 	}
-	errs = append(errs, t.rc.Flush())
+	errs = append(errs, t.flush())
 	return errors.Join(errs...)
 }
 
-func (t *stream) chart(n int, nowMS int64) error {
-	c := chartFrame{ID: t.view.chart, StepMS: StepMS, Reset: n%fullFrames == 0}
-	from := t.slot - chartBack
-	if c.Reset {
-		from = 0
-	}
-	var newest int64
-	c.Bins, newest = t.s.store.chartSince(t.view.car, t.view.chart, from, nowMS)
-	if newest == t.slot && !c.Reset {
+// sendCharts sends what has changed in the charts; everything, when the steps have.
+func (t *stream) sendCharts(nowMS int64) error {
+	if len(t.plots) == 0 {
 		return nil
 	}
-	t.slot = newest
-	return t.send("chart", c)
+	step := strip.Step(t.view.spanMS, t.pace.points(t.view.points))
+	if !t.s.store.read(&t.charts, t.view.car, t.plots, step, t.view.spanMS, step != t.stepMS, nowMS) {
+		return errGone
+	}
+	t.stepMS = step
+	if len(t.charts.series) == 0 && !t.charts.reset {
+		return nil
+	}
+	t.buffer = t.charts.append(t.buffer[:0])
+	return t.write("charts", t.buffer)
+}
+
+// sendHoles sends the holes of the charts' span when they have changed.
+func (t *stream) sendHoles(wallMS int64) error {
+	holes, nowMS := t.s.store.holes(nil, t.view.car, t.view.spanMS, wallMS)
+	if t.covered && slices.Equal(holes, t.holes) {
+		return nil
+	}
+	t.holes, t.covered = holes, true
+	b := append(t.buffer[:0], `{"now_ms":`...)
+	b = strconv.AppendInt(b, nowMS, 10)
+	b = append(b, `,"lanes":{"full":`...)
+	b = appendHoles(b, holes)
+	t.buffer = append(b, "}}"...)
+	return t.write("coverage", t.buffer)
+}
+
+// sendLaps sends the sessions of the car when they have changed.
+func (t *stream) sendLaps() error {
+	list, version := t.s.store.laps(t.view.car, t.laps)
+	if version == t.laps {
+		return nil
+	}
+	t.laps = version
+	return t.send("laps", list)
 }
 
 // send writes one event. JSON has no line breaks.
@@ -247,6 +279,27 @@ func (t *stream) send(name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("live: event %s: %w", name, err)
 	}
-	_, err = fmt.Fprintf(t.w, "event: %s\ndata: %s\n\n", name, b)
+	return t.write(name, b)
+}
+
+func (t *stream) write(name string, b []byte) error {
+	began := time.Now()
+	_, err := fmt.Fprintf(t.w, "event: %s\ndata: %s\n\n", name, b)
+	t.waited += time.Since(began)
 	return err
+}
+
+func (t *stream) flush() error {
+	began := time.Now()
+	err := t.rc.Flush()
+	t.waited += time.Since(began)
+	return err
+}
+
+// connOf returns the TCP connection below a connection.
+func connOf(c net.Conn) any {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return t.NetConn()
+	}
+	return c
 }

@@ -2,8 +2,6 @@ package live
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -29,18 +27,18 @@ const (
 // follow starts one goroutine per topic; each ends with ctx.
 func (s *Server) follow(ctx context.Context, g *errgroup.Group) {
 	names := s.opt.Source.Names()
-	for _, t := range []struct {
-		name   string
-		take   func(f *follower, rec *topic.Record)
-		wanted bool // only while somebody looks
-	}{
-		{names.Live, func(f *follower, rec *topic.Record) { f.row(rec, inOrder) }, false},
-		{names.Samples, func(f *follower, rec *topic.Record) { f.row(rec, inOrder) }, true},
-		{names.Late, func(f *follower, rec *topic.Record) { f.row(rec, late) }, true},
-		{names.Events, func(f *follower, rec *topic.Record) { f.row(rec, event) }, false},
-		{names.Gaps, (*follower).gap, false},
+	for _, t := range []followed{
+		{name: names.Live, take: rows(inOrder)},
+		{name: names.Samples, take: rows(inOrder), wanted: true},
+		{name: names.Late, take: rows(late), wanted: true},
+		{name: names.Events, take: rows(event)},
+		{name: names.Gaps, take: func(_ context.Context, f *follower, rec *topic.Record) { f.gap(rec) }},
+		{name: names.Sessions, take: func(_ context.Context, f *follower, rec *topic.Record) { f.session(rec) }, whole: true},
 	} {
-		f := &follower{s: s, topic: t.name, take: t.take, wanted: t.wanted}
+		if t.name == "" {
+			continue
+		}
+		f := &follower{s: s, followed: t}
 		g.Go(func() error { // ends with ctx
 			f.run(ctx)
 			return nil
@@ -48,14 +46,27 @@ func (s *Server) follow(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
+// followed is how a topic is followed.
+type followed struct {
+	name   string
+	take   func(ctx context.Context, f *follower, rec *topic.Record)
+	wanted bool // only while somebody looks
+	whole  bool // from its beginning, nothing passed over: it is compacted
+}
+
+// rows takes a topic of rows.
+func rows(to sink) func(context.Context, *follower, *topic.Record) {
+	return func(ctx context.Context, f *follower, rec *topic.Record) { f.row(ctx, rec, to) }
+}
+
 // follower reads one topic.
 type follower struct {
-	s      *Server
-	topic  string
-	take   func(f *follower, rec *topic.Record)
-	wanted bool
+	s *Server
+	followed
 
-	row0  row             // scratch
+	row0   row     // scratch
+	opener *opener // nil: no sealed batch has come
+
 	pos   map[int32]int64 // owned by the goroutine that reads: next offset
 	start map[int32]int64 // end of each partition when the role began
 	at    atomic.Int64    // sum of pos
@@ -76,7 +87,7 @@ func (f *follower) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.s.failures.set(f.topic, err)
+		f.s.failures.set(f.name, err)
 		if err == nil {
 			continue
 		}
@@ -92,7 +103,7 @@ func (f *follower) run(ctx context.Context) {
 // once follows the topic from shortly before its end until it is too far behind,
 // nobody looks any more, or Kafka fails.
 func (f *follower) once(ctx context.Context) error {
-	ends, err := f.s.opt.Source.EndOffsets(ctx, f.topic)
+	ends, err := f.s.opt.Source.EndOffsets(ctx, f.name)
 	if err != nil {
 		return err
 	}
@@ -102,10 +113,15 @@ func (f *follower) once(ctx context.Context) error {
 	from := make(map[int32]int64, len(ends))
 	for p, end := range ends {
 		from[p] = max(0, end-tailRecords)
+		if f.whole {
+			from[p] = 0
+		}
 	}
-	f.skipTo(from)
+	if f.skipTo(from) && f.name == f.s.opt.Source.Names().Samples {
+		f.s.store.passed()
+	}
 	f.pos = from
-	f.s.failures.set(f.topic, nil)
+	f.s.failures.set(f.name, nil)
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
 	var done sync.WaitGroup
@@ -115,11 +131,11 @@ func (f *follower) once(ctx context.Context) error {
 		defer done.Done()
 		f.watch(inner, stop)
 	}()
-	err = f.s.opt.Source.Follow(inner, f.topic, maps.Clone(from), func(rec topic.Record) error {
+	err = f.s.opt.Source.Follow(inner, f.name, maps.Clone(from), func(rec topic.Record) error {
 		next := rec.Offset + 1
 		f.at.Add(next - f.pos[rec.Partition])
 		f.pos[rec.Partition] = next
-		f.take(f, &rec)
+		f.take(inner, f, &rec)
 		return nil
 	})
 	stop()
@@ -133,13 +149,13 @@ func (f *follower) tell(err error) {
 	defer f.saidMu.Unlock()
 	if past := time.Since(f.saidAt); past >= followSaid || err.Error() != f.said && past >= followNew {
 		f.said, f.saidAt = err.Error(), time.Now()
-		f.s.opt.Logger.Warn("live page cannot follow a topic, trying again", "topic", f.topic, "error", err)
+		f.s.opt.Logger.Warn("live page cannot follow a topic, trying again", "topic", f.name, "error", err)
 	}
 }
 
 // skipTo counts what lies between where we were and where we go on, and lets
-// nothing be read twice.
-func (f *follower) skipTo(from map[int32]int64) {
+// nothing be read twice. It reports whether there is something between.
+func (f *follower) skipTo(from map[int32]int64) (skipped bool) {
 	for p, at := range from {
 		was, known := f.pos[p]
 		if !known {
@@ -147,10 +163,12 @@ func (f *follower) skipTo(from map[int32]int64) {
 		}
 		if at > was {
 			f.s.skipped.Add(uint64(at - was))
+			skipped = true
 		} else {
 			from[p] = was
 		}
 	}
+	return skipped
 }
 
 // watch ends the reading when it is of no use.
@@ -167,17 +185,17 @@ func (f *follower) watch(ctx context.Context, stop context.CancelFunc) {
 			stop()
 			return
 		}
-		ends, err := f.s.opt.Source.EndOffsets(ctx, f.topic)
+		ends, err := f.s.opt.Source.EndOffsets(ctx, f.name)
 		if ctx.Err() != nil {
 			return
 		}
 		// The reading itself waits in silence while Kafka is away.
-		f.s.failures.set(f.topic, err)
+		f.s.failures.set(f.name, err)
 		if err != nil {
 			f.s.kafkaErrors.Add(1)
 			f.tell(err)
 		}
-		if err == nil && sum(ends)-f.at.Load() > maxBehind {
+		if err == nil && !f.whole && sum(ends)-f.at.Load() > maxBehind {
 			stop()
 			return
 		}
@@ -192,34 +210,23 @@ func sum(m map[int32]int64) int64 {
 	return n
 }
 
-// row takes a record of a topic of rows.
-func (f *follower) row(rec *topic.Record, to sink) {
+// row takes a record of a topic of rows, which may have batches as they were sealed.
+func (f *follower) row(ctx context.Context, rec *topic.Record, to sink) {
 	if v, _ := rec.Get(topic.HeaderContentType); v == topic.ContentTypeBatch {
-		return // of a lane whose output format is batch: ingest shows its values, if it is here
+		f.sealed(ctx, rec, to)
+		return
 	}
 	if parseRow(rec.Value, &f.row0) != nil {
 		f.s.store.malformed()
 		return
 	}
-	var hash wire.CatalogueHash
+	o := origin{to: to, source: rec.Partition, nowMS: time.Now().UnixMilli(), fresh: f.fresh(rec)}
 	if h, ok := rec.Get(topic.HeaderCatalogue); ok {
 		if parsed, err := wire.ParseCatalogueHash(h); err == nil {
-			hash = parsed
+			o.hash = parsed
 		}
 	}
-	f.s.store.apply(&f.row0, to, hash, time.Now().UnixMilli(), f.fresh(rec))
-}
-
-// Preview shows a row of package jsonrow before its batch is in order, which may
-// be long before it is in its topic; see [Server.Watched]. The caller makes the
-// rows of all batches of one car, in whatever order, in one goroutine.
-func (s *Server) Preview(rec *topic.Record, hash wire.CatalogueHash) {
-	var r row
-	if parseRow(rec.Value, &r) != nil {
-		s.store.malformed()
-		return
-	}
-	s.store.preview(&r, hash, time.Now().UnixMilli())
+	f.s.store.apply(&f.row0, o)
 }
 
 // Watched reports whether somebody looks at the page: without one, previews are
@@ -228,54 +235,6 @@ func (s *Server) Watched() bool { return s.watched() }
 
 // fresh reports whether a record has come since the role's start.
 func (f *follower) fresh(rec *topic.Record) bool { return rec.Offset >= f.start[rec.Partition] }
-
-// gapRow is what the page needs of a record in the gaps topic.
-type gapRow struct {
-	Car    string `json:"car"`
-	Lane   string `json:"lane"`
-	First  uint64 `json:"first"`
-	Last   uint64 `json:"last"`
-	Count  uint64 `json:"count"`
-	Change string `json:"change"`
-	Reason string `json:"reason"`
-	AtMS   int64  `json:"at_ms"`
-}
-
-// gap takes a record of the gaps topic. One without a value deletes another.
-func (f *follower) gap(rec *topic.Record) {
-	if len(rec.Value) == 0 {
-		return
-	}
-	var g gapRow
-	if json.Unmarshal(rec.Value, &g) != nil || g.Count == 0 {
-		f.s.store.malformed()
-		return
-	}
-	f.s.store.gap(&g, time.Now().UnixMilli(), f.fresh(rec))
-}
-
-func (s *store) gap(g *gapRow, nowMS int64, fresh bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.car([]byte(g.Car), nowMS)
-	if c == nil {
-		s.n.CarsDropped++
-		return
-	}
-	l := &c.lanes[laneOf([]byte(g.Lane))]
-	if fresh {
-		switch g.Change {
-		case "settled":
-			l.missing += g.Count
-		case "withdrawn":
-			l.missing -= min(l.missing, g.Count)
-		}
-	}
-	c.addEvent(Event{
-		TimeMS: g.AtMS, Kind: "gap", Text: fmt.Sprintf("%s #%d…%d %s: %s", g.Lane, g.First, g.Last, g.Change, g.Reason),
-		Detail: fmt.Sprintf("%d batches", g.Count),
-	})
-}
 
 // watched reports whether somebody looks, or has looked a short time ago.
 func (s *Server) watched() bool {

@@ -1,7 +1,7 @@
 package live
 
-// A chart shows historyMS of event time in steps of StepMS; a screen has not
-// many more points across.
+// Of a channel that nobody has charted, historyMS of event time are kept in steps of
+// StepMS: what its chart begins with.
 const (
 	StepMS    = 100
 	historyMS = 60_000
@@ -11,13 +11,12 @@ const (
 // history is the least and the greatest value of one channel per step. Steps
 // without a value have none: a hole in the data is a hole in the line.
 type history struct {
-	usedMS   int64 // when somebody last looked at it
 	newest   int64 // slot, UTC in steps; 0: empty
 	slot     [bins]int64
 	min, max [bins]float64
 }
 
-// add takes one value; what is older than the chart is left out.
+// add takes one value; what is older than all steps is left out.
 func (h *history) add(tsMS int64, v float64) {
 	s := tsMS / StepMS
 	if s <= 0 || s <= h.newest-bins {
@@ -32,7 +31,7 @@ func (h *history) add(tsMS int64, v float64) {
 	h.min[i], h.max[i] = min(h.min[i], v), max(h.max[i], v)
 }
 
-// Bin is one step of a chart: slot, least and greatest value.
+// Bin is one step: slot, least and greatest value.
 type Bin [3]float64
 
 // since returns the steps from a slot on, oldest first.

@@ -2,19 +2,17 @@ package live
 
 import (
 	"context"
-	"embed"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"telemetry/internal/status"
+	"telemetry/receiver/live/page"
+	"telemetry/receiver/live/strip"
 )
-
-//go:embed page
-var page embed.FS
 
 // policy lets the page load nothing but itself; names of channels come from
 // cars, and must stay text whatever they hold.
@@ -27,9 +25,7 @@ const answerLimit = 10 * time.Second
 // Handler answers the requests that the package comment lists.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, file := range map[string]string{"/{$}": "index.html", "/app.js": "app.js", "/chart.js": "chart.js", "/style.css": "style.css", "/icon.svg": "icon.svg"} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, page, "page/"+file) })
-	}
+	mux.HandleFunc("/", pages(page.Handler()))
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	if s.opt.Metrics != nil {
 		mux.HandleFunc("GET /metrics", s.opt.Metrics)
@@ -37,18 +33,29 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/cars", func(w http.ResponseWriter, _ *http.Request) { status.Reply(w, s.carList(), nil) })
 	mux.HandleFunc("GET /api/v1/cars/{car}", s.car)
 	mux.HandleFunc("GET /api/v1/cars/{car}/channels", s.channels)
+	mux.HandleFunc("GET /api/v1/cars/{car}/laps", s.carLaps)
+	mux.HandleFunc("GET /api/v1/cars/{car}/track", s.carTrack)
+	mux.HandleFunc("GET /api/v1/cars/{car}/window", s.carWindow)
 	mux.HandleFunc("GET /api/v1/events", s.events)
-	data := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.loopback && !loopbackHost(r.Host) {
-			s.hosts.Add(1)
-			http.Error(w, "this page answers under a loopback address only: open http://"+s.Addr()+"/ (a proxy must send `Host: localhost`)",
-				http.StatusMisdirectedRequest)
-			return
-		}
+	mux.HandleFunc("/api/v1/", s.extra)
+	looked := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/") {
+			introduce(r.Context())
 			s.look()
 		}
 		mux.ServeHTTP(w, r)
+	}))
+	if s.opt.Guard != nil {
+		looked = s.opt.Guard(looked)
+	}
+	data := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.loopback && !loopbackHost(r.Host) {
+			s.hosts.Add(1)
+			http.Error(w, "this page answers under a loopback address only: open "+s.URL()+" (a proxy must send `Host: localhost`)",
+				http.StatusMisdirectedRequest)
+			return
+		}
+		looked.ServeHTTP(w, r)
 	})
 	top := http.NewServeMux()
 	top.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -65,6 +72,18 @@ func (s *Server) Handler() http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerLimit))
 		top.ServeHTTP(w, r)
 	})
+}
+
+// pages serves files, which can only be read.
+func pages(files http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "pages can only be read", http.StatusMethodNotAllowed)
+			return
+		}
+		files.ServeHTTP(w, r)
+	}
 }
 
 // loopbackHost reports whether a Host header names this machine to itself: a
@@ -154,6 +173,10 @@ type ChannelList struct {
 
 func (s *Server) channels(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	if names := q["name"]; len(names) > 0 {
+		s.namedChannels(w, r, names)
+		return
+	}
 	offset, err1 := number(q.Get("offset"), 0)
 	limit, err2 := number(q.Get("limit"), MaxView)
 	if err1 != nil || err2 != nil {
@@ -169,11 +192,119 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) {
 	status.Reply(w, l, nil)
 }
 
-// number parses a number from 0; "" is def.
-func number(s string, def int) (int, error) {
-	if s == "" {
-		return def, nil
+// namedChannels answers with channels of given names.
+func (s *Server) namedChannels(w http.ResponseWriter, r *http.Request, names []string) {
+	if len(names) > MaxView {
+		http.Error(w, fmt.Sprintf("at most %d names", MaxView), http.StatusBadRequest)
+		return
 	}
-	n, err := strconv.ParseUint(s, 10, 31)
-	return int(n), err
+	l := ChannelList{Instance: s.instance}
+	var ok bool
+	if l.Channels, ok = s.store.exactly(r.PathValue("car"), names); !ok {
+		s.unknown(w, r.PathValue("car"))
+		return
+	}
+	l.Total = len(l.Channels)
+	status.Reply(w, l, nil)
+}
+
+func (s *Server) carLaps(w http.ResponseWriter, r *http.Request) {
+	list, version := s.store.laps(r.PathValue("car"), -1)
+	if _, ok := s.store.detail(r.PathValue("car"), time.Now().UnixMilli()); !ok && version == 0 {
+		s.unknown(w, r.PathValue("car"))
+		return
+	}
+	status.Reply(w, list, nil)
+}
+
+func (s *Server) carTrack(w http.ResponseWriter, r *http.Request) {
+	t, known, ok := s.store.track(r.PathValue("car"), time.Now().UnixMilli())
+	switch {
+	case !known:
+		s.unknown(w, r.PathValue("car"))
+	case !ok:
+		http.Error(w, "no two channels of one group look like a position: names with latitude and longitude (or lat and lon), unit deg", http.StatusNotFound)
+	default:
+		status.Reply(w, t, nil)
+	}
+}
+
+// maxWindow is how many charts one window may have.
+const maxWindow = MaxCharts
+
+// carWindow answers with a stretch of event time of charts: what a stream has sent,
+// and more of it.
+func (s *Server) carWindow(w http.ResponseWriter, r *http.Request) {
+	q, now := r.URL.Query(), time.Now().UnixMilli()
+	ids, err := idsOf("charts", q.Get("charts"), maxWindow)
+	bad := []error{err}
+	to, err := within("to_ms", q.Get("to_ms"), 1, 1<<53, now)
+	bad = append(bad, err)
+	from, err := within("from_ms", q.Get("from_ms"), max(0, to-strip.MaxSpanMS), to-1, max(0, to-defaultSpanMS))
+	bad = append(bad, err)
+	points, err := within("points", q.Get("points"), minPoints, strip.MaxPoints, defaultPoints)
+	if err := errors.Join(append(bad, err)...); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var f chartFrame
+	f.reset = true
+	holes, ok := s.store.window(&f, r.PathValue("car"), ids, from, to, int(points), now)
+	if !ok {
+		s.unknown(w, r.PathValue("car"))
+		return
+	}
+	b := f.append(nil)
+	b = append(b[:len(b)-1], `,"coverage":{"lanes":{"full":`...)
+	b = append(appendHoles(b, holes), "}}}"...)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // a browser that went away is not our fault
+}
+
+// extra hands a request on to who serves the past: an answer may take as long as its
+// reader goes on reading.
+func (s *Server) extra(w http.ResponseWriter, r *http.Request) {
+	if s.opt.Extra == nil {
+		http.NotFound(w, r)
+		return
+	}
+	// Until it begins to answer, it may take its time.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a writer without deadlines is that of a test
+	s.opt.Extra.ServeHTTP(&patient{ResponseWriter: w, rc: http.NewResponseController(w)}, r)
+}
+
+// patient gives each write its own deadline.
+type patient struct {
+	http.ResponseWriter
+	rc   *http.ResponseController
+	next time.Time // when the deadline is moved again
+}
+
+// Write implements [http.ResponseWriter].
+func (p *patient) Write(b []byte) (int, error) {
+	p.move()
+	return p.ResponseWriter.Write(b)
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (p *patient) WriteHeader(code int) {
+	p.move()
+	p.ResponseWriter.WriteHeader(code)
+}
+
+// Flush implements [http.Flusher].
+func (p *patient) Flush() {
+	p.move()
+	_ = p.rc.Flush() // it says so to whoever writes next
+}
+
+// Unwrap serves [http.ResponseController].
+func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// move moves the deadline, not with every small write.
+func (p *patient) move() {
+	if now := time.Now(); !now.Before(p.next) {
+		p.next = now.Add(writeLimit / 10)
+		_ = p.rc.SetWriteDeadline(now.Add(writeLimit)) // a writer without deadlines is that of a test
+	}
 }

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +25,7 @@ const (
 	MaxCarChannels = 60_000  // of one car
 	MaxChannels    = 150_000 // of all cars: some 60 MB
 	MaxView        = 200     // channels of one stream, or of one answer
-	maxHistories   = 1024    // channels with 60 s of chart in memory, 15 KB each
+	maxHistories   = 1024    // channels with 60 s in steps of 100 ms in memory, 15 KB each
 	maxConns       = 256     // connections, open streams included
 	maxEvents      = 20      // newest events and gaps kept of a car
 	maxNameBytes   = 512     // of a channel's name as it stands in a row
@@ -60,7 +61,14 @@ type Options struct {
 	// Degraded returns what is wrong although the process serves; may be nil.
 	Degraded func(ctx context.Context) []string
 	Metrics  http.HandlerFunc // the answer to /metrics; nil: 404
-	Logger   *slog.Logger
+	// TLS has the page's certificate; nil: plain HTTP, for this machine only.
+	TLS *tls.Config
+	// Guard stands in front of everything but /healthz and /readyz: who may ask,
+	// and for what. nil: everybody for everything, for this machine only.
+	Guard func(http.Handler) http.Handler
+	// Extra answers what is below /api/v1/ and not of this package; nil: nothing.
+	Extra  http.Handler
+	Logger *slog.Logger
 }
 
 // Counters counts events since the start.
@@ -73,6 +81,11 @@ type Counters struct {
 	StreamsRefused  uint64 `json:"streams_refused"`  // beyond MaxStreams
 	HostsRefused    uint64 `json:"hosts_refused"`    // requests under another name
 	FramesDropped   uint64 `json:"frames_dropped"`   // times of a slow browser that had no frame
+	ViewersSlowed   uint64 `json:"viewers_slowed"`   // browsers that were cut down
+	ChartsRefused   uint64 `json:"charts_refused"`   // looks at a chart beyond what all viewers may have
+	Strips          int    `json:"strips"`           // channels that are charted now
+	StripBytes      int64  `json:"strip_bytes"`      // their memory
+	Crowded         uint64 `json:"crowded"`          // connections that had asked for nothing, ended for newer ones
 	Streams         int    `json:"streams"`          // open now
 	KafkaErrors     uint64 `json:"kafka_errors"`     // a topic could not be followed, tried again
 	KafkaError      string `json:"kafka_error"`      // the newest, "" when all topics are followed
@@ -88,6 +101,7 @@ type Server struct {
 	instance string // new at each start: ids of channels hold for it
 	hashes   chan wire.CatalogueHash
 
+	crowd   crowd
 	streams atomic.Int64
 	wanted  atomic.Int64 // time of the last request for data, ns since the epoch
 	ran     atomic.Bool
@@ -95,8 +109,8 @@ type Server struct {
 	mu    sync.Mutex
 	woken chan struct{} // guarded by mu; closed when somebody looks, nil while nobody waits
 
-	refused, hosts, frames, skipped, kafkaErrors, catalogueErrors atomic.Uint64
-	failures                                                      failures
+	refused, hosts, frames, slowed, skipped, kafkaErrors, catalogueErrors atomic.Uint64
+	failures                                                              failures
 }
 
 // Listen opens the port. Requests wait until [Server.Run].
@@ -109,6 +123,9 @@ func Listen(o Options) (*Server, error) {
 		return nil, fmt.Errorf("live: cannot listen for browsers (is the port taken? set `live.listen`, or `off`): %w", err)
 	}
 	a, ok := l.Addr().(*net.TCPAddr)
+	if loopback := ok && a.IP.IsLoopback(); !loopback && (o.TLS == nil || o.Guard == nil) {
+		return nil, errors.Join(fmt.Errorf("live: other machines reach %s: the page is not shown there without TLS and a login (set live.tls and live.login, or live.listen on 127.0.0.1)", l.Addr()), l.Close())
+	}
 	now := time.Now()
 	s := &Server{
 		opt: o, listen: l, loopback: ok && a.IP.IsLoopback(), instance: fmt.Sprintf("%x", now.UnixNano()),
@@ -120,6 +137,14 @@ func Listen(o Options) (*Server, error) {
 
 // Addr returns the address that browsers can use.
 func (s *Server) Addr() string { return s.listen.Addr().String() }
+
+// URL returns the page's address.
+func (s *Server) URL() string {
+	if s.opt.TLS != nil {
+		return "https://" + s.Addr() + "/"
+	}
+	return "http://" + s.Addr() + "/"
+}
 
 // Close frees the port of a server that has never run.
 func (s *Server) Close() error {
@@ -134,10 +159,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("live: server cannot run twice")
 	}
-	if !s.loopback {
-		s.opt.Logger.Warn("the live page has no login: whoever reaches this address sees all data", "address", s.Addr())
-	}
-	s.opt.Logger.Info("live page", "url", "http://"+s.Addr()+"/")
+	s.opt.Logger.Info("live page", "url", s.URL())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serve(ctx) })      // ends with ctx
 	g.Go(func() error { s.rates(ctx); return nil }) // ends with ctx
@@ -150,31 +172,39 @@ func (s *Server) Run(ctx context.Context) error {
 const shutdownGrace = time.Second
 
 func (s *Server) serve(ctx context.Context) error {
-	var conns atomic.Int64
 	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return s.crowd.enter(context.WithValue(ctx, connKey{}, connOf(c)), c)
+		},
+		ErrorLog: slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug),
 		ConnState: func(c net.Conn, st http.ConnState) {
-			switch st {
-			case http.StateNew:
-				if conns.Add(1) > maxConns {
-					_ = c.Close() // nothing was promised to it
-				}
-			case http.StateClosed, http.StateHijacked:
-				conns.Add(-1)
+			if st == http.StateClosed || st == http.StateHijacked {
+				s.crowd.leave(c)
 			}
 		},
 	}
+	shut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(shut)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		if srv.Shutdown(grace) != nil {
 			_ = srv.Close()
 		}
 	})
-	defer stop()
-	if err := srv.Serve(s.listen); !errors.Is(err, http.ErrServerClosed) {
+	defer func() {
+		if !stop() {
+			<-shut // answers under way end first
+		}
+	}()
+	serve := srv.Serve
+	if s.opt.TLS != nil {
+		srv.TLSConfig = s.opt.TLS.Clone() // the server adds its protocols
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+	}
+	if err := serve(s.listen); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("live: serve: %w", err)
 	}
 	return nil
@@ -184,7 +214,11 @@ func (s *Server) serve(ctx context.Context) error {
 func (s *Server) Counters() Counters {
 	c := s.store.counters()
 	c.Skipped, c.StreamsRefused, c.HostsRefused = s.skipped.Load(), s.refused.Load(), s.hosts.Load()
+	c.ViewersSlowed = s.slowed.Load()
 	c.FramesDropped, c.Streams, c.CatalogueErrors = s.frames.Load(), int(s.streams.Load()), s.catalogueErrors.Load()
+	s.crowd.mu.Lock()
+	c.Crowded = s.crowd.driven
+	s.crowd.mu.Unlock()
 	c.KafkaErrors, c.KafkaError = s.kafkaErrors.Load(), s.failures.newest()
 	return c
 }
@@ -215,12 +249,8 @@ func (s *Server) units(ctx context.Context) {
 		if s.opt.Catalogues == nil {
 			continue
 		}
-		b, ok, err := s.opt.Catalogues.Get(ctx, h)
-		var c *wire.Catalogue
-		if err == nil && ok {
-			c, err = wire.ParseCatalogue(b)
-		}
-		if c != nil && err == nil {
+		c, err := read(ctx, s.opt.Catalogues, h)
+		if err == nil {
 			s.store.describe(h, c)
 			continue
 		}
@@ -230,7 +260,7 @@ func (s *Server) units(ctx context.Context) {
 		s.catalogueErrors.Add(1)
 		if time.Since(said) >= followSaid {
 			said = time.Now()
-			s.opt.Logger.Warn("catalogue not read, its channels have no units for now", "catalogue", h.String(), "known", ok, "error", err)
+			s.opt.Logger.Warn("catalogue not read, its channels have no units for now", "catalogue", h.String(), "error", err)
 		}
 		select {
 		case <-ctx.Done():

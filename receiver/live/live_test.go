@@ -140,7 +140,7 @@ func TestKafkaThatGoesAwayIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newLog()
 		s := &Server{opt: Options{Source: log, Logger: slog.New(slog.DiscardHandler)}}
-		f := &follower{s: s, topic: log.Names().Live, take: func(*follower, *topic.Record) {}}
+		f := &follower{s: s, followed: followed{name: log.Names().Live, take: func(context.Context, *follower, *topic.Record) {}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); f.run(ctx) }() // ends with ctx

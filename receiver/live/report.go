@@ -78,6 +78,7 @@ func (s *Server) rates(ctx context.Context) {
 		case <-t.C:
 		}
 		if !s.watched() {
+			s.store.dropIdle(time.Now().UnixMilli())
 			continue
 		}
 		var rep Report
@@ -86,6 +87,7 @@ func (s *Server) rates(ctx context.Context) {
 		}
 		now := time.Now()
 		s.store.step(rep, now.Sub(last).Seconds(), now.UnixMilli())
+		s.store.dropIdle(now.UnixMilli())
 		last = now
 	}
 }
@@ -122,6 +124,7 @@ const (
 	agentGroup = "agent"
 	linkPrefix = "link_"
 	stateLeaf  = "_state"
+	linkUp     = "up" // as the car calls it
 )
 
 // link notes a channel that tells of a link. The agent lists its links in their

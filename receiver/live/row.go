@@ -12,8 +12,9 @@ type row struct {
 	car, session, lane, group []byte
 	event, detail             []byte // as they stand in the text, with quotes
 	first                     bool   // first row of its batch
-	tsMS                      int64  // event time, UTC; the log's time while unsynced
+	tsNS                      int64  // event time, UTC; the log's time while unsynced
 	bootNS                    int64  // event time, ns since boot
+	seq                       uint64 // of the batch
 	synced                    bool
 	fields                    []field
 }
@@ -112,19 +113,25 @@ func (r *row) take(key, value []byte) error {
 		r.synced = string(value) == `"synced"`
 	case `"row"`:
 		r.first = bytes.HasPrefix(value, []byte(`"1/`))
-	case `"ts_ms"`:
+	case `"ts_ns"`:
 		n, err := strconv.ParseInt(string(value), 10, 64)
 		if err != nil {
 			return errRow
 		}
-		r.tsMS = n
+		r.tsNS = n
 	case `"boot_ns"`:
 		n, err := strconv.ParseInt(string(value), 10, 64)
 		if err != nil {
 			return errRow
 		}
 		r.bootNS = n
-	case `"epoch"`, `"nonce"`, `"seq"`, `"ts_ns"`, `"clock_unc_ns"`, `"segment"`:
+	case `"seq"`:
+		n, err := strconv.ParseUint(string(value), 10, 64)
+		if err != nil {
+			return errRow
+		}
+		r.seq = n
+	case `"epoch"`, `"nonce"`, `"ts_ms"`, `"clock_unc_ns"`, `"segment"`:
 	default:
 		if value[0] == '"' || string(value) == "null" {
 			return nil

@@ -7,25 +7,30 @@ import (
 	"strings"
 	"sync"
 
+	"telemetry/receiver/live/coverage"
 	"telemetry/wire"
 )
 
 // store holds what the page can show. One mutex guards everything in it; it is
-// held for one row or one frame, never across I/O.
+// held for one row, one table or one frame, never across I/O.
 type store struct {
 	want func(h wire.CatalogueHash) bool // asks for a catalogue; never blocks
 
 	mu        sync.Mutex
 	cars      map[string]*car // guarded by mu, and all below
+	replays   int             // of cars
 	channels  int             // of all cars
 	histories int
-	n         Counters // rows, malformed and dropped ones
-	here      Report   // of the other roles, the newest
+	striped   []*channel // those with a strip
+	n         Counters   // rows, malformed and dropped ones
+	here      Report     // of the other roles, the newest
 	asked     map[wire.CatalogueHash]bool
+	sessions  map[string]*carSessions // by car, from the sessions topic
+	scratch   scratch
 }
 
 func newStore(want func(wire.CatalogueHash) bool) *store {
-	return &store{want: want, cars: map[string]*car{}, asked: map[wire.CatalogueHash]bool{}}
+	return &store{want: want, cars: map[string]*car{}, asked: map[wire.CatalogueHash]bool{}, sessions: map[string]*carSessions{}}
 }
 
 // car is one car.
@@ -33,6 +38,7 @@ type car struct {
 	name, session string
 	synced        bool
 	seenMS        int64 // when a row of it came, UTC
+	lookedMS      int64 // when somebody looked at it, UTC
 	version       uint64
 	channels      []*channel          // by id
 	byKey         map[string]*channel // by name as it stands in rows
@@ -42,40 +48,19 @@ type car struct {
 	links         []string // names of the car's links, in their order
 	report        CarReport
 	linkRates     map[string]rate // bytes of one connection
+	replay        *replay         // nil: the car itself
 
 	sorted []*channel // by name; nil when channels have come since
 
-	// What turns a preview's boot time into UTC: from the newest row of session
-	// whose clock is known. bootUTC 0: none is.
-	bootUTC int64 // ms
+	clock carClock       // of session
+	cover coverage.Car   // the full lane
+	full  *coverage.Lane // of session; nil: none yet
+	place place
 
 	changed chan struct{} // closed at the next change; nil while nobody waits
 
 	described map[wire.CatalogueHash]bool // catalogues that all channels have been looked up in
 	askedMS   int64                       // when a catalogue was last asked for
-}
-
-// group is one group of channels, as rows show it.
-type group struct {
-	order []*channel // as in the last row: the next one is the same
-}
-
-// channel is one channel with its last value.
-type channel struct {
-	id          int
-	key         []byte // name as it stands in rows, with quotes
-	name        string
-	group       string
-	folded      string // name, group and unit in lower case, for the search
-	unit        string
-	description string
-	enum        []wire.EnumValue
-	value       float64
-	tsMS        int64
-	lane        wire.Lane
-	synced      bool
-	version     uint64 // of the car, when the value came
-	hist        *history
 }
 
 // lane counts one lane since the role's start.
@@ -100,83 +85,136 @@ const aheadMS = 10_000
 // forgetCarMS is how long a car must be silent to make room for another.
 const forgetCarMS = 10 * 60_000
 
-// sink says what a row's topic makes of it.
+// sink says what comes of a row.
 type sink int
 
 const (
 	inOrder sink = iota
-	late
+	late         // fills charts and holes, and is no last value
 	event
+	preview // has arrived, and is not in order yet
 )
 
-// apply takes one row. hash is its catalogue, zero when it names none; fresh
-// means that the row has come since the role's start.
-func (s *store) apply(r *row, to sink, hash wire.CatalogueHash, nowMS int64, fresh bool) {
+// origin is how a row came.
+type origin struct {
+	to     sink
+	source int32              // partition of its topic
+	hash   wire.CatalogueHash // zero: none is named
+	nowMS  int64
+	fresh  bool // it has come since the role's start
+}
+
+// apply takes one row.
+func (s *store) apply(r *row, o origin) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.car(r.car, nowMS)
+	c := s.car(r.car, o.nowMS)
 	if c == nil {
 		s.n.CarsDropped++
 		return
 	}
 	s.n.Rows++
-	ts := r.tsMS
-	if ts <= 0 || ts > nowMS+aheadMS {
-		ts = nowMS
-	}
 	id := laneOf(r.lane)
-	l := &c.lanes[id]
-	if to == late {
-		if r.first && fresh {
-			l.late++
-		}
+	if o.to == late {
+		c.lateRow(r, id, o)
 		return
 	}
-	if fresh {
-		c.seenMS = nowMS
-		l.rows++
-		if r.first {
-			l.batches++
-		}
-	} else {
-		c.seenMS = max(c.seenMS, ts)
-	}
-	if string(r.session) != c.session {
-		c.session, c.bootUTC = string(r.session), 0
+	ts := sane(r.tsNS/1e6, o.nowMS)
+	c.count(id, ts, r.first, o)
+	if c.full == nil || string(r.session) != c.session {
+		c.enter(string(r.session))
 	}
 	c.synced = r.synced
-	if r.synced && r.tsMS > 0 {
-		c.bootUTC = r.tsMS - r.bootNS/1e6
-	}
-	l.newestMS = max(l.newestMS, ts)
-	if to == event && r.event != nil {
+	chartMS := sane(c.clock.row(r.tsNS, r.bootNS, r.synced)/1e6, o.nowMS)
+	if o.to == event && r.event != nil {
 		c.addEvent(Event{TimeMS: ts, Kind: "event", Text: unquote(r.event), Detail: unquote(r.detail)})
 		return
 	}
-	s.values(c, r, id, ts, nowMS, hash)
+	if id == wire.LaneFull && r.seq > 0 {
+		c.full.Begin(o.source, r.seq, o.nowMS)
+		c.full.Seen(r.seq, chartMS, o.nowMS)
+	}
+	s.values(c, r, arrival{lane: id, tsMS: ts, chartMS: chartMS, synced: r.synced}, o)
 }
 
-// preview takes one row of a batch that has arrived and is not in order yet. It
-// shows values, and counts nothing: the same row comes again from its topic.
-func (s *store) preview(r *row, hash wire.CatalogueHash, nowMS int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.car(r.car, nowMS)
-	if c == nil {
-		return
-	}
-	if string(r.session) != c.session {
-		if epochOf(string(r.session)) <= epochOf(c.session) {
-			return // of an epoch that is over
+// count counts a row of a topic in order.
+func (c *car) count(id wire.Lane, tsMS int64, first bool, o origin) {
+	l := &c.lanes[id]
+	if o.fresh {
+		c.seenMS = o.nowMS
+		l.rows++
+		if first {
+			l.batches++
 		}
-		c.session, c.bootUTC = string(r.session), 0
+	} else {
+		c.seenMS = max(c.seenMS, tsMS)
 	}
-	c.seenMS = nowMS
-	ts := nowMS
-	if r.synced = c.bootUTC != 0; r.synced {
-		ts = c.bootUTC + r.bootNS/1e6
+	l.newestMS = max(l.newestMS, tsMS)
+}
+
+// enter notes the epoch of what comes.
+func (c *car) enter(session string) {
+	if session != c.session {
+		c.session, c.clock = session, carClock{}
 	}
-	s.values(c, r, laneOf(r.lane), ts, nowMS, hash)
+	c.full = c.cover.Epoch(session)
+}
+
+// lateRow lets a row that has missed its place fill charts and holes.
+func (c *car) lateRow(r *row, id wire.Lane, o origin) {
+	if r.first && o.fresh {
+		c.lanes[id].late++
+	}
+	ms := r.tsNS / 1e6
+	if !r.synced || sane(ms, o.nowMS) != ms {
+		return // nobody knows where it belongs
+	}
+	if l := c.epoch(string(r.session)); l != nil && id == wire.LaneFull && r.seq > 0 {
+		l.Seen(r.seq, ms, o.nowMS)
+	}
+	for i := range r.fields {
+		if ch := c.byKey[string(r.fields[i].key)]; ch != nil {
+			ch.plot(ms, r.fields[i].value)
+		}
+	}
+}
+
+// sane returns an event time in ms, or the time of arrival when no right clock says it.
+func sane(tsMS, nowMS int64) int64 {
+	if tsMS <= 0 || tsMS > nowMS+aheadMS {
+		return nowMS
+	}
+	return tsMS
+}
+
+// carClock turns the boot time of one epoch into UTC, in ns.
+type carClock struct {
+	offset int64 // UTC − boot, of the newest row whose clock is known; 0: none
+	guess  int64 // the same by the time of arrival, while no clock is known; 0: none
+}
+
+// guessStep is how much sooner than guessed a row must have come to move the guess:
+// a chart that moved with every delay would be of no use.
+const guessStep = 100e6
+
+// row takes one row's times and returns where charts show it.
+func (k *carClock) row(tsNS, bootNS int64, synced bool) int64 {
+	if synced && tsNS > 0 {
+		k.offset = tsNS - bootNS
+		return tsNS
+	}
+	if d := tsNS - bootNS; k.guess == 0 || d < k.guess-guessStep {
+		k.guess = d
+	}
+	return k.guess + bootNS
+}
+
+// at returns where charts show an instant, and whether that is UTC.
+func (k *carClock) at(bootNS, nowMS int64) (utcNS int64, synced bool) {
+	if k.offset != 0 {
+		return k.offset + bootNS, true
+	}
+	return k.row(nowMS*1e6, bootNS, false), false
 }
 
 // epochOf returns the counter in a session's name, "<epoch>-<nonce>"; 0 in what is
@@ -205,6 +243,15 @@ func (s *store) changes(name string) <-chan struct{} {
 	return c.changed
 }
 
+// wake tells whoever waits that the car has changed.
+func (c *car) wake() {
+	c.version++
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
 // laneOf returns the lane of a name; what is none is lane 0.
 func laneOf(name []byte) wire.Lane {
 	for _, l := range wire.Lanes {
@@ -224,11 +271,18 @@ func (s *store) car(name []byte, nowMS int64) *car {
 	if wire.ValidCar(n) != nil {
 		return nil
 	}
-	if len(s.cars) >= MaxCars && !s.evict(nowMS) {
+	if len(s.cars)-s.replays >= MaxCars && !s.evict(nowMS) {
 		return nil
 	}
-	c := &car{name: n, byKey: map[string]*channel{}, groups: map[string]*group{}, linkRates: map[string]rate{}, described: map[wire.CatalogueHash]bool{}}
-	s.cars[n] = c
+	return s.addCar(n)
+}
+
+func (s *store) addCar(name string) *car {
+	c := &car{
+		name: name, byKey: map[string]*channel{}, groups: map[string]*group{}, linkRates: map[string]rate{},
+		described: map[wire.CatalogueHash]bool{},
+	}
+	s.cars[name] = c
 	return c
 }
 
@@ -236,25 +290,43 @@ func (s *store) car(name []byte, nowMS int64) *car {
 func (s *store) evict(nowMS int64) bool {
 	var old *car
 	for _, c := range s.cars {
-		if old == nil || c.seenMS < old.seenMS {
+		if c.replay == nil && (old == nil || c.seenMS < old.seenMS) {
 			old = c
 		}
 	}
 	if old == nil || nowMS-old.seenMS < forgetCarMS {
 		return false
 	}
-	for _, ch := range old.channels {
-		if ch.hist != nil {
-			s.histories--
-		}
-	}
-	s.channels -= len(old.channels)
-	delete(s.cars, old.name)
+	s.forget(old)
 	return true
 }
 
+// forget takes a car away.
+func (s *store) forget(c *car) {
+	for _, ch := range c.channels {
+		if ch.hist != nil {
+			s.histories--
+		}
+		s.dropStrip(ch)
+	}
+	s.channels -= len(c.channels)
+	if c.replay != nil {
+		s.replays--
+	}
+	delete(s.cars, c.name)
+	c.wake()
+}
+
+// arrival is what the values of one row share.
+type arrival struct {
+	lane    wire.Lane
+	tsMS    int64 // as it is shown
+	chartMS int64 // where charts have it
+	synced  bool
+}
+
 // values takes the channels of a row.
-func (s *store) values(c *car, r *row, lane wire.Lane, ts, nowMS int64, hash wire.CatalogueHash) {
+func (s *store) values(c *car, r *row, a arrival, o origin) {
 	g := c.groups[string(r.group)]
 	if g == nil {
 		if len(r.fields) == 0 || len(c.groups) >= MaxCarChannels || len(r.group) > maxNameBytes {
@@ -263,165 +335,28 @@ func (s *store) values(c *car, r *row, lane wire.Lane, ts, nowMS int64, hash wir
 		g = &group{}
 		c.groups[string(r.group)] = g
 	}
-	c.version++
-	if c.changed != nil {
-		close(c.changed)
-		c.changed = nil
-	}
+	c.wake()
 	for i := range r.fields {
 		f := &r.fields[i]
 		var ch *channel
 		if i < len(g.order) && bytes.Equal(g.order[i].key, f.key) {
 			ch = g.order[i]
-		} else if ch = c.byKey[string(f.key)]; ch == nil {
-			if ch = s.addChannel(c, f.key, r.group); ch == nil {
-				s.n.ChannelsDropped++
-				continue
-			}
-		} else {
-			c.regroup(ch, r.group)
+		} else if ch = s.channel(c, f.key, r.group); ch == nil {
+			s.n.ChannelsDropped++
+			continue
 		}
 		if i < len(g.order) {
 			g.order[i] = ch
 		} else if i == len(g.order) {
 			g.order = append(g.order, ch)
 		}
-		if ch.hist != nil {
-			ch.hist.add(ts, f.value)
-		}
-		if ts == ch.tsMS && f.value == ch.value && r.synced == ch.synced && ch.version > 0 {
-			continue // shown already, as it arrived
-		}
-		if ts >= ch.tsMS { // a newer value than the one that is shown
-			ch.value, ch.tsMS, ch.synced, ch.version = f.value, ts, r.synced, c.version
-			ch.lane = lane
-		}
+		ch.plot(a.chartMS, f.value)
+		ch.show(c, f.value, a)
 	}
-	if hash != (wire.CatalogueHash{}) && !c.described[hash] && nowMS >= c.askedMS+askEveryMS && s.ask(hash) {
-		c.askedMS = nowMS
+	c.place.note(c, a)
+	if o.hash != (wire.CatalogueHash{}) && !c.described[o.hash] && o.nowMS >= c.askedMS+askEveryMS && s.ask(o.hash) {
+		c.askedMS = o.nowMS
 	}
-}
-
-// askEveryMS is how often a catalogue is looked up for a car whose channels are
-// still being discovered; maxDescribed is how many are remembered.
-const (
-	askEveryMS   = 2000
-	maxDescribed = 16
-)
-
-func (s *store) addChannel(c *car, key, group []byte) *channel {
-	if len(c.channels) >= MaxCarChannels || s.channels >= MaxChannels || len(key) > maxNameBytes {
-		return nil
-	}
-	ch := &channel{id: len(c.channels), key: bytes.Clone(key), name: unquote(key), group: unquote(group)}
-	ch.fold()
-	if s.histories < maxHistories {
-		ch.hist = &history{}
-		s.histories++
-	}
-	c.channels = append(c.channels, ch)
-	c.byKey[string(key)] = ch
-	c.sorted = nil
-	clear(c.described)
-	s.channels++
-	c.link(ch)
-	return ch
-}
-
-// previewPrefix is what the agent puts in front of a group's name for its preview.
-const previewPrefix = "live."
-
-// regroup gives a channel that was first seen in a preview its proper group.
-func (c *car) regroup(ch *channel, group []byte) {
-	if !strings.HasPrefix(ch.group, previewPrefix) || bytes.HasPrefix(group, []byte(`"`+previewPrefix)) {
-		return
-	}
-	ch.group = unquote(group)
-	ch.fold()
-	c.link(ch)
-}
-
-func (ch *channel) fold() {
-	ch.folded = strings.ToLower(ch.name + "\x00" + ch.group + "\x00" + ch.unit)
-}
-
-// chart makes sure that a channel has a history; the one that nobody has looked
-// at for longest gives its own up when there are too many.
-func (s *store) chart(ch *channel, nowMS int64) {
-	if ch.hist == nil {
-		if s.histories >= maxHistories {
-			s.dropHistory()
-		}
-		ch.hist = &history{}
-		s.histories++
-	}
-	ch.hist.usedMS = nowMS
-}
-
-func (s *store) dropHistory() {
-	var old *channel
-	for _, c := range s.cars {
-		for _, ch := range c.channels {
-			if ch.hist != nil && (old == nil || ch.hist.usedMS < old.hist.usedMS) {
-				old = ch
-			}
-		}
-	}
-	if old != nil {
-		old.hist = nil
-		s.histories--
-	}
-}
-
-// ask has a catalogue read, once.
-func (s *store) ask(h wire.CatalogueHash) bool {
-	if s.asked[h] {
-		return true
-	}
-	if len(s.asked) >= maxHashes || !s.want(h) {
-		return false
-	}
-	s.asked[h] = true
-	return true
-}
-
-// forgetHash lets a catalogue be asked for again.
-func (s *store) forgetHash(h wire.CatalogueHash) {
-	s.mu.Lock()
-	delete(s.asked, h)
-	s.mu.Unlock()
-}
-
-// describe gives the channels of a catalogue's car their units.
-func (s *store) describe(h wire.CatalogueHash, cat *wire.Catalogue) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.asked, h)
-	c := s.cars[cat.Car]
-	if c == nil {
-		return
-	}
-	byName := make(map[string]*channel, len(c.channels))
-	for _, ch := range c.channels {
-		byName[ch.name] = ch
-	}
-	for i := range cat.Groups {
-		for j := range cat.Groups[i].Channels {
-			w := &cat.Groups[i].Channels[j]
-			ch := byName[w.Name]
-			if ch == nil {
-				ch = byName[w.Name+"_"] // the name is one of a row's own fields
-			}
-			if ch != nil {
-				ch.unit, ch.description, ch.enum = w.Unit, w.Description, w.Enum
-				ch.fold()
-			}
-		}
-	}
-	if len(c.described) >= maxDescribed {
-		clear(c.described)
-	}
-	c.described[h] = true
 }
 
 func (c *car) addEvent(e Event) {
@@ -440,5 +375,10 @@ func (s *store) malformed() {
 func (s *store) counters() Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.n
+	n := s.n
+	n.Strips = len(s.striped)
+	for _, ch := range s.striped {
+		n.StripBytes += int64(ch.strip.Bytes())
+	}
+	return n
 }

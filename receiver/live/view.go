@@ -5,29 +5,49 @@ import (
 	"slices"
 	"strings"
 
+	"telemetry/receiver/sequence/jsonrow"
 	"telemetry/wire"
 )
 
-// CarView is one car in a list.
+// CarView is one car in a list. What nobody in this process knows is null.
 type CarView struct {
-	Car      string `json:"car"`
-	Session  string `json:"session"`
-	Channels int    `json:"channels"`
-	SeenMS   int64  `json:"seen_ms"` // UTC; 0: never
-	Synced   bool   `json:"synced"`  // the car's clock is known
+	Car       string      `json:"car"`
+	Session   string      `json:"session"`
+	Channels  int         `json:"channels"`
+	SeenMS    int64       `json:"seen_ms"` // UTC; 0: never
+	Synced    bool        `json:"synced"`  // the car's clock is known
+	LinkCount int         `json:"links"`
+	LinksUp   int         `json:"links_up"`
+	LagMS     *int64      `json:"lag_ms"` // of what is written behind what was read, of the full lane
+	Holes     *uint64     `json:"holes"`  // batches waited for
+	Missing   uint64      `json:"missing"`
+	Lap       int         `json:"lap"` // under way; 0: nobody knows
+	Speed     *Speed      `json:"speed,omitempty"`
+	Pos       *[2]float64 `json:"pos,omitempty"` // lat, lon
+	Replay    *ReplayOf   `json:"replay,omitempty"`
 }
 
-// CarDetail is one car with all but its channels.
+// Speed is how fast a car goes.
+type Speed struct {
+	ID    int     `json:"id"`
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+// CarDetail is one car with all but its channels. Its links and its replay stand in
+// place of what a list says of them.
 type CarDetail struct {
 	CarView
-	NowMS    int64      `json:"now_ms"`
-	Ingest   bool       `json:"ingest"`   // the role is in this process
-	Sequence bool       `json:"sequence"` // so is this one
-	Credit   uint64     `json:"credit_bytes"`
-	Waiting  int64      `json:"waiting_bytes"`
-	Links    []Link     `json:"links"`
-	Lanes    []LaneView `json:"lanes"`
-	Events   []Event    `json:"events"` // newest first
+	NowMS    int64       `json:"now_ms"`
+	Ingest   bool        `json:"ingest"`   // the role is in this process
+	Sequence bool        `json:"sequence"` // so is this one
+	Credit   uint64      `json:"credit_bytes"`
+	Waiting  int64       `json:"waiting_bytes"`
+	Links    []Link      `json:"links"`
+	Lanes    []LaneView  `json:"lanes"`
+	Events   []Event     `json:"events"` // newest first
+	Replay   *ReplayView `json:"replay,omitempty"`
 }
 
 // ChannelView is one channel without its value.
@@ -35,6 +55,7 @@ type ChannelView struct {
 	ID          int              `json:"id"`
 	Name        string           `json:"name"`
 	Group       string           `json:"group"`
+	Lane        string           `json:"lane"` // of the last value; "": none yet
 	Unit        string           `json:"unit"`
 	Description string           `json:"description,omitempty"`
 	Enum        map[int64]string `json:"enum,omitempty"`
@@ -49,21 +70,57 @@ func (s *store) list() []CarView {
 	defer s.mu.Unlock()
 	out := make([]CarView, 0, len(s.cars))
 	for _, c := range s.cars {
-		out = append(out, c.view())
+		out = append(out, s.view(c))
 	}
 	slices.SortFunc(out, func(a, b CarView) int { return cmp.Compare(a.Car, b.Car) })
 	return out
 }
 
-func (c *car) view() CarView {
-	return CarView{Car: c.name, Session: c.session, Channels: len(c.channels), SeenMS: c.seenMS, Synced: c.synced}
+// view returns a car as lists have it.
+func (s *store) view(c *car) CarView {
+	if c.place.stale {
+		c.place.choose(c)
+	}
+	v := CarView{
+		Car: c.name, Session: c.session, Channels: len(c.channels), SeenMS: c.seenMS, Synced: c.synced,
+		Lap: s.sessions[c.name].lap(),
+	}
+	for _, l := range c.linksOf() {
+		v.LinkCount++
+		if l.State == linkUp {
+			v.LinksUp++
+		}
+	}
+	for _, l := range c.lanesOf(s.here) {
+		v.Missing += l.Missing
+		if l.Holes != nil {
+			if v.Holes == nil {
+				v.Holes = new(uint64)
+			}
+			*v.Holes += *l.Holes
+		}
+		if l.Lane == wire.LaneFull.String() {
+			v.LagMS = l.LagMS
+		}
+	}
+	if ch := c.place.speed; ch != nil && ch.version > 0 {
+		v.Speed = &Speed{ID: ch.id, Name: ch.name, Value: ch.value, Unit: ch.unit}
+	}
+	if n := len(c.place.at); n > 0 {
+		last := c.place.at[(c.place.next+n-1)%n]
+		v.Pos = &[2]float64{last.lat, last.lon}
+	}
+	if c.replay != nil {
+		v.Replay = &ReplayOf{ID: c.replay.info.ID, Of: c.replay.info.Of}
+	}
+	return v
 }
 
 // full reports whether cars have been left out.
 func (s *store) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.cars) >= MaxCars
+	return len(s.cars)-s.replays >= MaxCars
 }
 
 // detail returns a car; false when it is not known.
@@ -74,10 +131,14 @@ func (s *store) detail(name string, nowMS int64) (CarDetail, bool) {
 	if c == nil {
 		return CarDetail{}, false
 	}
+	c.lookedMS = nowMS
 	d := CarDetail{
-		CarView: c.view(), NowMS: nowMS, Ingest: s.here.Ingest, Sequence: s.here.Sequence,
+		CarView: s.view(c), NowMS: nowMS, Ingest: s.here.Ingest, Sequence: s.here.Sequence,
 		Credit: c.report.Credit, Waiting: c.report.Waiting, Links: c.linksOf(), Lanes: c.lanesOf(s.here),
 		Events: make([]Event, 0, len(c.events)),
+	}
+	if c.replay != nil {
+		d.Replay = c.replay.view(nowMS)
 	}
 	for _, e := range slices.Backward(c.events) {
 		d.Events = append(d.Events, e)
@@ -106,6 +167,26 @@ func (s *store) find(name, query string, offset, limit int) (total int, out []Ch
 		total++
 	}
 	return total, out, true
+}
+
+// exactly returns the channels of a car that have given names, in the order of the
+// names.
+func (s *store) exactly(name string, names []string) (out []ChannelView, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.cars[name]
+	if c == nil {
+		return nil, false
+	}
+	out = []ChannelView{}
+	var key []byte
+	for _, n := range names {
+		key = jsonrow.AppendString(key[:0], n)
+		if ch := c.byKey[string(key)]; ch != nil {
+			out = append(out, ch.view())
+		}
+	}
+	return out, true
 }
 
 // inOrder returns the channels by name. Guarded by the store's mu.
@@ -159,6 +240,9 @@ const maxEnum = 256
 
 func (ch *channel) view() ChannelView {
 	v := ChannelView{ID: ch.id, Name: ch.name, Group: ch.group, Unit: ch.unit, Description: ch.description}
+	if ch.lane.Valid() {
+		v.Lane = ch.lane.String()
+	}
 	if n := len(ch.enum); n > 0 && n <= maxEnum {
 		v.Enum = make(map[int64]string, n)
 		for _, e := range ch.enum {
@@ -191,20 +275,6 @@ func (s *store) changed(name string, ids []int, after uint64) ([]Value, uint64, 
 		}
 	}
 	return out, c.version, true
-}
-
-// chartSince returns the steps of a channel's chart from a slot on, and the
-// newest slot.
-func (s *store) chartSince(name string, id int, from, nowMS int64) (out []Bin, newest int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.cars[name]
-	if c == nil || id < 0 || id >= len(c.channels) {
-		return nil, 0
-	}
-	ch := c.channels[id]
-	s.chart(ch, nowMS)
-	return ch.hist.since(from), ch.hist.newest
 }
 
 // laneNames are the lanes by the number in a [Value].

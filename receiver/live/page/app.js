@@ -1,372 +1,288 @@
-// The live page: one event stream, tables, one chart. Everything that comes from
-// a car is written as text, never as markup.
+// app owns the page as a whole: it joins state, stream and views. In order: the
+// login, the list of cars, the car, its channels, the stream with their bins.
 
-import { Chart, text } from "./chart.js";
+import { Agent } from "./agent.js";
+import { Asked } from "./asked.js";
+import { Catalogue } from "./catalogue.js";
+import { Clock } from "./clock.js";
+import { Compare } from "./compare.js";
+import { bind } from "./controls.js";
+import { $, put, say, show } from "./dom.js";
+import { Fleet } from "./fleet.js";
+import { counters, Frames } from "./frame.js";
+import { Holes } from "./holes.js";
+import { Laps } from "./laps.js";
+import { Login } from "./login.js";
+import { TrackMap } from "./map.js";
+import { api, carPath, Stream } from "./net.js";
+import { Past } from "./past.js";
+import { Picker } from "./picker.js";
+import { cursorText, measure, ready } from "./pulse.js";
+import { Replay } from "./replay.js";
+import { connection, events, foot, notice, pace, passing, tiles } from "./report.js";
+import { Store } from "./series.js";
+import { State } from "./state.js";
+import { Strips } from "./strips.js";
+import { Take } from "./take.js";
+import { onTheme } from "./theme.js";
+import { Timeline } from "./timeline.js";
+import { Wall } from "./wall.js";
 
-const $ = (id) => document.getElementById(id);
-const pageSize = 50; // channels on one page; the stream carries no others
-const chart = new Chart($("chart"));
-const state = {
-  instance: "", lanes: ["", "critical", "live", "full"],
-  car: "", query: "", offset: 0, total: 0,
-  shown: [], // channels on the page
-  plot: null, // channel in the chart
-  values: new Map(), // id -> [value, time, lane, synced]
-  detail: null, skew: 0, // server's clock minus ours, ms
-};
-let source = null, listing = 0;
+const placed = /(^|[_./ ])lat(itude)?$/i; // names of channels that say where a car is
 
-const serverNow = () => Date.now() + state.skew;
+const state = new State();
+const live = { store: new Store(), holes: new Holes(), clock: new Clock() };
+const values = new Map(); // id -> newest value
+const stamps = new Map(); // id -> its time, UTC ms
+let catalogue = null, instance = "", cars = [];
+let turn = 0, begun = -1; // of begin: the newest, the one that the cars wait for; -1: no login yet
 
-// --- what stands in the address: car, chart and search survive a reload
-const wanted = new URLSearchParams(location.hash.slice(1));
-function remember() {
-  const p = new URLSearchParams();
-  if (state.car) p.set("car", state.car);
-  if (state.plot) p.set("chart", state.plot.name);
-  if (state.query) p.set("q", state.query);
-  history.replaceState(null, "", "#" + p);
+const frames = new Frames(before, (p, now) => {
+  p.draw(tl.shown.store, edge - state.span, edge, now);
+  if (p.any) ready();
+});
+const tl = new Timeline(state, live, () => asked.charted(), () => asked.points(), () => wall.dirty());
+const wall = new Wall(state, tl, frames, () => askSoon());
+const picker = new Picker(wall, values, () => askSoon());
+const map = new TrackMap(values, () => ({ store: tl.shown.store, at: cursorAt() }), () => askSoon());
+const asked = new Asked(state, wall, map, () => catalogue, () => [...agent.ids, ...picker.watched]);
+const agent = new Agent(values, stamps, () => live.clock.now(performance.now()));
+const strips = new Strips((link) => agent.link(link), (lane) => agent.value(`spool_${lane}_pending`));
+const laps = new Laps(state, look);
+const fleet = new Fleet((car) => select(car, { view: "wall" }));
+const login = new Login();
+const take = new Take(state, () => asked.names(), () => login.who);
+const replay = new Replay(state, live.clock, select, (words) => passing(words));
+const past = new Past(state, { look, replay: (w) => replay.start(w), take: (from, to) => take.open(from, to) }, () => laps.list);
+const compare = new Compare(state, () => asked.names(), () => past.list);
+past.onRead = () => compare.show();
+const stream = new Stream({
+  cars: takeCars, car: takeCar, values: takeValues, charts: takeCharts, coverage: takeCoverage, laps: (f) => { laps.take(f); map.dirty = true; }, pace,
+}, (s, why, status) => {
+  connection(s, why);
+  counters.opened = stream?.opened ?? 0;
+  if (status === 404) lost();
+});
+
+// --- time and drawing
+let edge = 0, legendAt = 0, ageAt = 0;
+
+// cursorAt is the time under the cursor, or that of a view that stands still; NaN:
+// now.
+const cursorAt = () => (wall.cursor >= 0 ? edge - state.span * (1 - wall.cursor) : tl.paused ? edge - tl.shown.store.step / 2 : NaN);
+
+// before prepares a frame and reports whether time goes on.
+function before(now) {
+  if (!live.clock.known) return false;
+  edge = tl.right(now);
+  const shown = tl.shown;
+  shown.holes.forget(now);
+  if (now - legendAt > 100) {
+    legendAt = now;
+    const at = cursorAt();
+    for (const p of wall.plots) if (p.visible) p.write(shown.store, at, state.span, values, now);
+    put($("cursor-at"), at === at ? cursorText(at, shown.holes) : "");
+  }
+  if (now - ageAt > 500) {
+    ageAt = now;
+    measure(shown, live.clock.now(now));
+  }
+  if (tl.paused && !shown.holes.filled.length && shown.version === shown.store.version) return false;
+  shown.version = shown.store.version;
+  return true;
 }
 
 // --- the stream
-function open() {
-  source?.close();
-  const p = new URLSearchParams();
-  if (state.car) {
-    p.set("car", state.car);
-    const ids = new Set(state.shown.map((c) => c.id));
-    if (state.plot) ids.add(state.plot.id);
-    if (ids.size) p.set("channels", [...ids].join(","));
-    if (state.plot) p.set("chart", state.plot.id);
-  }
-  const url = "api/v1/events?" + p;
-  const es = (source = new EventSource(url));
-  es.onopen = () => { connection("good", "live"); notice(""); };
-  es.onerror = () => {
-    if (es !== source) return;
-    if (es.readyState === EventSource.CLOSED) refused(url);
-    else connection("bad", "reconnecting");
-  };
-  on(es, "cars", takeCars);
-  on(es, "car", takeCar);
-  on(es, "values", takeValues);
-  on(es, "chart", (f) => { if (state.plot && f.id === state.plot.id) chart.take(f); });
+// ask says what the stream should carry now.
+function ask() {
+  if (begun < 0) return; // not let in yet
+  stream.want(asked.query());
 }
 
-const on = (es, name, f) => es.addEventListener(name, (e) => { if (es === source) f(JSON.parse(e.data)); });
-
-// refused finds out why there is no stream, says so, and tries again.
-async function refused(url) {
-  connection("bad", "no stream");
-  const stop = new AbortController();
-  try {
-    const r = await fetch(url, { signal: stop.signal });
-    if (r.status === 404) selectCar("");
-    else if (!r.ok) notice(await r.text());
-  } catch {
-    connection("bad", "server unreachable");
-  }
-  stop.abort();
-  setTimeout(open, 3000);
+// askSoon waits for what else comes: a stream that is opened anew begins with all
+// bins.
+let soon = 0;
+function askSoon() {
+  clearTimeout(soon);
+  soon = setTimeout(ask, 300);
 }
 
-function connection(kind, words) {
-  $("conn").dataset.kind = kind;
-  put($("conn"), words);
-}
-
-function notice(words) {
-  $("notice").hidden = !words;
-  put($("notice"), words);
-}
-
-// --- frames
 function takeCars(list) {
-  state.skew = list.now_ms - Date.now();
-  state.lanes = list.lanes;
-  const restarted = state.instance && state.instance !== list.instance;
-  state.instance = list.instance;
-  const names = list.cars.map((c) => c.car);
-  const sel = $("car");
+  cars = list.cars;
+  const restarted = instance && instance !== list.instance;
+  instance = list.instance;
+  const names = cars.map((c) => c.car), sel = $("car");
   if (names.join("\n") !== [...sel.options].map((o) => o.value).join("\n")) {
     sel.replaceChildren(...(names.length ? names : [""]).map((n) => new Option(n || "none yet", n)));
     sel.disabled = !names.length;
     sel.value = state.car;
   }
-  const n = list.counters;
-  const odd = [[n.skipped, "records skipped to keep up"], [n.channels_dropped, "values of channels beyond the limit"], [n.malformed, "records not understood"], [n.cars_dropped, "rows of cars beyond the limit"]]
-    .filter(([k]) => k).map(([k, what]) => `${count(k)} ${what}`);
-  put($("foot"), [`${count(n.rows)} rows read`, `${n.streams} ${n.streams === 1 ? "page" : "pages"} open`, ...odd].join(" · "));
-  if (n.kafka_error) notice("Kafka: " + n.kafka_error);
-  if (restarted) selectCar(state.car && names.includes(state.car) ? state.car : "", true);
-  if (!state.car && names.length) selectCar(names.includes(wanted.get("car")) ? wanted.get("car") : names[0]);
+  fleet.take(list, state.car);
+  map.others = cars.filter((c) => c.pos && c.car !== state.car && !c.car.includes("~"));
+  foot(list.counters);
+  if (restarted) return begin();
+  if (turn === begun && (!state.car || names.includes(state.car))) begin();
+}
+
+// clear forgets what was of another car: ids of channels are each car's own.
+function clear() {
+  stream.drop();
+  catalogue = null;
+  agent.clear();
+  picker.watched = [];
+  for (const m of [values, stamps]) m.clear();
+  live.store.clear();
+  live.clock.reset();
+  Object.assign(live.holes, { list: [], filled: [] });
+  map.use("");
+  strips.clear();
+  laps.clear();
+  $("car").value = state.car;
+}
+
+// there reports whether the server knows a car that its last list did not have.
+const there = (car) => (car ? api(carPath(car)).then(() => true, () => false) : Promise.resolve(false));
+
+// begin shows the car of the address, or the first one, from nothing.
+async function begin() {
+  const mine = ++turn, names = cars.map((c) => c.car);
+  clear();
+  if (!state.car) {
+    begun = mine;
+    if (!names.length) return ask();
+    return state.set({ car: names.find((n) => !n.includes("~")) ?? names[0] });
+  }
+  if (!names.includes(state.car) && !(await there(state.car))) {
+    if (mine !== turn) return;
+    begun = mine; // the list of cars tells when it is there
+    if (state.car.includes("~")) replay.gone();
+    else notice("car", `The car ${state.car} has sent nothing yet; it is shown as soon as it does.`);
+    return ask();
+  }
+  if (mine !== turn) return;
+  notice("car", "");
+  show($("replay-gone"), false);
+  const c = new Catalogue(state.car);
+  try {
+    const plots = state.plots ?? (await c.start()).map((n) => ({ names: n, w: 1, h: 2 }));
+    await c.resolve(plots.flatMap((p) => p.names));
+    if (mine !== turn) return;
+    catalogue = c;
+    if (state.plots) wall.follow();
+    else state.set({ plots });
+    wall.resolve(c);
+    ask();
+    picker.use(c);
+    if ([...c.byName.keys()].some((n) => placed.test(n))) map.use(state.car);
+    past.show();
+    compare.show();
+    if (await agent.read(c)) askSoon();
+  } catch (e) {
+    if (mine !== turn) return;
+    ask();
+    if (e.status !== 401) notice("car", `The channels of ${state.car}: ${e.message}`);
+    setTimeout(() => { if (mine === turn) begin(); }, 2000);
+  }
+}
+
+// lost is called when the server does not know the car any more.
+function lost() {
+  clear();
+  ask();
+  begun = turn;
 }
 
 function takeCar(d) {
-  const first = !state.detail || state.detail.channels !== d.channels;
-  state.detail = d;
-  state.skew = d.now_ms - Date.now();
-  put($("session"), `session ${d.session || "–"} · clock ${d.synced ? "synced" : "not synced"}`);
-  if (first) list();
-  drawLinks(d);
-  drawLanes(d);
-  drawTiles(d);
-  drawEvents(d);
+  if (d.car !== state.car) return;
+  if (catalogue && catalogue.total >= 0 && d.channels !== catalogue.total && !catalogue.asking) more(d.channels);
+  if (!d.replay) live.clock.sample(d.now_ms, performance.now());
+  else d.now_ms = d.replay.at_ms; // ages are those of then
+  put($("session"), `${d.session ? `session ${d.session} · ` : ""}${d.synced ? "clock synced" : "clock not synced"} · ${d.channels} channels`);
+  strips.take(d);
+  tiles(d, live.holes.count("open"));
+  events(d.events, (ms) => state.set({ at: Math.round(ms + state.span / 2), view: "wall" }));
+  replay.hear(d.replay);
+}
+
+// more looks again when the car has other channels than before.
+async function more(total) {
+  const c = catalogue;
+  c.asking = true;
+  const names = [...c.missing];
+  await c.ask("").catch(() => null);
+  if (c === catalogue && (names.length || total !== c.seen)) {
+    await c.resolve(names).catch(() => null);
+    if (c === catalogue) {
+      if (names.some((n) => c.byName.has(n))) wall.resolve(c);
+      if (!map.car && [...c.byName.keys()].some((n) => placed.test(n))) map.use(state.car);
+      if (!agent.ids.length) agent.read(c).then((here) => here && askSoon());
+      if (!picker.input.value) picker.search();
+    }
+  }
+  c.seen = total;
+  setTimeout(() => { c.asking = false; }, 3000);
 }
 
 function takeValues(f) {
-  for (const [id, ...v] of f.values) state.values.set(id, v);
-}
-
-// --- cars and channels
-function selectCar(name, force) {
-  if (name === state.car && !force) return;
-  Object.assign(state, { car: name, offset: 0, total: 0, shown: [], plot: null, detail: null });
-  state.values.clear();
-  chart.clear("", "");
-  put($("chart-name"), "choose a channel below");
-  put($("session"), "");
-  $("car").value = name;
-  for (const id of ["links", "lanes", "values", "events"]) $(id).replaceChildren();
-  open();
-}
-
-// list reads the page of channels that is shown, and follows it.
-async function list() {
-  if (!state.car) return;
-  const turn = ++listing, car = state.car;
-  const p = new URLSearchParams({ q: state.query, offset: state.offset, limit: pageSize });
-  const r = await fetch(`api/v1/cars/${encodeURIComponent(car)}/channels?${p}`).catch(() => null);
-  if (!r?.ok || turn !== listing) return;
-  const l = await r.json();
-  if (turn !== listing) return;
-  const before = state.shown.map((c) => c.id).join();
-  Object.assign(state, { shown: l.channels, total: l.total });
-  if (state.plot) state.plot = l.channels.find((c) => c.id === state.plot.id) ?? state.plot;
-  drawValues();
-  const plotted = !state.plot && (await choosePlot(car));
-  if (turn !== listing) return;
-  if (plotted || before !== l.channels.map((c) => c.id).join()) open();
-}
-
-// choosePlot finds a first channel worth looking at.
-async function choosePlot(car) {
-  for (const name of [wanted.get("chart"), "speed", "rpm", ""]) {
-    if (name === null) continue;
-    const p = new URLSearchParams({ q: name, limit: 20 });
-    const r = await fetch(`api/v1/cars/${encodeURIComponent(car)}/channels?${p}`).catch(() => null);
-    const found = r?.ok ? (await r.json()).channels : [];
-    const c = found.find((x) => x.name === name) ?? found[0];
-    if (c && car === state.car && !state.plot) {
-      plot(c, true);
-      return true;
-    }
+  for (const [id, v, at] of f.values) {
+    values.set(id, v);
+    stamps.set(id, at);
   }
-  return false;
+  strips.states();
 }
 
-function plot(c, quiet) {
-  state.plot = c;
-  chart.clear(c.name, unit(c));
-  put($("chart-name"), [c.name, c.unit && `[${unit(c)}]`, c.description].filter(Boolean).join(" "));
-  remember();
-  drawValues();
-  if (!quiet) open();
+function takeCharts(f) {
+  counters.chartFrames++;
+  if (f.reset) counters.resets++;
+  live.clock.sample(f.now_ms, performance.now());
+  live.store.take(f, Math.max(1000, state.span));
 }
 
-// --- drawing
-// put changes the text of an element only when it differs.
-function put(el, words) {
-  words = String(words);
-  if (el.textContent !== words) el.textContent = words;
+function takeCoverage(f) {
+  const before = live.holes.filled.length, now = performance.now();
+  live.holes.take(f.lanes?.full ?? [], now, (f.now_ms ?? live.clock.now(now)) - state.span);
+  counters.filled += Math.max(0, live.holes.filled.length - before);
+  wall.dirty();
 }
 
-// table brings the rows of a table body in line with cells: [text, class, kind].
-function table(body, rows) {
-  while (body.rows.length > rows.length) body.deleteRow(-1);
-  rows.forEach((cells, i) => {
-    const tr = body.rows[i] ?? body.insertRow();
-    cells.forEach(([words, cls, kind], j) => {
-      const td = tr.cells[j] ?? tr.insertCell();
-      if (td.className !== (cls ?? "")) td.className = cls ?? "";
-      if ((td.dataset.kind ?? "") !== (kind ?? "")) td.dataset.kind = kind ?? "";
-      put(td, words);
-    });
-  });
+// --- what viewers do
+function select(car, patch = {}) {
+  state.set({ at: 0, ...patch, car });
 }
 
-const stateKinds = { up: "good", suspect: "warn", dialing: "warn", held: "warn", quiet: "warn", dead: "bad", down: "bad" };
-
-function drawLinks(d) {
-  $("links-none").hidden = d.links.length > 0;
-  $("links").parentElement.hidden = d.links.length === 0;
-  const now = serverNow();
-  table($("links"), d.links.map((l) => {
-    const old = l.time_ms && now - l.time_ms > 5000;
-    const word = l.state || (l.heard_ms === null ? "not heard" : "heard");
-    const kind = old ? "soft" : stateKinds[l.state] ?? "";
-    return [
-      [l.name], [old ? `${word}, ${age(now - l.time_ms)} ago` : word, "", kind],
-      [l.rtt_ms === null ? "–" : `${l.rtt_ms.toFixed(l.rtt_ms < 10 ? 1 : 0)} ms`, "n", old ? "soft" : ""],
-      [bytes(l.in_flight), "n", old ? "soft" : ""],
-      [l.in_bs === null ? (l.rate_bs === null ? "–" : bytes(l.rate_bs) + "/s") : bytes(l.in_bs) + "/s", "n"],
-      [l.heard_ms === null ? "–" : age(l.heard_ms), "n", l.heard_ms > 15_000 ? "warn" : ""],
-    ];
-  }));
-  put($("credit"), d.ingest ? `credit ${bytes(d.credit_bytes)} · waiting for Kafka ${bytes(d.waiting_bytes)}` : "ingest runs elsewhere: what the car says");
+function look(from, to) {
+  state.set({ span: Math.min(1_800_000, Math.max(500, Math.ceil((to - from) / 100) * 100)), at: Math.round(to), view: "wall" });
+  $("main").scrollIntoView({ block: "start" });
 }
 
-function drawLanes(d) {
-  const now = serverNow();
-  const or = (v, f = count) => (v === null ? "–" : f(v));
-  table($("lanes"), d.lanes.map((l) => [
-    [l.lane], [or(l.in_s, perS), "n"], [perS(l.batches_s), "n"], [perS(l.rows_s), "n"], [or(l.lag_ms, age), "n", l.lag_ms > 2000 ? "warn" : ""],
-    [or(l.holes), "n", l.holes ? "warn" : ""], [count(l.missing), "n", l.missing ? "bad" : ""], [count(l.late), "n", l.late ? "warn" : ""],
-    [or(l.duplicates), "n"], [l.newest_ms ? age(now - l.newest_ms) : "–", "n"],
-  ]));
-  put($("lanes-note"), d.sequence ? "" : "the sequencer runs elsewhere: only what is in the topics");
+// usual shows the plots of a first visit.
+async function usual() {
+  const c = catalogue, names = await c?.start();
+  if (c && c === catalogue) state.set({ plots: names.map((n) => ({ names: n, w: 1, h: 2 })) });
 }
 
-function drawTiles(d) {
-  const all = (f) => d.lanes.reduce((n, l) => n + (f(l) ?? 0), 0);
-  const newest = Math.max(...d.lanes.map((l) => l.newest_ms));
-  const tile = (id, words, kind = "") => { $(id).dataset.kind = kind; put($(id), words); };
-  const old = serverNow() - newest;
-  tile("t-age", newest ? age(old) : "–", newest && old > 5000 ? "warn" : "");
-  tile("t-rows", perS(all((l) => l.rows_s)) + " /s");
-  tile("t-holes", d.sequence ? count(all((l) => l.holes)) : "–", all((l) => l.holes) ? "warn" : "");
-  tile("t-missing", count(all((l) => l.missing)), all((l) => l.missing) ? "bad" : "");
-  tile("t-late", count(all((l) => l.late)), all((l) => l.late) ? "warn" : "");
-  tile("t-dups", d.sequence ? count(all((l) => l.duplicates)) : "–");
-}
+const controls = bind({ state, tl, wall, replay, compare, take, select, usual });
 
-function drawEvents(d) {
-  $("events-none").hidden = d.events.length > 0;
-  const key = JSON.stringify(d.events);
-  if ($("events").dataset.key === key) return;
-  $("events").dataset.key = key;
-  $("events").replaceChildren(...d.events.map((e) => {
-    const li = document.createElement("li");
-    const t = document.createElement("time");
-    t.textContent = new Date(e.time_ms).toLocaleTimeString();
-    const kind = document.createElement("span");
-    kind.className = "kind";
-    kind.dataset.kind = e.kind;
-    kind.textContent = e.kind;
-    const words = document.createElement("span");
-    words.textContent = e.detail ? `${e.text} (${e.detail})` : e.text;
-    li.append(t, kind, words);
-    return li;
-  }));
-}
-
-function valueText(c, v) {
-  if (c.enum && c.enum[v] !== undefined) return c.enum[v];
-  return text(v);
-}
-
-function drawValues() {
-  const body = $("values"), now = serverNow();
-  while (body.rows.length > state.shown.length) body.deleteRow(-1);
-  state.shown.forEach((c, i) => {
-    const tr = body.rows[i] ?? newRow(body);
-    if (tr.channel !== c) {
-      tr.channel = c;
-      const b = tr.cells[0].firstChild;
-      put(b, c.name);
-      b.title = c.description ? `${c.name}: ${c.description}` : c.name;
-      put(tr.cells[2], unit(c));
-      put(tr.cells[5], c.group);
-    }
-    const v = state.values.get(c.id);
-    const old = v ? now - v[1] : 0;
-    put(tr.cells[1], v ? valueText(c, v[0]) : "–");
-    put(tr.cells[3], v ? (v[3] ? "" : "≈") + age(old) : "–");
-    put(tr.cells[4], v ? state.lanes[v[2]] : "");
-    tr.classList.toggle("stale", !v || old > 5000);
-    if (state.plot?.id === c.id) tr.setAttribute("aria-current", "true");
-    else tr.removeAttribute("aria-current");
-  });
-  $("values-none").hidden = state.shown.length > 0 || !state.query;
-  const last = state.offset + state.shown.length;
-  put($("count"), state.total ? `${count(state.offset + 1)}–${count(last)} of ${count(state.total)}` : "");
-  $("prev").disabled = state.offset === 0;
-  $("next").disabled = last >= state.total;
-  const p = state.plot && state.values.get(state.plot.id);
-  put($("chart-value"), p ? `${valueText(state.plot, p[0])} ${unit(state.plot)}` : "");
-}
-
-function newRow(body) {
-  const tr = body.insertRow();
-  const b = document.createElement("button");
-  b.type = "button";
-  b.addEventListener("click", () => plot(tr.channel));
-  tr.insertCell().append(b);
-  for (const cls of ["n", "", "n", "", "group"]) tr.insertCell().className = cls;
-  return tr;
-}
-
-// --- words for numbers
-const degrees = { degC: "°C", degF: "°F", deg: "°" };
-const unit = (c) => degrees[c.unit] ?? c.unit;
-function age(ms) {
-  ms = Math.max(0, ms);
-  if (ms < 950) return `${Math.round(ms / 10) * 10} ms`;
-  if (ms < 99_500) return `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
-  if (ms < 5_400_000) return `${Math.round(ms / 60_000)} min`;
-  return `${Math.round(ms / 3_600_000)} h`;
-}
-function bytes(n) {
-  if (n === null) return "–";
-  for (const u of ["B", "kB", "MB"]) {
-    if (n < 1000) return `${n < 10 && u !== "B" ? n.toFixed(1) : Math.round(n)} ${u}`;
-    n /= 1000;
-  }
-  return `${n.toFixed(1)} GB`;
-}
-const count = (n) => n.toLocaleString("en").replaceAll(",", "\u202f");
-const perS = (n) => (n < 9.95 ? n.toFixed(1) : count(Math.round(n)));
-
-// --- controls
-$("car").addEventListener("change", (e) => { selectCar(e.target.value); remember(); });
-let typing = 0;
-$("q").value = state.query = wanted.get("q") ?? "";
-$("q").addEventListener("input", (e) => {
-  clearTimeout(typing);
-  typing = setTimeout(() => {
-    Object.assign(state, { query: e.target.value, offset: 0 });
-    remember();
-    list();
-  }, 150);
+state.on((c) => {
+  controls();
+  if (c.has("car")) {
+    show($("replay-gone"), false);
+    begin();
+  } else if (c.has("span")) ask();
+  if (c.has("plots")) state.plots ? ask() : usual();
+  if (c.has("at") || c.has("span")) wall.dirty();
+  if (c.has("view") && state.view === "wall") wall.dirty();
+  if (c.has("at")) say(state.at ? "Paused" : "Live");
 });
-const turnPage = (by) => {
-  state.offset = Math.max(0, state.offset + by);
-  list();
-};
-$("prev").addEventListener("click", () => turnPage(-pageSize));
-$("next").addEventListener("click", () => turnPage(pageSize));
+wall.onPoint = () => { legendAt = 0; };
+onTheme(() => wall.theme());
 
-const themes = { dark: "light", light: "dark" };
-try {
-  const t = localStorage.getItem("theme");
-  if (t in themes) document.documentElement.dataset.theme = t;
-} catch { /* no storage: the system's theme */ }
-$("theme").addEventListener("click", () => {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const t = themes[document.documentElement.dataset.theme ?? dark];
-  document.documentElement.dataset.theme = t;
-  try { localStorage.setItem("theme", t); } catch { /* it lasts as long as the page */ }
-  chart.theme();
-});
-
-// A page in the background costs nothing.
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) { source?.close(); connection("wait", "paused"); } else open();
-});
-let ticks = 0;
-setInterval(() => {
-  if (document.hidden) return;
-  chart.tick(serverNow());
-  if (ticks++ % 2 === 0) drawValues(); // nobody reads numbers faster
-}, 100);
-open();
+wall.columns();
+controls();
+const list = api("cars").catch(() => null);
+if (await login.read()) {
+  begun = 0;
+  const l = await list;
+  if (l) takeCars(l);
+  else ask();
+}

@@ -2,6 +2,7 @@ package jsonrow
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"telemetry/receiver/sequence"
@@ -15,6 +16,10 @@ var reserved = []string{
 	"car", "session", "epoch", "nonce", "lane", "seq", "row", "group", "ts_ns",
 	"ts_ms", "boot_ns", "clock", "clock_unc_ns", "segment", "event", "detail",
 }
+
+// Reserved returns the names of a row's own fields, for readers of batches that must
+// call channels as rows do.
+func Reserved() []string { return slices.Clone(reserved) }
 
 // groupPlan is a group of a catalogue, prepared for writing.
 type groupPlan struct {

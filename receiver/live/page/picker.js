@@ -1,0 +1,159 @@
+// picker owns the search for channels: by words that a name, group or unit has,
+// results by group with their newest values; Enter or drag puts one on the wall.
+
+import { byGroup } from "./catalogue.js";
+import { $, el, put, show } from "./dom.js";
+import { count, unit, valueText } from "./format.js";
+import { channelType } from "./drag.js";
+
+const typeMS = 150; // after the last key
+const watchMS = 700; // after the list has come to rest
+const page = 200;
+const maxWatched = 60;
+
+export class Picker {
+  // watch() is called when values of other channels are wanted: watched.
+  constructor(wall, values, watch) {
+    this.wall = wall;
+    this.values = values;
+    this.watch = watch;
+    this.catalogue = null;
+    this.options = []; // elements, in order; each has .channel
+    this.active = -1;
+    this.watched = [];
+    this.turn = 0;
+    this.input = $("q");
+    this.list = $("found");
+    this.input.addEventListener("input", () => this.typed());
+    this.input.addEventListener("keydown", (e) => this.key(e));
+    this.list.addEventListener("click", (e) => this.click(e));
+    this.list.addEventListener("dragstart", (e) => this.drag(e));
+    $("more").addEventListener("click", () => this.search(this.options.length));
+    this.seen = new IntersectionObserver((l) => this.see(l), { root: this.list.parentElement });
+    this.visible = new Set();
+    setInterval(() => this.write(), 500);
+  }
+
+  use(catalogue) {
+    this.catalogue = catalogue;
+    this.search();
+  }
+
+  typed() {
+    this.stale = true; // what is listed is not what is searched
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => this.search(), typeMS);
+  }
+
+  async search(offset = 0) {
+    if (!this.catalogue) return this.draw([], 0, 0);
+    const turn = ++this.turn;
+    this.stop?.abort();
+    this.stop = new AbortController();
+    try {
+      const l = await this.catalogue.ask(this.input.value.trim(), offset, page, this.stop.signal);
+      if (turn === this.turn) this.draw(l.channels, offset, l.total);
+    } catch (e) {
+      if (e.name !== "AbortError") put($("count"), e.message);
+    }
+  }
+
+  draw(channels, offset, total) {
+    this.stale = false;
+    const all = offset ? [...this.options.map((o) => o.channel), ...channels] : channels;
+    this.seen.disconnect();
+    this.visible.clear();
+    this.options = [];
+    this.list.replaceChildren(...byGroup(all).map(([group, list], g) => {
+      const title = el("div", { class: "group", id: `group-${g}`, role: "presentation", text: group || "no group" });
+      return el("div", { role: "group", "aria-labelledby": title.id }, title, ...list.map((c) => this.option(c)));
+    }));
+    put($("count"), this.catalogue ? (total ? `${count(all.length)} of ${count(total)}` : "No channel has these words") : "");
+    show($("more"), all.length < total);
+    this.mark(this.input.value && all.length ? 0 : -1);
+    for (const o of this.options) this.seen.observe(o);
+  }
+
+  option(c) {
+    const o = el("div", { role: "option", id: `option-${this.options.length}`, class: "option", draggable: "true", "aria-selected": "false", title: c.description || c.name },
+      el("span", { class: "name", text: c.name }), el("span", { class: "last" }), el("span", { class: "unit", text: unit(c) }));
+    o.channel = c;
+    o.last = o.children[1];
+    this.options.push(o);
+    return o;
+  }
+
+  mark(i) {
+    this.options[this.active]?.setAttribute("aria-selected", "false");
+    this.active = i;
+    const o = this.options[i];
+    if (o) {
+      o.setAttribute("aria-selected", "true");
+      o.scrollIntoView({ block: "nearest" });
+      this.input.setAttribute("aria-activedescendant", o.id);
+    } else this.input.removeAttribute("aria-activedescendant");
+  }
+
+  key(e) {
+    const n = this.options.length;
+    if (e.key === "ArrowDown" || e.key === "ArrowUp") {
+      e.preventDefault();
+      if (n) this.mark(Math.min(n - 1, Math.max(0, this.active + (e.key === "ArrowDown" ? 1 : -1))));
+    } else if (e.key === "PageDown" || e.key === "PageUp") {
+      e.preventDefault();
+      if (n) this.mark(Math.min(n - 1, Math.max(0, this.active + (e.key === "PageDown" ? 10 : -10))));
+    } else if (e.key === "Enter") {
+      e.preventDefault();
+      this.enter(e.shiftKey);
+    } else if (e.key === "Escape") {
+      if (this.input.value) {
+        this.input.value = "";
+        this.search();
+      } else this.input.blur();
+    }
+  }
+
+  // enter puts the marked channel on the wall, of what has been typed.
+  async enter(into) {
+    if (this.stale) {
+      clearTimeout(this.typing);
+      await this.search();
+    }
+    if (!this.stale) this.put(this.options[Math.max(0, this.active)], into);
+  }
+
+  click(e) {
+    const o = e.target.closest(".option");
+    if (!o) return;
+    this.mark(this.options.indexOf(o));
+    this.put(o, e.shiftKey);
+  }
+
+  put(o, into) {
+    if (o) this.wall.add(o.channel.name, into ? this.wall.selected : null);
+  }
+
+  drag(e) {
+    const o = e.target.closest?.(".option");
+    if (!o) return;
+    e.dataTransfer.setData(channelType, o.channel.name);
+    e.dataTransfer.effectAllowed = "copy";
+  }
+
+  see(list) {
+    for (const e of list) e.isIntersecting ? this.visible.add(e.target) : this.visible.delete(e.target);
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => {
+      this.watched = this.options.filter((o) => this.visible.has(o)).slice(0, maxWatched).map((o) => o.channel.id);
+      this.watch();
+    }, watchMS);
+  }
+
+  write() {
+    if (document.hidden) return;
+    for (const o of this.visible) {
+      const v = this.values.get(o.channel.id);
+      put(o.last, v === undefined ? "" : valueText(o.channel, v));
+    }
+  }
+}

@@ -1,0 +1,89 @@
+// scale owns the arithmetic of axes: round steps, ranges that hold still, ticks
+// and their texts. Pure; no state.
+
+// spans are those that can be chosen, in ms.
+export const spans = [2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800].map((s) => s * 1000);
+
+// zoom returns the next span in a direction: 1 shows more time, -1 less.
+export function zoom(span, by) {
+  let i = spans.findIndex((s) => s >= span);
+  if (i < 0) i = spans.length - 1;
+  if (by > 0 && spans[i] > span) i--; // between two: the next greater one
+  return spans[Math.min(Math.max(i + by, 0), spans.length - 1)];
+}
+
+// roundStep returns the smallest of 1, 2, 5 times a power of ten that is ≥ raw.
+export function roundStep(raw) {
+  if (!(raw > 0) || !Number.isFinite(raw)) return 1;
+  const mag = 10 ** Math.floor(Math.log10(raw));
+  for (const m of [1, 2, 5]) if (m * mag >= raw * 0.999999) return m * mag;
+  return 10 * mag;
+}
+
+// ticks returns the round numbers of [lo, hi], at most about n of them.
+export function ticks(lo, hi, n) {
+  const step = roundStep((hi - lo) / Math.max(1, n));
+  const out = [];
+  for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + step * 1e-9 && out.length < 32; i++) out.push(i === 0 ? 0 : i * step);
+  return out;
+}
+
+// tickText writes one of the ticks with the digits that their step needs.
+export function tickText(v, step) {
+  if (Math.abs(v) >= 1e7 || (step > 0 && step < 1e-4)) return v.toExponential(1).replace("-", "−");
+  if (Math.abs(v) >= 1e4 && step >= 100) return `${Number((v / 1000).toPrecision(4))}k`.replace("-", "−");
+  const digits = Math.min(6, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  return v.toFixed(digits).replace("-", "−");
+}
+
+const timeSteps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 3_600_000];
+
+// timeStep returns a step of a time axis, ms, that gives at most n ticks.
+export function timeStep(spanMS, n) {
+  return timeSteps.find((s) => spanMS / s <= n) ?? 3_600_000;
+}
+
+// Range holds the ends of a value axis: it grows at once, and shrinks only when
+// the data fill less than half of it for a while, so that an axis holds still.
+export class Range {
+  constructor() {
+    this.lo = 0;
+    this.hi = 1;
+    this.known = false;
+    this.smallSince = 0;
+  }
+
+  // fit takes the least and greatest value shown, at a time in ms, and reports
+  // whether the ends have changed. NaN or nothing shown changes nothing.
+  fit(lo, hi, nowMS) {
+    if (!(lo <= hi) || !Number.isFinite(lo) || !Number.isFinite(hi)) return false;
+    const small = this.known && lo >= this.lo && hi <= this.hi;
+    if (small) {
+      const slack = (hi - lo) / (this.hi - this.lo) < 0.5 && !(hi === lo && this.flat);
+      if (!slack) this.smallSince = 0;
+      else if (!this.smallSince) this.smallSince = nowMS;
+      if (!slack || nowMS - this.smallSince < holdMS) return false;
+    }
+    this.smallSince = 0;
+    return this.set(lo, hi);
+  }
+
+  set(lo, hi) {
+    this.flat = lo === hi;
+    if (this.flat) {
+      const by = Math.abs(lo) * 0.05 || 1;
+      lo -= by;
+      hi += by;
+    }
+    const step = roundStep((hi - lo) / 4) / 2;
+    const a = Math.floor(lo / step + 1e-9) * step, b = Math.ceil(hi / step - 1e-9) * step;
+    const changed = !this.known || a !== this.lo || b !== this.hi;
+    this.lo = a;
+    this.hi = b;
+    this.known = true;
+    return changed;
+  }
+}
+
+// holdMS is how long an axis waits before it shrinks.
+const holdMS = 1500;

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { byGroup, choose } from "../catalogue.js";
+
+const channels = (...names) => names.map((n, id) => ({ id, name: n, group: "g", unit: "" }));
+
+test("a first visit shows what a racing car has", () => {
+  const got = choose(channels("brake_light", "brake_pressure_front", "engine_rpm", "g_lat", "g_long", "gear", "gnss_speed", "speed", "steering_angle", "throttle", "wheel_speed_fl"));
+  assert.deepEqual(got, [["speed"], ["engine_rpm"], ["throttle", "brake_pressure_front"], ["gear"], ["steering_angle"], ["g_lat", "g_long"]]);
+});
+
+test("other names, with folders and capitals", () => {
+  assert.deepEqual(choose(channels("Engine.RPM", "ECU/ThrottlePos", "VehicleSpeed"))[0], ["VehicleSpeed"]);
+  assert.deepEqual(choose(channels("Engine.RPM", "ECU/ThrottlePos", "VehicleSpeed"))[2], ["ECU/ThrottlePos"]);
+});
+
+test("a car of unknown channels still shows four, but not the agent's own", () => {
+  const list = channels("x1", "x2", "x3", "x4", "x5", "link_a_rtt");
+  list[5].group = "agent";
+  assert.deepEqual(choose(list), [["x1"], ["x2"], ["x3"], ["x4"]]);
+  assert.deepEqual(choose(list.slice(5)), []);
+  assert.deepEqual(choose([]), []);
+});
+
+test("no channel is shown twice", () => {
+  const all = choose(channels("speed", "throttle", "brake", "gear")).flat();
+  assert.equal(new Set(all).size, all.length);
+});
+
+test("groups in order, channels in theirs", () => {
+  const g = byGroup([{ name: "c", group: "agent" }, { name: "b", group: "z" }, { name: "a", group: "y" }, { name: "c", group: "z" }]);
+  assert.deepEqual(g.map(([n, l]) => [n, l.map((c) => c.name)]), [["y", ["a"]], ["z", ["b", "c"]], ["agent", ["c"]]]);
+});

@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Range, roundStep, spans, ticks, tickText, timeStep, zoom } from "../scale.js";
+
+test("zoom goes through the spans and stops at both ends", () => {
+  assert.equal(zoom(10_000, 1), 20_000);
+  assert.equal(zoom(10_000, -1), 5_000);
+  assert.equal(zoom(spans[0], -1), spans[0]);
+  assert.equal(zoom(spans.at(-1), 1), spans.at(-1));
+  assert.equal(zoom(7_000, -1), 5_000, "between two, the next smaller");
+  assert.equal(zoom(9e9, -1), spans.at(-2));
+});
+
+test("steps are round and never smaller than asked", () => {
+  for (const raw of [0.0013, 0.2, 1, 1.1, 3, 7, 49, 50, 51, 99_999]) {
+    const s = roundStep(raw);
+    assert.ok(s >= raw * 0.999, `${s} of ${raw}`);
+    assert.match(String(Number(s.toPrecision(3))).replace(/[0.e+-]/g, ""), /^[125]/);
+  }
+  assert.equal(roundStep(NaN), 1);
+  assert.equal(roundStep(0), 1);
+});
+
+test("ticks lie within the axis, on round numbers", () => {
+  assert.deepEqual(ticks(0, 100, 4), [0, 50, 100]);
+  assert.deepEqual(ticks(-1, 1, 4), [-1, -0.5, 0, 0.5, 1]);
+  assert.ok(ticks(0, 1e9, 5).length <= 6);
+});
+
+test("texts of ticks have the digits that the step needs", () => {
+  assert.equal(tickText(0.5, 0.1), "0.5");
+  assert.equal(tickText(-50, 50), "−50");
+  assert.equal(tickText(20_000, 5000), "20k");
+  assert.equal(tickText(2e7, 1e6), "2.0e+7");
+});
+
+test("time axes have a step that fits", () => {
+  assert.equal(timeStep(10_000, 5), 2000);
+  assert.equal(timeStep(1_800_000, 6), 300_000);
+});
+
+test("a range grows at once and shrinks late", () => {
+  const r = new Range();
+  assert.ok(r.fit(0, 100, 0));
+  assert.deepEqual([r.lo, r.hi], [0, 100]);
+  assert.ok(r.fit(0, 180, 10), "grows");
+  assert.ok(r.hi >= 180);
+  assert.ok(!r.fit(0, 20, 20), "holds still");
+  assert.ok(!r.fit(0, 20, 1000));
+  assert.ok(r.fit(0, 20, 1600), "shrinks after a while");
+  assert.ok(r.hi < 60);
+});
+
+test("a range that is nearly filled is not touched", () => {
+  const r = new Range();
+  r.fit(0, 100, 0);
+  for (let t = 0; t < 10_000; t += 100) assert.ok(!r.fit(5, 95, t));
+});
+
+test("a flat line lies in the middle, and nothing changes nothing", () => {
+  const r = new Range();
+  r.fit(42, 42, 0);
+  assert.ok(r.lo < 42 && r.hi > 42);
+  const { lo, hi } = r;
+  assert.ok(!r.fit(42, 42, 5000));
+  assert.ok(!r.fit(NaN, NaN, 6000));
+  assert.ok(!r.fit(Infinity, -Infinity, 7000));
+  assert.deepEqual([r.lo, r.hi], [lo, hi]);
+});
