@@ -53,7 +53,7 @@ func (r *Receiver) openBroker(run *running) (ingest.Broker, error) {
 		return b, nil
 	}
 	ec := embedded.Config{
-		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, Log: r.log.With("component", "mqtt"),
+		Address: r.cfg.MQTT.Listen, TLS: r.mqtt, Insecure: r.cfg.MQTT.Insecure, MaxPerCar: r.cfg.Ingest.PerCar.Connections, Log: r.log.With("component", "mqtt"),
 	}
 	if r.revoked != nil {
 		ec.Revoked = r.revoked.CheckAll

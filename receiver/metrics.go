@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"telemetry/receiver/hop"
 	"telemetry/receiver/sequence"
+	"telemetry/wire"
 )
 
 // metricsType is the content type of Prometheus' text format.
@@ -31,12 +33,23 @@ type family struct {
 type label struct{ name, value string }
 
 func (m *metrics) add(kind, name, help string, v float64, labels ...label) {
+	f := m.family(kind, name, help)
+	f.samples = append(f.samples, sample(name, v, labels))
+}
+
+// family returns the metric of a name, made on first use.
+func (m *metrics) family(kind, name, help string) *family {
 	f := m.families[name]
 	if f == nil {
 		f = &family{kind: kind, help: help}
 		m.families[name] = f
 		m.order = append(m.order, name)
 	}
+	return f
+}
+
+// sample returns one line.
+func sample(name string, v float64, labels []label) string {
 	var b strings.Builder
 	b.WriteString(name)
 	for i, l := range labels {
@@ -48,7 +61,7 @@ func (m *metrics) add(kind, name, help string, v float64, labels ...label) {
 	}
 	b.WriteByte(' ')
 	b.WriteString(strconv.FormatFloat(v, 'g', -1, 64))
-	f.samples = append(f.samples, b.String())
+	return b.String()
 }
 
 // escape makes a label's value.
@@ -76,6 +89,20 @@ func (m *metrics) counters(prefix, help string, v any, labels ...label) {
 			m.gauge(prefix+"_"+name, help, float64(r.Field(i).Int()), labels...)
 		}
 	}
+}
+
+// histogram adds one series of a histogram; buckets holds how many are at most each
+// bound, and at last all.
+func (m *metrics) histogram(name, help string, bounds []float64, buckets []uint64, sum float64, labels ...label) {
+	f := m.family("histogram", name, help)
+	for i, n := range buckets {
+		le := "+Inf"
+		if i < len(bounds) {
+			le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
+		}
+		f.samples = append(f.samples, sample(name+"_bucket", float64(n), append(slices.Clone(labels), label{"le", le})))
+	}
+	f.samples = append(f.samples, sample(name+"_sum", sum, labels), sample(name+"_count", float64(buckets[len(buckets)-1]), labels))
 }
 
 // one adds a gauge per state, 1 for the present one.
@@ -111,6 +138,7 @@ func (s *Status) Metrics(w io.Writer) error {
 	m.gauge("telemetry_receiver_ready", "1 when every role serves.", truth(s.Ready))
 	m.gauge("telemetry_receiver_uptime_seconds", "Since the roles began.", s.UptimeS)
 	m.gauge("telemetry_kafka_up", "1 while Kafka takes what this process writes.", truth(s.Kafka.State == KafkaOK))
+	m.gauge("telemetry_kafka_partitions", "Partitions of telemetry.batches; 0 while Kafka has not answered.", float64(s.Kafka.Partitions))
 	m.count("telemetry_kafka_start_tries_total", "Tries to reach Kafka at the start that failed.", s.Kafka.Tries)
 	if s.Ingest != nil {
 		s.Ingest.metrics(m)
@@ -121,8 +149,14 @@ func (s *Status) Metrics(w io.Writer) error {
 	for i := range s.Outputs {
 		s.Outputs[i].metrics(m)
 	}
+	if s.Latency != nil {
+		s.Latency.metrics(m)
+	}
 	if s.Live != nil {
 		m.counters("telemetry_live", "Counter of the live page.", *s.Live)
+	}
+	if s.Login != nil {
+		m.counters("telemetry_login", "Counter of the page's login.", *s.Login)
 	}
 	return m.writeTo(w)
 }
@@ -144,7 +178,38 @@ func (s *IngestStatus) metrics(m *metrics) {
 		m.gauge("telemetry_ingest_car_silent_seconds", "Since a car was heard.", float64(c.SilentMS)/1e3, car)
 		m.count("telemetry_ingest_car_batches_total", "Batches newly received from a car.", c.Batches, car)
 		m.count("telemetry_ingest_car_duplicates_total", "Copies of batches of a car that were listed already.", c.Duplicates, car)
+		m.count("telemetry_ingest_car_slowed_total", "Messages of a car beyond its rates: it gets less credit and is read slower.", c.Slowed, car)
 		m.count("telemetry_ingest_car_refused_total", "Batches of a car that can never be taken.", c.Refused, car)
+	}
+}
+
+func (s *LatencyStatus) metrics(m *metrics) {
+	const name = "telemetry_receiver_hop_seconds"
+	for i := range s.Hops {
+		f := &s.Hops[i]
+		m.histogram(name, "Where a sampled batch spent its time between sensor and reader, by hop.", hop.Buckets[:], f.Buckets[:], f.SumS, label{"hop", f.Hop})
+	}
+	for i := range s.Hops {
+		m.count("telemetry_receiver_hop_below_zero_total", "Hops that came out below zero: clocks disagree.", s.Hops[i].Below, label{"hop", s.Hops[i].Hop})
+	}
+	m.gauge("telemetry_receiver_hop_uncertainty_seconds", "How well a car's clock was known when the last hop was measured by it, half width.", s.UncertaintyMS/1e3)
+}
+
+// gaps writes what all cars lack by lane and reason; each series is there from the
+// beginning, so that the first gap is an increase.
+func (s *SequenceStatus) gaps(m *metrics) {
+	for _, lane := range wire.Lanes {
+		for why := range len(sequence.Gaps{}) {
+			reason := wire.Reason(why).String()
+			var n uint64
+			for i := range s.Partitions {
+				for j := range s.Partitions[i].Cars {
+					n += s.Partitions[i].Cars[j].Lanes[lane.String()].Gaps[reason]
+				}
+			}
+			m.count("telemetry_sequence_gaps_batches_total", "Batches reported missing, by reason; withdrawn ones are found.", n,
+				label{"lane", lane.String()}, label{"reason", reason})
+		}
 	}
 }
 
@@ -152,7 +217,9 @@ func (s *SequenceStatus) metrics(m *metrics) {
 	states := []string{
 		sequence.StateLoading, sequence.StateRebuilding, sequence.StateRunning, sequence.StateRetrying, sequence.StateStopped,
 	}
+	m.one("telemetry_sequence_state", "1 for the state of the default output.", s.State, outputStates)
 	m.gauge("telemetry_sequence_member", "1 while this process is a member of its group.", truth(s.Member))
+	s.gaps(m)
 	m.gauge("telemetry_sequence_held_bytes", "Bytes in memory of batches that wait.", float64(s.HeldBytes))
 	for i := range s.Partitions {
 		p := &s.Partitions[i]

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"telemetry/receiver/hop"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/sequence"
 	"telemetry/wire"
@@ -38,6 +39,11 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 			continue
 		}
 		m := sampleLine.FindStringSubmatch(line)
+		if m != nil && kind[m[1]] == "" { // one line of a histogram
+			if base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(m[1], "_bucket"), "_sum"), "_count"); kind[base] == "histogram" {
+				kind[m[1]] = "histogram"
+			}
+		}
 		if m == nil {
 			t.Errorf("not a sample: %q", line)
 			continue
@@ -58,13 +64,23 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 }
 
 func TestMetricsSayWhatTheStatusSays(t *testing.T) {
-	s := Status{Name: `pit "1"\`, Ready: true, UptimeS: 12.5, Kafka: KafkaStatus{Mode: "cluster", State: KafkaFailing, Tries: 3}}
+	s := Status{Name: `pit "1"\`, Ready: true, UptimeS: 12.5, Kafka: KafkaStatus{Mode: "cluster", Partitions: 4, State: KafkaFailing, Tries: 3}}
 	s.Ingest = &IngestStatus{
 		State: "stalled", StalledMS: 2500, WaitingBytes: 77, Counters: ingest.Counters{Batches: 5},
 		Cars: []CarStatus{{Car: "car-1", Credit: 99, Batches: 4}, {Car: "car-2"}},
 	}
 	p := PartitionStatus{Counters: sequence.Counters{Released: 6}, Partition: 2, State: sequence.StateRetrying, Lag: 8, CommitMS: 20}
-	p.Cars = []SequenceCarStatus{{Car: "car-1", Lanes: map[string]SequenceLaneStatus{"full": {LagMS: 1500, Holes: 2}}}}
+	gaps := map[string]uint64{"card replaced": 5}
+	p.Cars = []SequenceCarStatus{
+		{Car: "car-1", Lanes: map[string]SequenceLaneStatus{"full": {LagMS: 1500, Holes: 2, Gaps: gaps}}},
+		{Car: "car-2", Lanes: map[string]SequenceLaneStatus{"full": {Gaps: gaps}}},
+	}
+	var hops hop.Set
+	hops.Observe(hop.Sent, 3*time.Millisecond)
+	hops.Observe(hop.Sent, time.Hour)
+	hops.Observe(hop.Received, -time.Millisecond)
+	figures, _ := hops.Snapshot()
+	s.Latency = &LatencyStatus{UncertaintyMS: 2, Hops: figures}
 	s.Sequence = &SequenceStatus{HeldBytes: 11, Partitions: []PartitionStatus{p}}
 	var b strings.Builder
 	if err := s.Metrics(&b); err != nil {
@@ -73,22 +89,32 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 	got := parseMetrics(t, b.String())
 	for name, want := range map[string]float64{
 		`telemetry_receiver_info{name="pit \"1\"\\",version="",kafka="cluster"}`: 1,
-		"telemetry_receiver_ready":                                           1,
-		"telemetry_kafka_up":                                                 0,
-		"telemetry_kafka_start_tries_total":                                  3,
-		`telemetry_ingest_state{state="stalled"}`:                            1,
-		`telemetry_ingest_state{state="ok"}`:                                 0,
-		"telemetry_ingest_stalled_seconds":                                   2.5,
-		"telemetry_ingest_waiting_bytes":                                     77,
-		"telemetry_ingest_batches_total":                                     5,
-		`telemetry_ingest_car_credit_bytes{car="car-1"}`:                     99,
-		`telemetry_ingest_car_batches_total{car="car-1"}`:                    4,
-		`telemetry_sequence_partition_state{partition="2",state="retrying"}`: 1,
-		`telemetry_sequence_released_total{partition="2"}`:                   6,
-		`telemetry_sequence_lag_records{partition="2"}`:                      8,
-		`telemetry_sequence_commit_seconds{partition="2"}`:                   0.02,
-		`telemetry_sequence_car_lag_seconds{car="car-1",lane="full"}`:        1.5,
-		`telemetry_sequence_car_holes{car="car-1",lane="full"}`:              2,
+		"telemetry_receiver_ready":                                                  1,
+		"telemetry_kafka_up":                                                        0,
+		"telemetry_kafka_start_tries_total":                                         3,
+		`telemetry_ingest_state{state="stalled"}`:                                   1,
+		`telemetry_ingest_state{state="ok"}`:                                        0,
+		"telemetry_ingest_stalled_seconds":                                          2.5,
+		"telemetry_ingest_waiting_bytes":                                            77,
+		"telemetry_ingest_batches_total":                                            5,
+		`telemetry_ingest_car_credit_bytes{car="car-1"}`:                            99,
+		`telemetry_ingest_car_batches_total{car="car-1"}`:                           4,
+		`telemetry_sequence_partition_state{partition="2",state="retrying"}`:        1,
+		`telemetry_sequence_released_total{partition="2"}`:                          6,
+		`telemetry_sequence_lag_records{partition="2"}`:                             8,
+		`telemetry_sequence_commit_seconds{partition="2"}`:                          0.02,
+		`telemetry_sequence_car_lag_seconds{car="car-1",lane="full"}`:               1.5,
+		`telemetry_sequence_car_holes{car="car-1",lane="full"}`:                     2,
+		`telemetry_sequence_gaps_batches_total{lane="full",reason="card replaced"}`: 10,
+		`telemetry_sequence_gaps_batches_total{lane="live",reason="gap"}`:           0,
+		"telemetry_kafka_partitions":                                                4,
+		`telemetry_receiver_hop_seconds_bucket{hop="sent",le="0.002"}`:              0,
+		`telemetry_receiver_hop_seconds_bucket{hop="sent",le="0.005"}`:              1,
+		`telemetry_receiver_hop_seconds_bucket{hop="sent",le="+Inf"}`:               2,
+		`telemetry_receiver_hop_seconds_count{hop="sent"}`:                          2,
+		`telemetry_receiver_hop_seconds_sum{hop="sent"}`:                            3600.003,
+		`telemetry_receiver_hop_below_zero_total{hop="received"}`:                   1,
+		"telemetry_receiver_hop_uncertainty_seconds":                                0.002,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v (%t), want %v", name, v, ok, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,26 +14,19 @@ import (
 	"telemetry/receiver/kafka"
 	"telemetry/receiver/kafka/registry"
 	"telemetry/receiver/sequence"
-	"telemetry/receiver/sequence/columnarrow"
-	"telemetry/receiver/sequence/columnpb"
 	"telemetry/receiver/sequence/columnpb/telemetrypb"
-	"telemetry/receiver/sequence/jsonrow"
-	"telemetry/receiver/sequence/quixdata"
-	"telemetry/receiver/sequence/sealed"
+	"telemetry/receiver/sequence/formats"
 	"telemetry/receiver/topic"
 	"telemetry/reorder"
 	"telemetry/wire"
 )
 
-// Names of formats, as they stand in the configuration.
+// Names of formats, as they stand in the configuration; package formats has the
+// others.
 const (
-	formatJSON        = "json"
-	formatBatch       = "batch"
-	formatNone        = "none"
-	formatProtobuf    = "protobuf"
-	formatProtobufRaw = "protobuf-raw"
-	formatArrow       = "arrow"
-	formatQuix        = "quix"
+	formatBatch    = formats.Batch
+	formatProtobuf = formats.Protobuf
+	formatNone     = "none"
 )
 
 // output is one output beside the default one, running.
@@ -89,7 +83,7 @@ func (k *outputCheck) await(ctx context.Context, log *slog.Logger, ask func(cont
 	}
 }
 
-// state says why the output has not begun: OutputFailing needs a person; OutputOK
+// state says why the output has not begun: OutputStopped needs a person; OutputOK
 // when it may.
 func (k *outputCheck) state() (state, why string) {
 	k.mu.Lock()
@@ -99,8 +93,8 @@ func (k *outputCheck) state() (state, why string) {
 		return OutputOK, ""
 	case k.err == nil:
 		return OutputWaiting, "Kafka is being asked what its topics hold"
-	case errors.Is(k.err, kafka.ErrTopic):
-		return OutputFailing, k.err.Error()
+	case kafka.NeedsPerson(k.err):
+		return OutputStopped, fmt.Sprintf("stopped, nothing is written: %v", k.err)
 	}
 	return OutputWaiting, fmt.Sprintf("nothing is written before it is known what its topics hold: %v", k.err)
 }
@@ -136,7 +130,7 @@ func (r *Receiver) addOutput(run *running, o *output, cfg sequence.Config) error
 	cfg.Log = r.log.With("component", "sequence", "output", o.cfg.Name)
 	cfg.RecordAge = o.cfg.Retention.D() - time.Hour
 	cfg.LiveAge = cfg.RecordAge
-	cfg.Lanes = nil
+	cfg.Lanes, cfg.Hops = nil, nil
 	for _, name := range o.cfg.Lanes {
 		lane, err := wire.ParseLane(name)
 		if err != nil {
@@ -152,7 +146,13 @@ func (r *Receiver) addOutput(run *running, o *output, cfg sequence.Config) error
 		}
 		run.start = append(run.start, o.registry.Run)
 	}
-	cfg.NewFormat = func() sequence.Format { return o.format(cfg.Lanes) }
+	if _, err := o.format(cfg.Lanes); err != nil {
+		return err
+	}
+	cfg.NewFormat = func() sequence.Format {
+		f, _ := o.format(cfg.Lanes) // as above
+		return f
+	}
 	backend, err := run.cluster.OutputBackend(o.cfg.Name)
 	if err != nil {
 		return err
@@ -171,43 +171,30 @@ func (r *Receiver) addOutput(run *running, o *output, cfg sequence.Config) error
 }
 
 // format makes the format of one partition.
-func (o *output) format(lanes []wire.Lane) sequence.Format {
-	by := sequence.ByLane{wire.LaneCritical: sequence.Nothing{}, wire.LaneLive: sequence.Nothing{}, wire.LaneFull: sequence.Nothing{}}
-	var f sequence.Format
-	take := o.cfg.Takes
+func (o *output) format(lanes []wire.Lane) (sequence.Format, error) {
+	opt := formats.Options{Take: o.cfg.Takes, TextIntegers: o.cfg.Integers == "text"}
 	if len(o.cfg.Include)+len(o.cfg.Exclude) == 0 {
-		take = nil
+		opt.Take = nil
 	}
-	switch o.cfg.Format {
-	case formatBatch:
-		f = sealed.New()
-	case formatProtobuf:
-		f = columnpb.New(columnpb.Options{Take: take, SchemaID: o.registry.ID})
-	case formatProtobufRaw:
-		f = columnpb.New(columnpb.Options{Take: take})
-	case formatArrow:
-		f = columnarrow.New(take)
-	case formatQuix:
-		f = quixdata.New(take)
-	default:
-		f = jsonrow.NewWith(jsonrow.Options{Take: take, TextIntegers: o.cfg.Integers == "text"})
+	if o.registry != nil {
+		opt.SchemaID = o.registry.ID
 	}
-	for _, l := range lanes {
-		by[l] = f
-	}
-	return by
+	return formats.OfLanes(o.cfg.Format, lanes, opt)
 }
 
 // newRegistry makes what keeps the schema of the output's topics.
 func (r *Receiver) newRegistry(o *output) (*registry.Keeper, error) {
-	c := r.cfg.Kafka.Registry
+	t := &o.topics.Names
+	return RegistryKeeper(r.cfg.Kafka.Registry, r.log.With("component", "registry", "output", o.cfg.Name), t.Samples, t.Events, t.Late)
+}
+
+// RegistryKeeper makes what keeps the schema of some topics in the registry of a
+// configuration. It reads the files that c names.
+func RegistryKeeper(c *config.Registry, log *slog.Logger, topics ...string) (*registry.Keeper, error) {
 	if c == nil {
 		return nil, errors.New("format protobuf needs kafka.registry")
 	}
-	cfg := registry.Config{
-		URL: c.URL, User: c.User, Schema: telemetrypb.Schema, Log: r.log.With("component", "registry", "output", o.cfg.Name),
-		Topics: []string{o.topics.Names.Samples, o.topics.Names.Events, o.topics.Names.Late},
-	}
+	cfg := registry.Config{URL: c.URL, User: c.User, Schema: telemetrypb.Schema, Log: log, Topics: topics}
 	var err error
 	if c.CA != "" {
 		if cfg.Roots, err = readPool(c.CA); err != nil {
@@ -234,11 +221,13 @@ func setWindows(c *reorder.Config, w config.Windows) {
 
 // OutputStatus is one output beside the default one.
 type OutputStatus struct {
-	Name     string          `json:"name"`
-	Format   string          `json:"format"`
-	Topic    string          `json:"topic"`
-	Group    string          `json:"group"`
-	State    string          `json:"state"` // "ok", "waiting" (at the start: for what Kafka or the registry says) or "failing"
+	Name   string `json:"name"`
+	Format string `json:"format"`
+	Topic  string `json:"topic"`
+	Group  string `json:"group"`
+	// State is "ok", "waiting" (at the start: for what Kafka or the registry says), "failing"
+	// (tried again, or only a part of it) or "stopped" (until a person acts; tried again at a pace).
+	State    string          `json:"state"`
 	Error    string          `json:"error,omitempty"`
 	Registry *RegistryStatus `json:"registry,omitempty"`
 	SequenceStatus
@@ -256,7 +245,11 @@ const (
 	OutputOK      = "ok"
 	OutputWaiting = "waiting"
 	OutputFailing = "failing"
+	OutputStopped = "stopped"
 )
+
+// outputStates lists all of them.
+var outputStates = []string{OutputOK, OutputWaiting, OutputFailing, OutputStopped}
 
 // outputs adds the state of all outputs. What befalls one of them is no reason to
 // call the process not ready: the cars and the other outputs are served.
@@ -304,18 +297,29 @@ func (o *output) status(run *running, s *Status) OutputStatus {
 	troubles := seq.fill(run, o.runner.Snapshot())
 	st.SequenceStatus = seq
 	if !waits {
+		state := OutputFailing
+		if seq.allStopped() {
+			state = OutputStopped
+		}
 		for _, why := range troubles {
-			trouble(OutputFailing, "%s", why)
+			trouble(state, "%s", why)
 		}
 	}
 	return st
+}
+
+// allStopped reports whether each of some partitions was given up, for a reason.
+func (st *SequenceStatus) allStopped() bool {
+	return len(st.Partitions) > 0 && !slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool {
+		return p.State != sequence.StateStopped || p.Error == ""
+	})
 }
 
 // metrics writes the output's state; the names are its own, so that sums over the
 // default output's stay what they are.
 func (o *OutputStatus) metrics(m *metrics) {
 	out := label{"output", o.Name}
-	m.one("telemetry_output_state", "1 for the state of an output.", o.State, []string{OutputOK, OutputWaiting, OutputFailing}, out)
+	m.one("telemetry_output_state", "1 for the state of an output.", o.State, outputStates, out)
 	if o.Registry != nil {
 		m.gauge("telemetry_output_registry_up", "1 while the schema registry of an output answers as it should.", truth(o.Registry.State == OutputOK), out)
 	}

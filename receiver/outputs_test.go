@@ -218,11 +218,11 @@ func TestOneOutputThatMayNotBeginHoldsUpNobody(t *testing.T) {
 	eventually(t, "the other output has the rows", has("telemetry.other"))
 	eventually(t, "it is told why the one waits", func() bool {
 		o := r.outputState(t, "models")
-		return o.State == OutputWaiting && strings.Contains(o.Error, "telemetry.models/0") && strings.Contains(o.Error, "TOPIC_AUTHORIZATION_FAILED")
+		return o.State == OutputStopped && strings.Contains(o.Error, "telemetry.models/0") && strings.Contains(o.Error, "TOPIC_AUTHORIZATION_FAILED")
 	})
 	eventually(t, "the process is ready", func() bool {
 		code, body := get(t, s.Listen.Live, "/readyz")
-		return code == http.StatusOK && strings.Contains(body, "degraded: output models: nothing is written before it is known what its topics hold")
+		return code == http.StatusOK && strings.Contains(body, "degraded: output models: stopped, nothing is written: kafka: list offsets of telemetry.models/0")
 	})
 	if o := r.outputState(t, "other"); o.State != OutputOK {
 		t.Errorf("the other output: %+v", o)
@@ -248,7 +248,7 @@ func TestRenamedOutputFailsAlone(t *testing.T) {
 	r, _ := run(t, configure(t, dir, embeddedLine, plainMQTT+"\nsequence: {outputs: [{name: renamed, format: json, topic: rows}, {name: other, format: json}]}"))
 	eventually(t, "it is told", func() bool {
 		o := r.outputState(t, "renamed")
-		return o.State == OutputFailing && strings.Contains(o.Error, "was the output renamed")
+		return o.State == OutputStopped && strings.Contains(o.Error, "was the output renamed")
 	})
 	eventually(t, "the other output has the rows", func() bool { return count(r, "telemetry.other") == 5 })
 	if n := count(r, "rows"); n != 5 || !r.Status(t.Context()).Ready {

@@ -20,6 +20,7 @@ import (
 
 	"telemetry/internal/config"
 	"telemetry/receiver/ca"
+	"telemetry/receiver/history"
 	"telemetry/receiver/ingest/external"
 	"telemetry/receiver/kafka"
 	"telemetry/wire"
@@ -35,6 +36,9 @@ type Receiver struct {
 	name    string
 
 	external *external.Config // nil: the embedded broker
+	door     *door            // nil: no page
+
+	history history.Reader // nil: the past is read from Kafka
 
 	mu      sync.Mutex
 	running *running // guarded by mu; nil while Run is not under way
@@ -72,6 +76,14 @@ func Prepare(cfg *config.Receiver, log *slog.Logger) (*Receiver, error) {
 	if cfg.MQTT.Broker != "" {
 		if r.external, err = externalConfig(cfg.MQTT, log); err != nil {
 			return nil, err
+		}
+	}
+	if r.hasPage() {
+		if r.door, err = openDoor(&cfg.Live, log); err != nil {
+			return nil, err
+		}
+		if r.history, err = openHistory(cfg.Live.History); err != nil {
+			return nil, fmt.Errorf("receiver: live.history: %w", err)
 		}
 	}
 	if r.kafka, err = kafkaConfig(cfg.Kafka, cfg.Sequence.Group, log); err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"telemetry/receiver/ca"
+	"telemetry/receiver/hop"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/ingest/embedded"
 	"telemetry/receiver/ingest/external"
@@ -41,7 +42,9 @@ type running struct {
 	ingest   *ingest.Service
 	producer interface{ State() error } // of ingest
 	sequence *sequence.Runner
-	outputs  []*output // beside the default one
+	check    outputCheck // whether the default output may begin
+	hops     *hop.Set    // of the default output and the page; nil: this process has neither
+	outputs  []*output   // beside the default one
 	live     *live.Server
 	preview  *preview // with both ingest and live
 
@@ -86,8 +89,10 @@ func (r *Receiver) publish(run *running) {
 
 // assemble makes the roles; nothing runs yet, but ports are open.
 func (r *Receiver) assemble(run *running) error {
-	page := r.has(roleLive) && r.cfg.Live.Listen != liveOff
-	if page && r.has(roleIngest) {
+	if r.has(roleSequence) || r.hasPage() {
+		run.hops = new(hop.Set)
+	}
+	if r.hasPage() && r.has(roleIngest) {
 		run.preview = &preview{catalogues: run.cluster.Catalogues(), arrived: make(chan []byte, previewQueue)}
 		run.start = append(run.start, run.preview.run)
 	}
@@ -101,13 +106,15 @@ func (r *Receiver) assemble(run *running) error {
 			return err
 		}
 	}
-	if page {
+	if r.hasPage() {
 		return r.addLive(run)
 	}
 	return nil
 }
 
 func (r *Receiver) has(role string) bool { return slices.Contains(r.cfg.Roles, role) }
+
+func (r *Receiver) hasPage() bool { return r.has(roleLive) && r.cfg.Live.Listen != liveOff }
 
 // producerClose bounds the flush at the end.
 const producerClose = 5 * time.Second
@@ -139,8 +146,10 @@ func (r *Receiver) addIngest(run *running) error {
 	if run.ingest, err = ingest.New(ingest.Options{
 		Core: ingest.Config{
 			Tap:      tap,
+			Wall:     func() int64 { return time.Now().UnixNano() },
 			Instance: r.name, Nonce: binary.LittleEndian.Uint64(nonce[:]) | 1, Names: run.cluster.Names(),
 			CarCredit: int64(r.cfg.Ingest.CreditPerCar), TotalCredit: int64(r.cfg.Ingest.CreditTotal),
+			CarRates: ingest.Rates{Bytes: int64(r.cfg.Ingest.PerCar.Bytes), Packets: int64(r.cfg.Ingest.PerCar.Packets)},
 		},
 		Broker: broker, Producer: producer, Catalogues: run.cluster.Catalogues(), Log: r.log.With("component", "ingest"),
 	}); err != nil {
@@ -156,6 +165,7 @@ func (r *Receiver) addSequence(run *running) error {
 	cfg := sequence.Defaults()
 	cfg.Topics = run.cluster.Names()
 	cfg.NewFormat = r.newFormat
+	cfg.Hops = run.hops
 	cfg.Budget = sequence.NewBudget(int64(r.cfg.Sequence.Memory))
 	cfg.CommitInterval = r.cfg.Sequence.Commit.D()
 	cfg.IdleCommit = max(cfg.IdleCommit, cfg.CommitInterval)
@@ -166,7 +176,13 @@ func (r *Receiver) addSequence(run *running) error {
 		return err
 	}
 	run.sequence = runner
-	run.start = append(run.start, runner.Run)
+	run.start = append(run.start, func(ctx context.Context) error {
+		ask := func(ctx context.Context) error { return run.cluster.CheckOutput(ctx, "") }
+		if run.check.await(ctx, cfg.Log, ask) != nil {
+			return nil // stopped while it waited
+		}
+		return runner.Run(ctx)
+	})
 	return r.addOutputs(run, &cfg)
 }
 

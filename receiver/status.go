@@ -9,10 +9,12 @@ import (
 
 	"telemetry/internal/status"
 	"telemetry/internal/version"
+	"telemetry/receiver/hop"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/ingest/embedded"
 	"telemetry/receiver/ingest/external"
 	"telemetry/receiver/live"
+	"telemetry/receiver/live/guard"
 	"telemetry/receiver/sequence"
 	"telemetry/wire"
 )
@@ -31,8 +33,18 @@ type Status struct {
 	Ingest   *IngestStatus   `json:"ingest,omitempty"`   // role ingest
 	Sequence *SequenceStatus `json:"sequence,omitempty"` // role sequence
 	Live     *live.Counters  `json:"live,omitempty"`     // role live
+	Login    *guard.Counters `json:"login,omitempty"`    // of the page
 	Outputs  []OutputStatus  `json:"outputs,omitempty"`  // beside the default one; role sequence
 	Degraded []string        `json:"degraded,omitempty"` // what is wrong though the process is ready
+	Latency  *LatencyStatus  `json:"latency,omitempty"`  // of the default output and the page; roles sequence and live
+}
+
+// LatencyStatus is where sampled batches of this process's partitions spent their time.
+type LatencyStatus struct {
+	// UncertaintyMS is how well the car's clock was known last, half width: that of the
+	// hops received and total. All hops between hosts rest on the hosts' clocks as well.
+	UncertaintyMS float64       `json:"uncertainty_ms"`
+	Hops          []hop.Figures `json:"hops"` // in the order of the way
 }
 
 // ListenStatus holds host:port of what is open; "" is what is not.
@@ -84,6 +96,7 @@ type CarStatus struct {
 	Batches      uint64         `json:"batches"`
 	Duplicates   uint64         `json:"duplicates"`
 	Refused      uint64         `json:"refused"`
+	Slowed       uint64         `json:"slowed"` // messages beyond its rates
 	Links        []LinkStatus   `json:"links"`
 	Streams      []StreamStatus `json:"streams"`
 }
@@ -111,6 +124,7 @@ type StreamStatus struct {
 
 // SequenceStatus is the role sequence.
 type SequenceStatus struct {
+	State      string            `json:"state,omitempty"` // of the default output, as [OutputStatus] has it
 	Member     bool              `json:"member"`          // of the group; maybe with no partition
 	Error      string            `json:"error,omitempty"` // of the group membership
 	HeldBytes  int64             `json:"held_bytes"`
@@ -153,7 +167,9 @@ type SequenceLaneStatus struct {
 	Queued      int    `json:"queued"`
 	Holes       uint64 `json:"holes"`         // numbers waited for
 	HoleSinceMS int64  `json:"hole_since_ms"` // when the oldest open hole opened; 0: none
-	EventUTCNS  int64  `json:"event_utc_ns"`  // newest sample written; 0 while unsynced
+	// Gaps counts the numbers reported missing by reason, without those that are none.
+	Gaps       map[string]uint64 `json:"gaps,omitempty"`
+	EventUTCNS int64             `json:"event_utc_ns"` // newest sample written; 0 while unsynced
 }
 
 // snapshotLimit bounds the wait for a role's answer.
@@ -194,10 +210,14 @@ func (r *Receiver) Status(ctx context.Context) Status {
 		s.sequence(run)
 		s.outputs(run)
 	}
+	if figures, unc := run.hops.Snapshot(); len(figures) > 0 {
+		s.Latency = &LatencyStatus{UncertaintyMS: float64(unc) / float64(time.Millisecond), Hops: figures}
+	}
 	if run.live != nil {
 		s.Listen.Live = run.live.Addr()
-		n := run.live.Counters()
-		s.Live = &n
+		n, in := run.live.Counters(), r.door.guard.Counters()
+		s.Live, s.Login = &n, &in
+		s.Degraded = append(s.Degraded, r.door.troubles()...)
 		if n.KafkaError != "" {
 			s.wait("live cannot read: %s", n.KafkaError)
 		}
@@ -256,7 +276,7 @@ func instanceState(s wire.InstanceState) string {
 func carStatus(c *ingest.CarSnapshot) CarStatus {
 	s := CarStatus{
 		Car: c.Car, SilentMS: c.Silent.Milliseconds(), Credit: c.Credit, WaitingBytes: c.WaitingBytes, HeldBytes: c.HeldBytes,
-		Batches: c.Batches, Duplicates: c.Duplicates, Refused: c.Refused, Links: []LinkStatus{}, Streams: []StreamStatus{},
+		Batches: c.Batches, Duplicates: c.Duplicates, Refused: c.Refused, Slowed: c.Slowed, Links: []LinkStatus{}, Streams: []StreamStatus{},
 	}
 	for _, h := range c.Wanted {
 		s.Wanted = append(s.Wanted, h.String())
@@ -280,8 +300,21 @@ func carStatus(c *ingest.CarSnapshot) CarStatus {
 const groupPatience = 15 * time.Second
 
 func (s *Status) sequence(run *running) {
-	s.Sequence = &SequenceStatus{}
-	s.Waits = append(s.Waits, s.Sequence.fill(run, run.sequence.Snapshot())...)
+	st := &SequenceStatus{}
+	s.Sequence = st
+	troubles := st.fill(run, run.sequence.Snapshot())
+	state, why := run.check.state()
+	switch {
+	case state != OutputOK:
+		st.Error = why
+		s.wait("sequence: %s", why)
+	case len(troubles) > 0:
+		if state = OutputFailing; st.allStopped() {
+			state = OutputStopped
+		}
+		s.Waits = append(s.Waits, troubles...)
+	}
+	st.State = state
 }
 
 // fill takes a sequencer's state, and says what it waits for.
@@ -322,7 +355,18 @@ func partitionStatus(p *sequence.PartitionSnapshot) PartitionStatus {
 		}
 		for _, l := range wire.Lanes {
 			v := &c.Lanes[l]
+			var gaps map[string]uint64
+			for why, n := range v.Gaps {
+				if n == 0 {
+					continue
+				}
+				if gaps == nil {
+					gaps = map[string]uint64{}
+				}
+				gaps[wire.Reason(why).String()] = n
+			}
 			cs.Lanes[l.String()] = SequenceLaneStatus{
+				Gaps:     gaps,
 				Counters: v.Counters, Epoch: v.Epoch.String(), Floor: v.Floor, LagMS: c.LagMS(l), Queued: v.Queued,
 				Holes: v.HoleSeqs, HoleSinceMS: v.HoleSinceMS, EventUTCNS: v.EventUTCNS,
 			}

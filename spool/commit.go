@@ -193,6 +193,7 @@ func (s *Spool) publish(l *lane, g *group) {
 		c.bytes += framed
 		s.count.DiskBytes += framed
 		st.add(c, e)
+		s.stamps.note(s, wire.ID{Stream: st.id, Seq: e.seq}, e.sealed)
 		c.holds.add(wire.ID{Stream: st.id, Seq: e.seq}, int(e.size), e.first, e.last, q.hash, e.control)
 		if e.control {
 			s.controlDurable(wire.ID{Stream: st.id, Seq: e.seq}, c)

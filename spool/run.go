@@ -48,6 +48,11 @@ func (s *Spool) Run(ctx context.Context) error {
 		case <-s.kick:
 		case <-timer.C:
 		}
+		select { // the end goes before what else has happened
+		case <-s.stop:
+			return s.flush()
+		default:
+		}
 		wait = s.step(time.Now())
 	}
 }

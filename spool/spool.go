@@ -36,6 +36,7 @@ type Spool struct {
 
 	owner chan struct{} // capacity 1: holding it is owning the disk
 
+	stamps     stamps // guarded by mu
 	mu         sync.Mutex
 	streams    map[wire.Stream]*stream
 	order      map[wire.Lane][]*stream // by epoch

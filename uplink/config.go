@@ -119,6 +119,12 @@ type Store interface {
 	Wake() <-chan struct{}
 }
 
+// Stamper is implemented by a [Store] that knows when sampled batches, see
+// [wire.Sampled], were sealed and when they were durable, ns since boot.
+type Stamper interface {
+	Stamps(id wire.ID) (sealedNS, durableNS int64, ok bool)
+}
+
 // Topics of the protocol: tele/<car>/<lane>, tele/<car>/catalogue,
 // tele/<car>/answer up, ctl/<car>/<link> down.
 func topicLane(car string, lane wire.Lane) string { return "tele/" + car + "/" + lane.String() }

@@ -68,17 +68,19 @@ func (Close) action() {}
 // Times are ns since boot and must not go backwards. The order of calls alone
 // decides what it does: the same calls give the same actions.
 type Engine struct {
-	cfg    Config
-	store  Store
-	rng    *rand.Rand
-	now    int64
-	links  []*link
-	lanes  [wire.LaneFull + 1]lane
-	flight map[wire.ID]*flight
-	views  []*view
-	ctl    control
-	pulls  []pull
-	out    []Action
+	cfg     Config
+	store   Store
+	stamper Stamper // the store, if it knows; else nil
+	hops    Hops
+	rng     *rand.Rand
+	now     int64
+	links   []*link
+	lanes   [wire.LaneFull + 1]lane
+	flight  map[wire.ID]*flight
+	views   []*view
+	ctl     control
+	pulls   []pull
+	out     []Action
 
 	prefer      string // address that rule 19 found good; empty = rendezvous order
 	nextScoutNS int64
@@ -115,6 +117,7 @@ func NewEngine(cfg Config, st Store) *Engine {
 		rng:    rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch.Counter)^cfg.Epoch.Nonce)),
 		flight: map[wire.ID]*flight{},
 	}
+	e.stamper, _ = st.(Stamper)
 	e.ctl.init(e)
 	for i, lc := range cfg.Links {
 		e.links = append(e.links, &link{

@@ -19,6 +19,10 @@ type Ledger struct {
 	// Today returns the calendar day in days since 1970-01-01, 0 while the clock
 	// is not set; nil means the system's clock and time zone.
 	Today func() int64
+	// Write replaces the file durably: after a crash there is the old one or the
+	// new one. Once power is going it must refuse, for Run writes a last time when
+	// it ends. nil means that the ledger does it itself, whatever happens.
+	Write func(path string, b []byte) error
 }
 
 const (
@@ -63,11 +67,17 @@ func (l *Ledger) load() (map[string]Spent, error) {
 	return all, nil
 }
 
-// save replaces the file; after a crash there is the old one or the new one.
+// save replaces the file.
 func (l *Ledger) save(all map[string]Spent) (err error) {
 	b, err := json.Marshal(all)
 	if err != nil {
 		return fmt.Errorf("uplink: budgets: %w", err)
+	}
+	if l.Write != nil {
+		if err := l.Write(l.Path, b); err != nil {
+			return fmt.Errorf("uplink: budgets: %w", err)
+		}
+		return nil
 	}
 	f, err := os.CreateTemp(filepath.Dir(l.Path), filepath.Base(l.Path)+".*")
 	if err != nil {

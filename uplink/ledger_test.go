@@ -2,10 +2,12 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,6 +90,47 @@ func TestBudgetFileThatCannotBeReadStopsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestBudgetsAreNotWrittenOncePowerIsGoing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "budgets.json")
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		day := int64(20_000)
+		u := meteredUplink(t, path, &day, slog.New(slog.NewTextHandler(&said, nil)))
+		var dark atomic.Bool
+		written, refused := 0, 0
+		u.cfg.Ledger.Write = func(name string, b []byte) error {
+			if dark.Load() {
+				refused++
+				return errors.New("power is going")
+			}
+			written++
+			return os.WriteFile(name, b, 0o600)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- u.Run(ctx) }() // ends with ctx
+		time.Sleep(ledgerEvery + time.Second)
+		synctest.Wait()
+		if all, err := u.cfg.Ledger.load(); err != nil || written != 1 || all["roaming"].Day != day {
+			t.Errorf("after %v the file was written %d times and says %v (%v), want once", ledgerEvery, written, all, err)
+		}
+		dark.Store(true)
+		u.post(func(u *Uplink, now int64) { u.engine.links[0].meter.count(now, 50) })
+		time.Sleep(ledgerEvery)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		es, err := os.ReadDir(filepath.Dir(path))
+		if err != nil || len(es) != 1 || written != 1 || refused != 2 {
+			t.Errorf("%d files, written %d times, refused %d times (%v), want 1, 1 and 2: once in its turn and once at the end", len(es), written, refused, err)
+		}
+		if !strings.Contains(said.String(), "not kept") {
+			t.Errorf("logged %q", said.String())
+		}
+	})
 }
 
 func TestSystemDayIsTheCalendars(t *testing.T) {

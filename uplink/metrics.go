@@ -66,6 +66,7 @@ func AppendMetrics(dst []byte, s Snapshot) []byte {
 		held = 1
 	}
 	dst = fmt.Appendf(dst, "edgeagent_held %d\n", held)
+	dst = appendHops(dst, &s.Hops)
 	head("edgeagent_in_flight_batches", "gauge", "Batches sent and not settled.")
 	for _, l := range wire.Lanes {
 		dst = fmt.Appendf(dst, "edgeagent_in_flight_batches{lane=%q} %d\n", l.String(), s.InFlight[l])

@@ -1,10 +1,12 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +39,8 @@ type Uplink struct {
 	begun  atomic.Bool
 	wg     sync.WaitGroup // everything that Run started
 
-	conns map[connKey]*running // owned by Run
-	again bool                 // owned by Run: a connection broke after the step
+	conns []*running // owned by Run; by link and gen
+	again bool       // owned by Run: a connection broke after the step
 }
 
 type connKey struct {
@@ -46,8 +48,13 @@ type connKey struct {
 	gen  uint32
 }
 
+func (k connKey) compare(o connKey) int {
+	return cmp.Or(cmp.Compare(k.link, o.link), cmp.Compare(k.gen, o.gen))
+}
+
 // running is a dial or a connection of the loop.
 type running struct {
+	key    connKey
 	cancel context.CancelFunc // of the dial; nil once up
 	conn   Conn
 	queue  chan job
@@ -89,7 +96,7 @@ func New(cfg Config, st Store, links []Link, clk Clock, log *slog.Logger) (*Upli
 	}
 	u := &Uplink{
 		engine: NewEngine(cfg, st), store: st, links: links, clock: clk, log: log, cfg: cfg,
-		events: make(chan event, eventQueue), done: make(chan struct{}), conns: map[connKey]*running{},
+		events: make(chan event, eventQueue), done: make(chan struct{}),
 	}
 	u.recall()
 	u.publish()
@@ -111,15 +118,18 @@ func (u *Uplink) Run(ctx context.Context) error {
 	defer timer.Stop()
 	var published time.Time
 	for {
+		var ev event
 		select {
 		case <-ctx.Done():
-			u.stop()
-			return nil
-		case ev := <-u.events:
-			u.take(ev)
+		case ev = <-u.events:
 		case <-u.store.Wake():
 		case <-timer.C:
 		}
+		if ctx.Err() != nil {
+			u.stop(ev)
+			return nil
+		}
+		u.take(ev)
 		now := u.clock.BootNS()
 		u.collect(now)
 		acts, wake := u.engine.Step(now)
@@ -141,23 +151,31 @@ func (u *Uplink) Run(ctx context.Context) error {
 	}
 }
 
-// take hands ev and what else has happened to the engine.
+// take hands ev, which may be nil, and what else has happened to the engine. So it
+// doesn't matter which of several things has woken the loop: the step knows all.
 func (u *Uplink) take(ev event) {
+	select {
+	case <-u.store.Wake():
+	default:
+	}
 	now := u.clock.BootNS()
-	ev(u, now)
 	for range maxDrain {
-		select {
-		case ev := <-u.events:
+		if ev != nil {
 			ev(u, now)
+		}
+		select {
+		case ev = <-u.events:
 		default:
 			return
 		}
 	}
+	ev(u, now) // taken from the queue, beyond the limit
 }
 
 // collect tells the engine what the sockets have taken, and what they still hold.
 func (u *Uplink) collect(now int64) {
-	for key, r := range u.conns {
+	for _, r := range u.conns {
+		key := r.key
 		for range r.sent.Swap(0) {
 			u.engine.Sent(now, key.link, key.gen)
 		}
@@ -185,8 +203,8 @@ func (r *running) hold(pace int64) {
 // one of these has something to tell already. A wake-up for every message costs
 // more than the message: the others' are collected at the next step.
 func (u *Uplink) want() (once bool) {
-	for key, r := range u.conns {
-		w := u.engine.Wants(key.link, key.gen)
+	for _, r := range u.conns {
+		w := u.engine.Wants(r.key.link, r.key.gen)
 		r.wanted.Store(w)
 		once = once || w && r.sent.Load() > 0
 	}
@@ -195,6 +213,11 @@ func (u *Uplink) want() (once bool) {
 
 // post queues an event; it is dropped when the loop has ended.
 func (u *Uplink) post(ev event) {
+	select {
+	case <-u.done: // also when there is room
+		return
+	default:
+	}
 	select {
 	case u.events <- ev:
 	case <-u.done:
@@ -216,7 +239,7 @@ func (u *Uplink) act(ctx context.Context, a Action) {
 // to its writer.
 func (u *Uplink) send(a Send) {
 	key := connKey{a.Link, a.Gen}
-	r := u.conns[key]
+	r := u.find(key)
 	if r == nil || r.queue == nil {
 		return
 	}
@@ -245,7 +268,8 @@ func (u *Uplink) send(a Send) {
 func (u *Uplink) dial(ctx context.Context, a Dial) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	key := connKey{a.Link, a.Gen}
-	u.conns[key] = &running{cancel: cancel}
+	at, _ := u.place(key)
+	u.conns = slices.Insert(u.conns, at, &running{key: key, cancel: cancel})
 	u.wg.Go(func() {
 		defer cancel()
 		conn, err := u.links[a.Link].Dialer.Dial(ctx, DialRequest{
@@ -290,7 +314,7 @@ func downEvent(key connKey, err error) event {
 
 // connected starts the writer of a connection that is up.
 func (u *Uplink) connected(key connKey, addr string, conn Conn, now int64) {
-	r := u.conns[key]
+	r := u.find(key)
 	if r == nil { // closed meanwhile
 		u.wg.Go(func() { _ = conn.Close() })
 		return
@@ -328,11 +352,12 @@ func (j job) do(conn Conn) error {
 
 // close ends a dial or a connection without waiting for it.
 func (u *Uplink) close(key connKey) {
-	r := u.conns[key]
-	if r == nil {
+	at, ok := u.place(key)
+	if !ok {
 		return
 	}
-	delete(u.conns, key)
+	r := u.conns[at]
+	u.conns = slices.Delete(u.conns, at, at+1)
 	r.cancel()
 	if r.conn != nil {
 		close(r.queue)
@@ -340,30 +365,47 @@ func (u *Uplink) close(key connKey) {
 	}
 }
 
-// stop closes every connection and waits for every goroutine.
-func (u *Uplink) stop() {
+// place returns where a connection is, or belongs, among u.conns.
+func (u *Uplink) place(key connKey) (at int, ok bool) {
+	return slices.BinarySearchFunc(u.conns, key, func(r *running, k connKey) int { return r.key.compare(k) })
+}
+
+func (u *Uplink) find(key connKey) *running {
+	if at, ok := u.place(key); ok {
+		return u.conns[at]
+	}
+	return nil
+}
+
+func (u *Uplink) closeAll() {
+	for len(u.conns) > 0 {
+		u.close(u.conns[0].key)
+	}
+}
+
+// stop closes every connection and waits for every goroutine. ev, which may be nil,
+// is the oldest event that nobody has seen yet.
+func (u *Uplink) stop(ev event) {
 	u.log.Info("uplink stops")
 	close(u.done)
-	for key := range u.conns {
-		u.close(key)
-	}
+	u.closeAll()
 	u.wg.Wait()
-	for { // dials that finished at the same moment
-		select {
-		case ev := <-u.events:
+	for more := true; more; { // dials that finished at the same moment
+		if ev != nil {
 			ev(u, u.clock.BootNS())
-			for key := range u.conns {
-				u.close(key)
-			}
+			u.closeAll()
+		}
+		select {
+		case ev = <-u.events:
 		default:
-			u.wg.Wait()
-			if u.cfg.Ledger != nil {
-				u.record(u.spent())
-			}
-			u.publish()
-			return
+			more = false
 		}
 	}
+	u.wg.Wait()
+	if u.cfg.Ledger != nil {
+		u.record(u.spent())
+	}
+	u.publish()
 }
 
 // Snapshot returns the state of the uplink, at most about 100 ms old.

@@ -233,6 +233,7 @@ func (e *Engine) send(c *connection, cand candidate) int64 {
 		Base:   max(1, min(e.store.Base(id.Stream), id.Seq)),
 		Pulled: e.pulled(cand.item),
 	}
+	e.stamp(&hdr, cand.item, f == nil || f.sends == 0)
 	b, err := e.store.Read(id, wire.AppendSend(e.buffer(), hdr))
 	if err != nil {
 		e.unreadable(cand)

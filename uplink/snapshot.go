@@ -95,6 +95,7 @@ type Snapshot struct {
 	Held      bool // every reachable instance is stalled or gives no credit
 	Pulls     int  // ranges of the full lane pulled forward
 	Totals    Totals
+	Hops      Hops
 }
 
 // Changes returns the changes of state since the last call, oldest first.
@@ -106,7 +107,7 @@ func (e *Engine) Changes() []Change {
 
 // Snapshot returns the state as of the last call. The caller owns it.
 func (e *Engine) Snapshot() Snapshot {
-	s := Snapshot{NowNS: e.now, Totals: e.totals, Pulls: len(e.pulls), Held: e.held()}
+	s := Snapshot{NowNS: e.now, Totals: e.totals, Hops: e.hops, Pulls: len(e.pulls), Held: e.held()}
 	var proven int64
 	for _, l := range e.links {
 		s.Links = append(s.Links, e.linkSnapshot(l))

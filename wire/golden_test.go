@@ -142,6 +142,7 @@ func vectorsOfToday() []vector {
 		batchVector("batch", sampleID(LaneFull, 1), sampleBody()),
 		batchVector("batch_control", sampleID(LaneCritical, MaxSeq), sampleControlBody()),
 		{name: "send", encode: func() []byte { return AppendSend(nil, sampleSend()) }, decode: decodeSend},
+		{name: "send-sampled", encode: func() []byte { return AppendSend(nil, sampledSend()) }, decode: decodeSend},
 		{name: "ack", encode: func() []byte { return AppendAck(nil, sampleAck()) }, decode: func(b []byte) (any, error) { return ParseAck(b) }},
 		{name: "command", encode: func() []byte { return AppendCommand(nil, sampleCommand()) }, decode: func(b []byte) (any, error) { return ParseCommand(b) }},
 		{name: "answer", encode: func() []byte { return AppendAnswer(nil, sampleAnswer()) }, decode: func(b []byte) (any, error) { return ParseAnswer(b) }},

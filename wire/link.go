@@ -7,7 +7,17 @@ type Send struct {
 	SentNS int64  // ns since boot at the moment of binding to the link
 	Base   uint64 // lowest number that this stream may still send; <= the batch's
 	Pulled bool   // pulled forward: goes to telemetry.pulled at once
+	// SealedNS and DurableNS say of a sampled batch, see [Sampled], when it was sealed and
+	// when it was durable on the car, ns since boot, both not after SentNS; 0: not told.
+	SealedNS  int64 `json:",omitempty"`
+	DurableNS int64 `json:",omitempty"`
 }
+
+// sampleEvery is how many batches of a stream there are to one that is sampled.
+const sampleEvery = 16
+
+// Sampled reports whether every stage notes when it had the batch of a number.
+func Sampled(seq uint64) bool { return seq%sampleEvery == 1 }
 
 // InstanceState is what an ingest instance says of itself.
 type InstanceState uint8

@@ -22,6 +22,7 @@ type message struct {
 func messages() []message {
 	return []message{
 		{"send", AppendSend(nil, sampleSend()), sampleSend(), func(b []byte) (any, error) { s, _, err := ParseSend(b); return s, err }},
+		{"send sampled", AppendSend(nil, sampledSend()), sampledSend(), func(b []byte) (any, error) { s, _, err := ParseSend(b); return s, err }},
 		{"send zero", AppendSend(nil, Send{}), Send{}, func(b []byte) (any, error) { s, _, err := ParseSend(b); return s, err }},
 		{
 			"send extremes", AppendSend(nil, Send{Link: 255, Gen: math.MaxUint32, SentNS: math.MinInt64, Base: MaxSeq}),
@@ -66,6 +67,22 @@ func TestMessages(t *testing.T) {
 
 // isNil is for ParseCtl, whose other result is set when the type byte changes.
 func isNil(v any) bool { r := reflect.ValueOf(v); return r.Kind() == reflect.Pointer && r.IsNil() }
+
+// TestSendTellsNoImpossibleTimes: what is not in order, or before the boot, is not told.
+func TestSendTellsNoImpossibleTimes(t *testing.T) {
+	for name, s := range map[string]Send{
+		"sealed after it was durable": {SentNS: 100, SealedNS: 60, DurableNS: 50},
+		"durable after it was sent":   {SentNS: 100, SealedNS: 60, DurableNS: 101},
+		"not sealed":                  {SentNS: 100, DurableNS: 50},
+	} {
+		if got, _, err := ParseSend(AppendSend(nil, s)); err != nil || got.SealedNS != 0 || got.DurableNS != 0 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	if !Sampled(1) || Sampled(2) || !Sampled(17) {
+		t.Error("the first of every 16 batches is sampled")
+	}
+}
 
 // TestMessagesWithLaterFields appends bytes before the checksum, as a later
 // version may.

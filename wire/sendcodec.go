@@ -20,6 +20,10 @@ func AppendSend(dst []byte, s Send) []byte {
 	dst = appendUvarint(dst, uint64(s.Gen))
 	dst = appendVarint(dst, s.SentNS)
 	dst = appendUvarint(dst, s.Base)
+	if s.SealedNS > 0 && s.SealedNS <= s.DurableNS && s.DurableNS <= s.SentNS {
+		dst = appendUvarint(dst, uint64(s.SentNS-s.SealedNS))
+		dst = appendUvarint(dst, uint64(s.SentNS-s.DurableNS))
+	}
 	dst[start+1] = byte(len(dst) - start + 4)
 	return appendChecksum(dst, start)
 }
@@ -50,6 +54,12 @@ func ParseSend(b []byte) (s Send, n int, err error) {
 	s.Base = r.uvarint(MaxSeq, "base")
 	if r.err == nil && flags&^byte(sendPulled) != 0 {
 		r.fail("flags", errRange)
+	}
+	if r.err == nil && len(r.b) > 0 {
+		sealed, durable := r.uvarint(1<<62, "age"), r.uvarint(1<<62, "age on the card")
+		if sealed >= durable && s.SentNS > 0 && int64(sealed) < s.SentNS { // else it tells nothing
+			s.SealedNS, s.DurableNS = s.SentNS-int64(sealed), s.SentNS-int64(durable)
+		}
 	}
 	if r.err != nil { // bytes left over are fields of a later version
 		return Send{}, 0, r.err

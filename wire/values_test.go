@@ -203,6 +203,10 @@ func sampleSend() Send {
 	return Send{Link: 2, Gen: 70_001, SentNS: 81_000_000_000, Base: 900, Pulled: true}
 }
 
+func sampledSend() Send {
+	return Send{Link: 2, Gen: 70_001, SentNS: 81_000_000_000, Base: 900, SealedNS: 80_900_000_000, DurableNS: 80_912_000_000}
+}
+
 func sampleAck() *Ack {
 	return &Ack{
 		Instance: "ingest-b", Nonce: 0xa1b2c3d4e5f60718, Counter: 99, State: InstanceStalled, Credit: 1 << 20,

@@ -28,7 +28,7 @@ func (a *Agent) openUplink(r *running) error {
 		r.modems = append(r.modems, m)
 		links = append(links, uplink.Link{Name: l.Name, Addrs: l.Addresses, Dialer: a.dialer(m, l), Meter: meterOf(l)})
 		if l.Meter != nil {
-			cfg.Ledger = &uplink.Ledger{Path: filepath.Join(a.cfg.Spool.Dir, ledgerName)}
+			cfg.Ledger = &uplink.Ledger{Path: filepath.Join(a.cfg.Spool.Dir, ledgerName), Write: r.write}
 		}
 	}
 	u, err := uplink.New(cfg, r.spool, links, a.clock, a.log.With("component", "uplink"))

@@ -8,6 +8,7 @@ package simcar
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,7 @@ type Config struct {
 	Dir   string        // of its spool
 	Links int           // how many
 	Dial  mqtt.DialFunc // nil: the standard dialer
+	TLS   *tls.Config   // for tls:// addresses; nil: the system's roots and no certificate
 	Log   *slog.Logger  // nil: none
 }
 
@@ -120,7 +122,7 @@ func (c *Car) ConnectEach(addrs [][]string) error {
 	c.disconnect()
 	var links []uplink.Link
 	for i := range addrs {
-		links = append(links, uplink.Link{Name: fmt.Sprintf("link-%d", i), Addrs: addrs[i], Dialer: &mqtt.Dialer{Net: c.cfg.Dial}})
+		links = append(links, uplink.Link{Name: fmt.Sprintf("link-%d", i), Addrs: addrs[i], Dialer: &mqtt.Dialer{Net: c.cfg.Dial, TLS: c.cfg.TLS}})
 	}
 	epoch := c.Spool.Epoch()
 	u, err := uplink.New(uplink.Config{Car: c.cfg.Name, Epoch: epoch, Seed: epoch.Nonce}, c.Spool, links, clock.System{}, c.cfg.Log)

@@ -43,7 +43,9 @@ var stateConfig = map[string]string{
 	"min.cleanable.dirty.ratio": "0.2",
 }
 
-// ensureTopics creates the topics that do not exist and checks the others.
+// ensureTopics creates the topics that do not exist and checks those that nobody can
+// do without. What is wrong with the topics of an output is that output's trouble
+// alone, see [Cluster.CheckOutput].
 func (c *Cluster) ensureTopics(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
@@ -56,22 +58,75 @@ func (c *Cluster) ensureTopics(ctx context.Context) error {
 		return fmt.Errorf("kafka: list topics: %w", err)
 	}
 	c.partitions = c.wantPartitions(have)
+	var made, common []topic.Spec
 	for _, spec := range c.specs() {
+		shared := c.isCommon(spec.Name)
+		if shared {
+			common = append(common, spec)
+		}
 		if d, ok := have[spec.Name]; ok && d.Err == nil {
 			continue
 		}
-		if err := c.create(ctx, spec, len(brokers)); err != nil {
+		err := c.create(ctx, spec, len(brokers))
+		switch {
+		case err != nil && shared:
 			return err
+		case err != nil:
+			c.cfg.Log.Warn("topic of an output not made, the output will try again", "topic", spec.Name, "error", withRemedy(err))
+		default:
+			made = append(made, spec)
 		}
 	}
-	// Brokers learn of new topics a little later than the one that made them.
+	if err := c.awaitTopics(ctx, made); err != nil {
+		return err
+	}
+	return c.awaitCheck(ctx, common)
+}
+
+// isCommon reports whether a topic belongs to no output.
+func (c *Cluster) isCommon(name string) bool {
+	return name == c.names.Batches || name == c.names.Catalogues
+}
+
+// awaitTopics waits until topics that were just made are known: brokers learn of them
+// a little later than the one that made them.
+func (c *Cluster) awaitTopics(ctx context.Context, specs []topic.Spec) error {
+	if len(specs) == 0 {
+		return nil
+	}
 	var pause backoff
 	for {
-		err := c.checkTopics(ctx)
+		have, err := c.adm.ListTopics(ctx, specNames(specs)...)
+		if err != nil {
+			return fmt.Errorf("kafka: list topics: %w", err)
+		}
+		missing := slices.IndexFunc(specs, func(s topic.Spec) bool { return errors.Is(have[s.Name].Err, kerr.UnknownTopicOrPartition) })
+		if missing < 0 {
+			return nil
+		}
+		if pause.wait(ctx) != nil {
+			return fmt.Errorf("kafka: topic %s was made: %w", specs[missing].Name, have[specs[missing].Name].Err)
+		}
+	}
+}
+
+// awaitCheck checks topics, some of which brokers may not know yet.
+func (c *Cluster) awaitCheck(ctx context.Context, specs []topic.Spec) error {
+	var pause backoff
+	for {
+		err := c.checkTopics(ctx, specs)
 		if err == nil || !errors.Is(err, kerr.UnknownTopicOrPartition) || pause.wait(ctx) != nil {
 			return err
 		}
 	}
+}
+
+func specNames(specs []topic.Spec) []string {
+	list := make([]string, len(specs))
+	for i, s := range specs {
+		list[i] = s.Name
+	}
+	return list
 }
 
 // wantPartitions returns what is configured, or what exists.
@@ -121,29 +176,25 @@ func (c *Cluster) create(ctx context.Context, spec topic.Spec, brokers int) erro
 	return nil
 }
 
-// checkTopics refuses topics that would break a promise, with all faults.
-func (c *Cluster) checkTopics(ctx context.Context) error {
-	specs := c.specs()
-	list := make([]string, len(specs))
-	for i, s := range specs {
-		list[i] = s.Name
-	}
-	details, err := c.adm.ListTopics(ctx, list...)
+// checkTopics refuses topics that would break a promise, with all faults. Each is
+// asked for alone: one that the user may not describe spoils the answer of its request.
+func (c *Cluster) checkTopics(ctx context.Context, specs []topic.Spec) error {
+	details, err := c.adm.ListTopics(ctx, specNames(specs)...)
 	if err != nil {
-		return fmt.Errorf("kafka: list topics: %w", err)
-	}
-	configs, err := c.adm.DescribeTopicConfigs(ctx, list...)
-	if err != nil {
-		return fmt.Errorf("kafka: describe topics: %w", err)
+		return fmt.Errorf("kafka: list topics: %w", withRemedy(err))
 	}
 	var errs []error
 	for _, s := range specs {
-		rc, err := configs.On(s.Name, nil)
+		configs, err := c.adm.DescribeTopicConfigs(ctx, s.Name)
+		var rc kadm.ResourceConfig
+		if err == nil {
+			rc, err = configs.On(s.Name, nil)
+		}
 		if err == nil {
 			err = rc.Err
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("kafka: describe topic %s: %w", s.Name, err))
+			errs = append(errs, fmt.Errorf("kafka: describe topic %s: %w", s.Name, withRemedy(err)))
 			continue
 		}
 		have := map[string]string{}
@@ -160,7 +211,7 @@ func (c *Cluster) checkTopic(s topic.Spec, d kadm.TopicDetail, have map[string]s
 		errs = append(errs, fmt.Errorf("%w %s: %s", ErrTopic, s.Name, fmt.Sprintf(format, args...)))
 	}
 	if d.Err != nil {
-		return []error{fmt.Errorf("kafka: topic %s: %w", s.Name, d.Err)}
+		return []error{fmt.Errorf("kafka: topic %s: %w", s.Name, withRemedy(d.Err))}
 	}
 	n := int32(len(d.Partitions))
 	switch {

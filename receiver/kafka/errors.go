@@ -28,6 +28,17 @@ var lost = []error{
 // be the owner, under a new generation.
 var regroup = []error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.StaleMemberEpoch}
 
+// refused lists what Kafka says until somebody changes its settings or rights.
+var refused = []error{
+	ErrTopic, kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed,
+	kerr.ClusterAuthorizationFailed, kerr.PolicyViolation, kerr.InvalidReplicationFactor, kerr.InvalidTopicException,
+	kerr.InvalidTransactionTimeout,
+}
+
+// NeedsPerson reports whether an error of [Cluster.CheckOutput] stays as it is until
+// somebody changes the cluster or the configuration; others pass when time does.
+func NeedsPerson(err error) bool { return isAny(err, refused) }
+
 func isAny(err error, list []error) bool {
 	for _, e := range list {
 		if errors.Is(err, e) {
@@ -53,6 +64,7 @@ var remedies = []struct {
 	{kerr.TopicAuthorizationFailed, "the user needs Read, Write, Describe and DescribeConfigs on the receiver's topics"},
 	{kerr.GroupAuthorizationFailed, "the user needs Read on the consumer group"},
 	{kerr.TransactionalIDAuthorizationFailed, "the user needs Write and Describe on the transactional ids that begin with the topics' prefix"},
+	{kerr.PolicyViolation, "a policy of the brokers (create.topic.policy.class.name) forbids it: make the topic by hand"},
 	{kerr.ClusterAuthorizationFailed, "the user needs Create and IdempotentWrite on the cluster"},
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"telemetry/receiver/topic"
@@ -75,17 +76,28 @@ func (c *Config) checkOutputs() error {
 	return errors.Join(errs...)
 }
 
-// CheckOutput refuses, with [ErrTopic], a configured output without a state whose
-// topic holds rows already: it would write again all that telemetry.batches holds. A
-// state is written with the first rows, so that two instances that start at once
-// never see one without the other. Any other error means that it is not known; then
-// it may be asked again. It is asked before the output's backend owns anything.
+// CheckOutput reports whether an output may begin; name "" is the default one. It makes
+// the output's topics where they are missing, and refuses unsuitable ones with
+// [ErrTopic]. So it does with a configured output without a state whose topic holds rows
+// already: it would write again all that telemetry.batches holds. A state is written
+// with the first rows, so that two instances that start at once never see one without
+// the other. Any other error means that it is not known, see [NeedsPerson]; then it may
+// be asked again. It is asked before the output's backend owns anything.
 func (c *Cluster) CheckOutput(ctx context.Context, name string) error {
-	i := slices.IndexFunc(c.cfg.Outputs, func(o topic.Output) bool { return o.Name == name })
-	if i < 0 {
-		return fmt.Errorf("kafka: no output is called %s", name)
+	specs := c.names.Specs(c.partitions)
+	var o *topic.Output
+	if name != "" {
+		i := slices.IndexFunc(c.cfg.Outputs, func(o topic.Output) bool { return o.Name == name })
+		if i < 0 {
+			return fmt.Errorf("kafka: no output is called %s", name)
+		}
+		o = &c.cfg.Outputs[i]
+		specs = o.Specs(c.partitions)
 	}
-	o := &c.cfg.Outputs[i]
+	specs = slices.DeleteFunc(specs, func(s topic.Spec) bool { return c.isCommon(s.Name) })
+	if err := c.ensureOutput(ctx, specs); err != nil || o == nil {
+		return err
+	}
 	cl, err := c.newClient() // fetches of others do not wait for these
 	if err != nil {
 		return err
@@ -105,6 +117,44 @@ func (c *Cluster) CheckOutput(ctx context.Context, name string) error {
 		return fmt.Errorf("%w %s: it holds records, but output %s has no state (%s is empty): was the output renamed, or its state deleted? "+
 			"It would write again all that %s holds. Give it its old name back, or a topic of its own; or delete %s as well, to start anew",
 			ErrTopic, o.Names.Samples, o.Name, o.Names.State, c.names.Batches, o.Names.Samples)
+	}
+	return nil
+}
+
+// ensureOutput creates those of an output's topics that do not exist, and checks all.
+// A topic that was just made or deleted may look otherwise for a moment.
+func (c *Cluster) ensureOutput(ctx context.Context, specs []topic.Spec) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	var pause backoff
+	for {
+		err := c.makeTopics(ctx, specs)
+		if err == nil {
+			err = c.checkTopics(ctx, specs)
+		}
+		if err == nil || !errors.Is(err, kerr.UnknownTopicOrPartition) || pause.wait(ctx) != nil {
+			return err
+		}
+	}
+}
+
+// makeTopics creates those topics that do not exist.
+func (c *Cluster) makeTopics(ctx context.Context, specs []topic.Spec) error {
+	have, err := c.adm.ListTopics(ctx, specNames(specs)...)
+	if err != nil {
+		return fmt.Errorf("kafka: list topics: %w", withRemedy(err))
+	}
+	for _, spec := range specs {
+		if d, ok := have[spec.Name]; ok && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			continue
+		}
+		brokers, err := c.adm.ListBrokers(ctx)
+		if err != nil {
+			return fmt.Errorf("kafka: list brokers: %w", err)
+		}
+		if err := c.create(ctx, spec, len(brokers)); err != nil {
+			return withRemedy(err)
+		}
 	}
 	return nil
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"telemetry/receiver/sequence"
@@ -95,20 +98,136 @@ func TestOutputsMayNotShareATopic(t *testing.T) {
 	}
 }
 
-// A compacted topic would keep one row of each key.
+// A compacted topic would keep one row of each key. That is the trouble of the output
+// alone; the others begin, and so does it when the topic is as it should be.
 func TestUnsuitableOutputTopicIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	c := openEmbedded(t, dir)
-	compact := "compact"
-	if _, err := c.adm.CreateTopic(t.Context(), 1, 1, map[string]*string{topic.ConfigCleanup: &compact}, "models"); err != nil {
-		t.Fatal(err)
+	for name, tc := range map[string]struct {
+		output, topic string
+		parts         int32
+		config, want  string
+	}{
+		"a configured output's rows are compacted": {"models", "models", 1, "compact", "cleanup.policy=compact, needed is delete"},
+		"the default output's time map is deleted": {"", topic.NewNames("").Timemap, 1, "delete", "cleanup.policy=delete, needed is compact"},
+		"a state of another count":                 {"", topic.NewNames("").State, 3, "compact", "must be equal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer fake.Close()
+			cl, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cl.Close()
+			adm := kadm.NewClient(cl)
+			if _, err := adm.CreateTopic(t.Context(), tc.parts, 1, map[string]*string{topic.ConfigCleanup: &tc.config}, tc.topic); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Open(t.Context(), Config{
+				Brokers: fake.ListenAddrs(), Partitions: 2, AllowWeak: true, Log: quietLog(),
+				Outputs: []topic.Output{modelsOutput("models"), topic.NewOutput("", "telemetry-sequence", "other", "")},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			for _, output := range []string{"", "models", "other"} {
+				err := c.CheckOutput(t.Context(), output)
+				if output != tc.output {
+					if err != nil {
+						t.Errorf("output %q: %v", output, err)
+					}
+					continue
+				}
+				if !errors.Is(err, ErrTopic) || !NeedsPerson(err) || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("the output itself: %v, want %s", err, tc.want)
+				}
+			}
+			if _, err := adm.DeleteTopic(t.Context(), tc.topic); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.CheckOutput(t.Context(), tc.output); err != nil {
+				t.Errorf("with the topic deleted: %v", err)
+			}
+		})
 	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := openWithOutputs(t, dir, modelsOutput("models"))
-	if !errors.Is(err, ErrTopic) || !strings.Contains(err.Error(), "cleanup.policy=compact, needed is delete") {
-		t.Errorf("got %v", err)
+}
+
+// TestAnOutputsMissingRightsAreItsOwn: what the user may not do to the topics of one
+// output is told by that output alone, with the topic and the right.
+func TestAnOutputsMissingRightsAreItsOwn(t *testing.T) {
+	denied := kerr.TopicAuthorizationFailed.Code
+	about := func(name string) bool { return strings.HasPrefix(name, "telemetry.models") }
+	for name, tc := range map[string]struct {
+		key   kmsg.Key
+		reply func(r kmsg.Request) kmsg.Response // nil: not about the output
+	}{
+		"describe settings": {kmsg.DescribeConfigs, func(r kmsg.Request) kmsg.Response {
+			resp, hit := r.ResponseKind().(*kmsg.DescribeConfigsResponse), false
+			for _, rr := range r.(*kmsg.DescribeConfigsRequest).Resources {
+				a := kmsg.NewDescribeConfigsResponseResource()
+				a.ResourceName, a.ResourceType, a.ErrorCode = rr.ResourceName, rr.ResourceType, denied
+				resp.Resources = append(resp.Resources, a)
+				hit = hit || about(rr.ResourceName)
+			}
+			if !hit {
+				return nil
+			}
+			return resp
+		}},
+		"create": {kmsg.CreateTopics, func(r kmsg.Request) kmsg.Response {
+			resp, hit := r.ResponseKind().(*kmsg.CreateTopicsResponse), false
+			for _, rt := range r.(*kmsg.CreateTopicsRequest).Topics {
+				a := kmsg.NewCreateTopicsResponseTopic()
+				a.Topic, a.ErrorCode = rt.Topic, denied
+				resp.Topics = append(resp.Topics, a)
+				hit = hit || about(rt.Topic)
+			}
+			if !hit {
+				return nil
+			}
+			return resp
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer fake.Close()
+			var allowed atomic.Bool
+			fake.ControlKey(int16(tc.key), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				fake.KeepControl()
+				if allowed.Load() {
+					return nil, nil, false
+				}
+				resp := tc.reply(r)
+				return resp, nil, resp != nil
+			})
+			c, err := Open(t.Context(), Config{
+				Brokers: fake.ListenAddrs(), Partitions: 2, AllowWeak: true, Log: quietLog(),
+				Outputs: []topic.Output{modelsOutput(""), topic.NewOutput("", "telemetry-sequence", "other", "")},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			for _, output := range []string{"", "other"} {
+				if err := c.CheckOutput(t.Context(), output); err != nil {
+					t.Errorf("output %q: %v", output, err)
+				}
+			}
+			err = c.CheckOutput(t.Context(), "models")
+			if !NeedsPerson(err) || !strings.Contains(err.Error(), "telemetry.models") || !strings.Contains(err.Error(), "the user needs") {
+				t.Errorf("the output itself: %v", err)
+			}
+			allowed.Store(true)
+			if err := c.CheckOutput(t.Context(), "models"); err != nil {
+				t.Errorf("with the right given: %v", err)
+			}
+		})
 	}
 }
 

@@ -36,6 +36,9 @@ type session struct {
 	grown int64 // bytes of superseded records in the state partition, about
 	live  int64 // bytes of the others when it was last read
 
+	seen   sequence.Witness // of the last record fetched
+	looked bool             // there is one
+
 	again      *reader // of Read
 	againRecs  []*kgo.Record
 	ticking    chan error // the result of a tick that is under way; nil: none is
@@ -75,6 +78,9 @@ func (s *session) Partition() int32 { return s.part }
 // Fetch implements sequence.Session.
 func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (recs []topic.Record, end, brokerNowMS int64, err error) {
 	if len(s.buf) == 0 {
+		if err := s.sameLog(ctx); err != nil {
+			return nil, 0, 0, err
+		}
 		c, err := s.in.fetch(ctx, wait, maxFetchBytes)
 		if errors.Is(err, errGone) {
 			s.c.cfg.Log.Error("records that were not yet read have been deleted by retention",
@@ -89,6 +95,9 @@ func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (rec
 		for _, k := range c.recs {
 			s.buf = append(s.buf, fromKafka(k))
 		}
+		if n := len(s.buf); n > 0 {
+			s.seen, s.looked = sequence.WitnessOf(&s.buf[n-1]), true
+		}
 	}
 	n := min(max(limit, 1), len(s.buf))
 	recs = s.buf[:n:n]
@@ -96,6 +105,33 @@ func (s *session) Fetch(ctx context.Context, limit int, wait time.Duration) (rec
 		s.buf = nil
 	}
 	return recs, s.end, 0, nil
+}
+
+// sameLog looks, when another broker may lead than before, whether the log still has
+// the last record that was fetched: one that lacks acknowledged records may have grown
+// past it meanwhile.
+func (s *session) sameLog(ctx context.Context) error {
+	if s.in.leader >= 0 || !s.looked {
+		return nil
+	}
+	if err := truncated(s.in.locate(ctx)); err != nil {
+		return err
+	}
+	leader := s.in.leader
+	s.in.leader = -1 // until this is known, the next try looks again
+	s.againRecs = nil
+	s.again.leader = leader
+	rec, err := s.Read(ctx, s.seen.Offset)
+	if err != nil && !errors.Is(err, sequence.ErrGone) {
+		return err
+	}
+	if err == nil {
+		if err := s.seen.Same(&rec); err != nil {
+			return err
+		}
+	}
+	s.in.leader = leader
+	return nil
 }
 
 // truncated marks an error of a fetch beyond the end, or of another topic: what

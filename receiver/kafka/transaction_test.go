@@ -257,7 +257,6 @@ func TestUnsuitableTopicsAreRefused(t *testing.T) {
 	}{
 		"batches with the car's time": {func(n topic.Names) string { return n.Batches }, 2, map[string]string{"cleanup.policy": "delete"}, "message.timestamp.type"},
 		"batches compacted":           {func(n topic.Names) string { return n.Batches }, 2, map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}, "cleanup.policy"},
-		"state of another count":      {func(n topic.Names) string { return n.State }, 3, map[string]string{"cleanup.policy": "compact"}, "must be equal"},
 		"catalogues deleted":          {func(n topic.Names) string { return n.Catalogues }, 1, map[string]string{"cleanup.policy": "delete"}, "cleanup.policy"},
 	}
 	base := openCluster(t, nil)

@@ -23,7 +23,7 @@ func New() *cobra.Command {
 		Use:   "receiver",
 		Short: "Telemetry of race cars into Kafka: every sample once, in order",
 	}
-	root.AddCommand(runCommand(), validateCommand(), statusCommand(), topicsCommand(), catCommand(), lagCommand(), doctorCommand(), decodeCommand(), caCommand(), cli.VersionCommand("receiver"))
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), topicsCommand(), catCommand(), lagCommand(), doctorCommand(), decodeCommand(), replayCommand(), exportCommand(), caCommand(), pageCommand(), configCommand(), cli.VersionCommand("receiver"))
 	return cli.Command(root)
 }
 
@@ -35,6 +35,19 @@ func runCommand() *cobra.Command {
 		RunE:  func(c *cobra.Command, _ []string) error { return run(c.Context(), path, c.ErrOrStderr()) },
 	}
 	cli.ConfigFlag(c, &path, defaultConfig)
+	return c
+}
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Make configurations"}
+	c.AddCommand(&cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of the configuration, for editors",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return cli.WriteJSON(c.OutOrStdout(), config.ReceiverSchema())
+		},
+	})
 	return c
 }
 

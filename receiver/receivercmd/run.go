@@ -50,6 +50,7 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 		}
 		cli.SetLevel(level, changed.Log)
 		cfg = changed
+		next.Adopt(now.Load())
 		now.Store(next)
 		return next, nil
 	})

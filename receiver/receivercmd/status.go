@@ -57,6 +57,9 @@ func printStatus(out io.Writer, s *receiver.Status) error {
 		printSequence(w, s.Sequence)
 	}
 	printOutputs(w, s.Outputs)
+	if s.Latency != nil {
+		printLatency(w, s.Latency)
+	}
 	return w.Flush()
 }
 
@@ -101,6 +104,14 @@ func printSequence(w io.Writer, q *receiver.SequenceStatus) {
 					v.Missing-min(v.Missing, v.Found), v.Late, v.Duplicates)
 			}
 		}
+	}
+}
+
+// printLatency shows where sampled batches spent their time.
+func printLatency(w io.Writer, l *receiver.LatencyStatus) {
+	fmt.Fprintf(w, "\nHOP\tP50\tP90\tP99\tBATCHES\tcar's clock ± %.1f ms\n", l.UncertaintyMS)
+	for _, f := range l.Hops {
+		fmt.Fprintf(w, "%s\t%.1f ms\t%.1f ms\t%.1f ms\t%d\n", f.Hop, f.P50MS, f.P90MS, f.P99MS, f.Count)
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 func (p *Partition) Apply(r *topic.Record) {
 	fresh := r.Offset >= p.input
 	p.position = r.Offset + 1
+	if fresh {
+		p.last = topic.Record{Offset: r.Offset, TimestampMS: r.TimestampMS, Key: r.Key, Value: r.Value}
+	}
 	p.nowMS = max(p.nowMS, r.TimestampMS)
 	h := held{value: r.Value, key: r.Key, headers: r.Headers, appendMS: r.TimestampMS}
 	var a arrival
@@ -45,6 +48,9 @@ func (p *Partition) Apply(r *topic.Record) {
 	}
 	if err == nil {
 		h.link = a.send.Link
+		if p.cfg.Hops != nil && wire.Sampled(a.header.Seq) {
+			h.readNS = p.cfg.Wall()
+		}
 		var c *car
 		if c, err = p.carOf(&a.header, r.Offset); err == nil {
 			p.apply(c, r.Offset, &h, &a)

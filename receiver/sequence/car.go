@@ -26,6 +26,7 @@ type held struct {
 	headers  []topic.Header
 	key      []byte
 	appendMS int64
+	readNS   int64 // of a sampled batch: when it was read, ns since 1970; 0: not noted, or read again
 	link     uint8
 }
 

@@ -68,9 +68,16 @@ func (p *Partition) Commit() Commit {
 	}
 	s := partitionState{Input: p.position, Commit: offset, NowMS: p.nowMS, Written: p.written}
 	p.stateRecord([]byte(PartitionKey), p.states.keep(s.append(p.states.open(64), p.cfg.Topics.Outputs())))
+	own := &p.state[len(p.state)-1]
 	if p.topic != [16]byte{} {
-		own := &p.state[len(p.state)-1]
-		own.Headers = []topic.Header{{Key: HeaderTopicID, Value: hex.AppendEncode(nil, p.topic[:])}}
+		own.Headers = append(own.Headers, topic.Header{Key: HeaderTopicID, Value: hex.AppendEncode(nil, p.topic[:])})
+	}
+	if p.last.Offset >= 0 {
+		p.witness, p.witnessed = WitnessOf(&p.last), true
+		p.last = topic.Record{Offset: -1}
+	}
+	if p.witnessed {
+		own.Headers = append(own.Headers, topic.Header{Key: HeaderWitness, Value: p.witness.append(nil)})
 	}
 	p.committed = offset
 	return Commit{Out: p.out.Records, State: p.state, Offset: offset}
@@ -95,6 +102,7 @@ func (p *Partition) Committed() {
 		}
 		c.cache.trim(low, p.cfg.Budget)
 	}
+	p.visible()
 	p.input, p.settled, p.unnamed = p.position, true, false
 	clear(p.absent)
 	p.out.Reset()

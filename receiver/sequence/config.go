@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"telemetry/receiver/hop"
 	"telemetry/receiver/topic"
 	"telemetry/reorder"
 	"telemetry/wire"
@@ -51,6 +52,10 @@ type Config struct {
 	// CommitBehind is how many times CommitBytes wait while the partition's end is
 	// not reached: a transaction costs some 25 ms whatever is in it. 0 means 1.
 	CommitBehind int
+	// Hops takes what the way of sampled batches in order took; nil: nobody asks.
+	Hops *hop.Set
+	// Wall is the host's time, ns since 1970, for Hops alone.
+	Wall func() int64
 	// TickEvery is the least time between two ticks (see [Session.Tick]).
 	TickEvery time.Duration
 	// FetchRecords is how many records one Fetch may return, FetchWait how long
@@ -88,6 +93,7 @@ func Defaults() Config {
 		Backoff:        100 * time.Millisecond,
 		BackoffMax:     5 * time.Second,
 		Clock:          NewSystemClock(),
+		Wall:           func() int64 { return time.Now().UnixNano() },
 		Log:            slog.New(slog.DiscardHandler),
 	}
 }
@@ -112,6 +118,7 @@ func (c *Config) Validate() error {
 	bad(c.CommitInterval >= 0 && c.IdleCommit >= c.CommitInterval, "commit intervals are not in order")
 	bad(c.CommitBytes > 0 && c.FetchRecords > 0 && c.FetchWait > 0, "a limit is not positive")
 	bad(c.CommitBehind >= 0, "commits of a partition that is behind are negative")
+	bad(c.Hops == nil || c.Wall != nil, "hops are measured without a clock")
 	bad(c.TickEvery > 0, "tick interval is not positive")
 	bad(c.Backoff > 0 && c.BackoffMax >= c.Backoff, "backoff is not positive")
 	return errors.Join(errs...)

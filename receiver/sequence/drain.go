@@ -138,7 +138,9 @@ func (p *Partition) Gone(offset int64) {
 			p.queued--
 			c.dirty = true
 			if (it.kind == reorder.KindRelease || it.kind == reorder.KindLate) && !p.writtenOf(it.id.Stream).Contains(it.id.Seq) {
-				c.stats.Lanes[laneIndex(it.id.Stream.Lane)].Missing++
+				stats := &c.stats.Lanes[laneIndex(it.id.Stream.Lane)]
+				stats.Missing++
+				stats.Gaps.add(wire.ReasonRetention, 1)
 				p.gap(it.id, it.id.Seq, reorder.GapSettled, wire.ReasonRetention.String(), wire.ReasonNone, &offset, "")
 			}
 		}
@@ -191,6 +193,7 @@ func (p *Partition) write(c *car, it *item, h *held) (need wire.CatalogueHash, o
 		if s := b.Stamp(b.LastNS); s.Synced {
 			lane.EventUTCNS = s.UTCNS
 		}
+		p.note(b, it, h)
 	case reorder.KindLate:
 		lane.Late++
 	case reorder.KindPulled:
@@ -256,6 +259,7 @@ func (p *Partition) undecodable(c *car, it *item, h *held, err error) {
 	lane.Alarms++
 	if it.kind != reorder.KindPulled {
 		lane.Missing++
+		lane.Gaps.add(why, 1)
 		p.gap(it.id, it.id.Seq, reorder.GapSettled, why.String(), wire.ReasonNone, &it.offset, text(err.Error()))
 	}
 }

@@ -53,6 +53,9 @@ func (o *owner) run(ctx context.Context) error {
 	if o.p, err = NewPartition(*o.cfg, o.session.Partition(), l); err != nil {
 		return err
 	}
+	if err := o.sameLog(ctx, l.LogStart); err != nil {
+		return fmt.Errorf("sequence: partition %d: %w", o.session.Partition(), err)
+	}
 	o.log.Info("partition taken", slog.Int64("offset", l.Offset), slog.Int("state_records", len(l.State)))
 	now := o.cfg.Clock.NowNS()
 	o.commitNS, o.readNS = now-int64(o.cfg.CommitInterval), now

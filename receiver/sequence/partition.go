@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"telemetry/receiver/hop"
 	"telemetry/receiver/sequence/timemap"
 	"telemetry/receiver/topic"
 	"telemetry/reorder"
@@ -28,18 +29,23 @@ type Partition struct {
 	cars   map[string]*car
 	byName []*car // in order of first sight: decisions never depend on a map's order
 
-	position  int64    // next offset to read
-	input     int64    // records below it were applied by an earlier owner
-	rebuildTo int64    // time stands still until position has reached it
-	topic     [16]byte // id of telemetry.batches; zero: not known
-	unnamed   bool     // the state does not have that id yet
-	committed int64    // the group's offset
-	settled   bool     // a commit is durable, or none is needed, since the partition was loaded
+	position  int64        // next offset to read
+	input     int64        // records below it were applied by an earlier owner
+	rebuildTo int64        // time stands still until position has reached it
+	topic     [16]byte     // id of telemetry.batches; zero: not known
+	unnamed   bool         // the state does not have that id yet
+	witness   Witness      // of the last record of the loaded state, or of the last commit
+	witnessed bool         // there is one
+	last      topic.Record // the last one applied since then; its offset is -1: none was
+	committed int64        // the group's offset
+	settled   bool         // a commit is durable, or none is needed, since the partition was loaded
 	logStart  int64
 	loadEnd   int64 // end of the partition when it was loaded; -1: not heard yet
 	nowMS     int64
 	loadedMS  int64                       // nowMS when an earlier owner ended
 	written   map[topic.Identity]struct{} // by dead owners, not made again so far
+
+	hops []hop.Notes // of sampled batches that wait for a commit
 
 	out    Output
 	state  []topic.Record
@@ -104,7 +110,7 @@ func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
 		cars: make(map[string]*car), read: make(map[int64]held),
 		known: make(map[wire.CatalogueHash]*wire.Catalogue), absent: make(map[wire.CatalogueHash]struct{}),
 		position: max(l.Offset, l.LogStart), committed: l.Offset, logStart: l.LogStart,
-		loadEnd: -1, written: maps.Clone(l.Written), topic: l.Topic,
+		loadEnd: -1, written: maps.Clone(l.Written), topic: l.Topic, last: topic.Record{Offset: -1},
 	}
 	p.sealed, _ = p.format.(SealedFormat)
 	for i := range l.State {
@@ -134,6 +140,9 @@ func (p *Partition) restore(r *topic.Record) error {
 			return err
 		}
 		p.input, p.nowMS, p.loadedMS = s.Input, s.NowMS, s.NowMS
+		if text, ok := r.Get(HeaderWitness); ok {
+			p.witness, p.witnessed = parseWitness(text)
+		}
 		if len(s.Written) > 0 && p.written == nil {
 			p.written = s.Written
 		}
@@ -163,6 +172,10 @@ func (p *Partition) sameTopic(state *topic.Record, input int64) error {
 	}
 	return nil
 }
+
+// Witness returns what the state says of the last record that was read; false when it
+// says nothing, as one of an earlier version.
+func (p *Partition) Witness() (Witness, bool) { return p.witness, p.witnessed }
 
 func (p *Partition) enter(c *car) {
 	c.core.Written(p.writtenOf)
@@ -291,6 +304,7 @@ func (p *Partition) decide(c *car) {
 			switch d.Gap {
 			case reorder.GapSettled:
 				stats.Missing += n
+				stats.Gaps.add(d.Reason, n)
 			case reorder.GapWithdrawn:
 				stats.Found += n
 			}

@@ -153,7 +153,7 @@ func (r *Runner) own(ctx context.Context, s Session) error {
 			o.log.Error("partition given up, will be loaded again", slog.Any("error", err))
 		}
 		wait := r.cfg.Backoff
-		if errors.Is(err, ErrState) || errors.Is(err, ErrOffset) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrAnew) {
+		if errors.Is(err, ErrState) || errors.Is(err, ErrOffset) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrAnew) || errors.Is(err, ErrRewritten) {
 			wait = r.cfg.BackoffMax // only a person can help
 		}
 		if r.cfg.Clock.Sleep(ctx, wait) != nil {
@@ -243,7 +243,7 @@ func (o *owner) retry(ctx context.Context, what string, f func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, ErrLost) || errors.Is(err, ErrGone) || errors.Is(err, ErrTruncated) {
+		if errors.Is(err, ErrLost) || errors.Is(err, ErrGone) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrRewritten) {
 			return err
 		}
 		if o.state != StateRetrying {

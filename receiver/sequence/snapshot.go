@@ -57,9 +57,21 @@ func (c *Counters) add(o *Counters) {
 	}
 }
 
+// Gaps counts the numbers reported in gaps by reason; reasons of later versions are
+// counted as [wire.ReasonNone].
+type Gaps [wire.ReasonLimit + 1]uint64
+
+func (g *Gaps) add(why wire.Reason, n uint64) {
+	if int(why) >= len(g) {
+		why = wire.ReasonNone
+	}
+	g[why] += n
+}
+
 // LaneSnapshot is one lane of one car.
 type LaneSnapshot struct {
 	Counters
+	Gaps        Gaps       `json:"gaps"`
 	Epoch       wire.Epoch `json:"epoch"`         // of the newest batch written in order
 	Floor       uint64     `json:"floor"`         // its number
 	ReadMS      int64      `json:"read_ms"`       // LogAppendTime of the newest record read

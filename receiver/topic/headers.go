@@ -23,8 +23,11 @@ const (
 	HeaderGen         = "gen"
 	HeaderSentNS      = "sent_ns"
 	HeaderIngest      = "ingest"
-	HeaderRow         = "row"  // "i/n": place of a row in its batch
-	HeaderPart        = "part" // place of another output in its batch
+	HeaderSealedNS    = "sealed_ns"   // of sampled batches, as sent_ns: ns since the car's boot
+	HeaderDurableNS   = "durable_ns"  // likewise
+	HeaderReceivedNS  = "received_ns" // of sampled batches: when ingest had it by its clock, ns since 1970
+	HeaderRow         = "row"         // "i/n": place of a row in its batch
+	HeaderPart        = "part"        // place of another output in its batch
 	HeaderCatalogue   = "catalogue"
 	HeaderGroup       = "group"
 	HeaderContentType = "content-type"
@@ -41,6 +44,9 @@ type BatchInfo struct {
 	ID       wire.ID
 	Send     wire.Send
 	Instance string
+	// ReceivedNS is when ingest had a sampled batch, by its host's clock, ns since 1970;
+	// 0: not told.
+	ReceivedNS int64
 }
 
 // ErrHeaders marks a record of the batches topic whose headers are not ours.
@@ -49,7 +55,7 @@ var ErrHeaders = errors.New("topic: not the headers of a batch")
 // BatchHeaders returns the text headers of one record of the batches topic.
 func BatchHeaders(id wire.ID, s wire.Send, instance string) []Header {
 	st := id.Stream
-	hs := make([]Header, 0, 12)
+	hs := make([]Header, 0, 15)
 	add := func(k string, v []byte) { hs = append(hs, Header{k, v}) }
 	add(HeaderCar, []byte(st.Car))
 	add(HeaderEpoch, strconv.AppendUint(nil, uint64(st.Epoch.Counter), 10))
@@ -65,6 +71,10 @@ func BatchHeaders(id wire.ID, s wire.Send, instance string) []Header {
 	add(HeaderGen, strconv.AppendUint(nil, uint64(s.Gen), 10))
 	add(HeaderSentNS, strconv.AppendInt(nil, s.SentNS, 10))
 	add(HeaderIngest, []byte(instance))
+	if s.SealedNS != 0 {
+		add(HeaderSealedNS, strconv.AppendInt(nil, s.SealedNS, 10))
+		add(HeaderDurableNS, strconv.AppendInt(nil, s.DurableNS, 10))
+	}
 	return hs
 }
 
@@ -81,6 +91,8 @@ func ParseBatchHeaders(hs []Header) (BatchInfo, error) {
 	b.Send.SentNS = p.int(HeaderSentNS)
 	b.Send.Pulled = p.bool(HeaderPulled)
 	b.Instance = p.text(HeaderIngest)
+	b.Send.SealedNS, b.Send.DurableNS = p.optional(HeaderSealedNS), p.optional(HeaderDurableNS)
+	b.ReceivedNS = p.optional(HeaderReceivedNS)
 	return b, p.err
 }
 
@@ -172,6 +184,17 @@ func (p *headerParser) int(key string) int64 {
 	if err != nil {
 		p.fail(key, "a decimal number of 64 bits")
 	}
+	return n
+}
+
+// optional returns a number that only sampled batches have; 0 without it, or when it
+// cannot be read, since nothing rests on it.
+func (p *headerParser) optional(key string) int64 {
+	s, ok := find(p.hs, key)
+	if !ok {
+		return 0
+	}
+	n, _ := strconv.ParseInt(s, 10, 64)
 	return n
 }
 
