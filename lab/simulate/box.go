@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -33,38 +34,53 @@ type box struct {
 	retired   bool // thrown away: it never starts again
 	catalogue int  // which one the source uses
 	utcOff    int64
-	anchorAt  int64 // no anchor before
+	starved   atomic.Int64 // until then the agent gets next to no time of the computer
+	anchorAt  int64        // no anchor before
 	tag       uint64
 	lastEpoch *epochFact
 	cloned    bool // its car has had more than one card
-	copied    bool // the other one was a copy
 
 	// What all lives together have reported.
 	lost   map[wire.Reason]uint64
 	failed int // starts that the spool refused
 }
 
-// life is one start of the agent. What other goroutines put here is guarded by mu.
+// life is one start of the agent. What other goroutines put here is guarded by mu,
+// or by the world's mu.
 type life struct {
 	b      *box
 	ctx    context.Context
 	cancel context.CancelFunc
 	sp     *spool.Spool
-	engine *uplink.Engine
+	log    *slog.Logger
+	seed   uint64
+	up     *uplink.Uplink
+	loop   *actor // the uplink's loop
+	stopUp context.CancelFunc
+	upDone chan struct{} // closed when the uplink has ended
 	conns  []*conn
-	wakeAt int64
+	open   map[*conn]bool // that the uplink was given and has not closed
 	feed   chan job
-	sent   map[wire.ID]bool // by this life
-	dead   bool
+	noMore chan struct{}    // closed when the source has ended
+	fed    chan struct{}    // closed when all that it made is in the spool
+	seen   map[wire.ID]bool // that this life has read, to send it
+	made   map[wire.ID]bool // that its source has made, and its spool taken, for the durable lanes
+	dead   atomic.Bool
 	bare   atomic.Bool // a catalogue could not be kept
 
-	mu     sync.Mutex
-	opened bool  // guarded by mu: Open has returned
-	err    error // guarded by mu: of Open
-	hash   [2]wire.CatalogueHash
-	done   []job // guarded by mu: appended by the source's goroutine
-	woken  bool  // guarded by mu: the spool has something
-	ready  bool  // owned by the loop: the engine runs
+	leaving, power bool  // it ends in good order; because power goes
+	again          int64 // and starts again after so long
+	told           int64 // when its uplink was told to end; 0 = it wasn't
+
+	mu      sync.Mutex
+	opened  bool  // guarded by mu: Open has returned
+	err     error // guarded by mu: of Open
+	hash    [2]wire.CatalogueHash
+	done    []job // guarded by mu: appended by the source's goroutine
+	left    bool  // guarded by mu: it has ended in good order
+	leftErr error // guarded by mu: what its spool says of that
+	ready   bool  // owned by the loop: the uplink runs
+	over    bool  // owned by the loop: its end was taken over
 }
 
 // job is one batch on its way from the source into the spool.
@@ -76,7 +92,7 @@ type job struct {
 }
 
 func newBox(w *world, car string, no int) *box {
-	b := &box{w: w, car: car, no: no, card: newCard(w.plan.Seed ^ uint64(no+1)<<32), lost: map[wire.Reason]uint64{}}
+	b := &box{w: w, car: car, no: no, card: newCard(car, w.plan.Seed^uint64(no+1)<<32), lost: map[wire.Reason]uint64{}}
 	b.cards = append(b.cards, b.card)
 	for i := range w.plan.Links {
 		b.links = append(b.links, newLink(w, b, i))
@@ -109,11 +125,15 @@ func (b *box) start() {
 	}
 	b.starts++
 	b.w.tracef("%s: the agent starts (%d)", b, b.starts)
-	l := &life{b: b, feed: make(chan job, 64), sent: map[wire.ID]bool{}}
+	l := &life{
+		b: b, feed: make(chan job, 64), noMore: make(chan struct{}), fed: make(chan struct{}), upDone: make(chan struct{}),
+		seen: map[wire.ID]bool{}, made: map[wire.ID]bool{}, open: map[*conn]bool{},
+	}
+	l.log = b.w.logOf(func() bool { return !l.dead.Load() }).With("box", b.String())
 	l.ctx, l.cancel = context.WithCancel(b.w.ctx)
 	b.life = l
-	seed := b.w.rng(b.name("nonce")).Uint64()
-	cfg := b.w.spoolConfig(b, seed)
+	l.seed = b.w.rng(b.name("nonce")).Uint64()
+	cfg := b.w.spoolConfig(b, l.seed)
 	b.w.wg.Go(func() { l.run(cfg) })
 }
 
@@ -121,7 +141,7 @@ func (b *box) start() {
 func (w *world) spoolConfig(b *box, seed uint64) spool.Config {
 	const chunk = 4 << 10
 	return spool.Config{
-		Dir: spoolDir, Car: b.car, BootID: b.bootID, Clock: b, Log: w.log.With("box", b.String()),
+		Dir: spoolDir, Car: b.car, BootID: b.bootID, Clock: b, Log: b.life.log,
 		Rand: &byteSource{rand.New(rand.NewPCG(seed, w.plan.Seed))}, Disk: b.card.disk(),
 		ChunkBytes: chunk, CommitBytes: 2 << 10, QueueBytes: 8 << 10, QuotaBytes: w.plan.Quota * chunk,
 		LiveMaxBytes: 8 << 10, WarmEntries: 12,
@@ -160,35 +180,38 @@ func (l *life) run(cfg spool.Config) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { _ = sp.Run(l.ctx) })
-	wg.Go(func() { l.watch(sp) })
+	l.feedSpool(sp)
+}
+
+// feedSpool hands over what the source makes, until it ends.
+func (l *life) feedSpool(sp *spool.Spool) {
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
 		case j := <-l.feed:
-			j.id, j.err = sp.Append(j.body)
-			l.mu.Lock()
-			l.done = append(l.done, j)
-			l.mu.Unlock()
-			l.b.w.notify()
-			time.Sleep(time.Microsecond) // the spool acts on it before the next one comes
+			l.append(sp, j)
+		case <-l.noMore:
+			for {
+				select {
+				case j := <-l.feed:
+					l.append(sp, j)
+				default:
+					close(l.fed)
+					return
+				}
+			}
 		}
 	}
 }
 
-// watch tells the loop that the spool has something to send.
-func (l *life) watch(sp *spool.Spool) {
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case <-sp.Wake():
-			l.mu.Lock()
-			l.woken = true
-			l.mu.Unlock()
-			l.b.w.notify()
-		}
-	}
+func (l *life) append(sp *spool.Spool, j job) {
+	j.id, j.err = sp.Append(j.body)
+	l.mu.Lock()
+	l.done = append(l.done, j)
+	l.mu.Unlock()
+	l.b.w.notify()
+	time.Sleep(time.Microsecond) // the spool acts on it before the next one comes
 }
 
 // collect takes over what the life's goroutines have done.
@@ -198,8 +221,8 @@ func (b *box) collect() {
 		return
 	}
 	l.mu.Lock()
-	opened, err, done, woken := l.opened, l.err, l.done, l.woken
-	l.done, l.woken = nil, false
+	opened, err, done, left, leftErr := l.opened, l.err, l.done, l.left && !l.over, l.leftErr
+	l.done, l.over = nil, l.left
 	l.mu.Unlock()
 	if opened && !l.ready {
 		if err != nil {
@@ -211,8 +234,11 @@ func (b *box) collect() {
 	for i := range done {
 		b.w.o.appended(b, &done[i])
 	}
-	if woken && l.ready {
-		l.step()
+	if l.ready {
+		b.w.o.engine(l)
+	}
+	if left {
+		b.gone(leftErr)
 	}
 }
 
@@ -220,6 +246,7 @@ func (b *box) collect() {
 func (b *box) refused(err error) {
 	b.w.tracef("%s: the spool does not open: %v", b, err)
 	b.failed++
+	b.life.dead.Store(true)
 	b.life.cancel()
 	b.life = nil
 	b.card.Kill()
@@ -233,43 +260,8 @@ func (l *life) begin() {
 	b.card.bare = b.card.bare || l.bare.Load()
 	b.w.tracef("%s: epoch %s is open", b, l.sp.Epoch())
 	b.w.o.opened(b, l.sp.Epoch())
-	cfg := uplink.Config{Car: b.car, Epoch: l.sp.Epoch(), Seed: b.w.plan.Seed ^ uint64(b.starts)}
-	for i := range b.links {
-		cfg.Links = append(cfg.Links, uplink.LinkConfig{Name: fmt.Sprint("modem", i), Addrs: b.w.addrs()})
-	}
-	l.engine = uplink.NewEngine(cfg, &store{b: b, l: l, sp: l.sp})
-	l.step()
+	l.connect()
 	b.w.after(b.w.rng(b.name("source")).Int64N(50*ms), l.source)
-}
-
-// step lets the engine decide, and does what it says.
-func (l *life) step() {
-	if l.dead || !l.ready {
-		return
-	}
-	acts, wake := l.engine.Step(l.b.BootNS())
-	for _, a := range acts {
-		switch a := a.(type) {
-		case uplink.Dial:
-			l.dial(a)
-		case uplink.Send:
-			l.send(a)
-		case uplink.Close:
-			if c := l.conn(a.Link, a.Gen); c != nil {
-				c.shut()
-			}
-		}
-	}
-	l.b.w.o.engine(l)
-	at := wake + l.b.bootAt
-	if l.wakeAt <= l.b.w.now() || at < l.wakeAt {
-		l.wakeAt = at
-		l.b.w.after(at-l.b.w.now(), func() {
-			if l.b.w.now() >= l.wakeAt {
-				l.step()
-			}
-		})
-	}
 }
 
 // die ends a life: by the power, or by a kill of the agent alone.
@@ -280,7 +272,7 @@ func (b *box) die(power bool) {
 	}
 	b.w.o.dying(b)
 	b.addUp()
-	l.dead = true
+	l.dead.Store(true)
 	b.life = nil
 	b.card.next()
 	if power {
@@ -315,7 +307,7 @@ func (b *box) addUp() {
 // abandon ends the life at the end of a run.
 func (b *box) abandon() {
 	if l := b.life; l != nil {
-		l.dead = true
+		l.dead.Store(true)
 		b.card.Kill()
 		l.cancel()
 		b.life = nil

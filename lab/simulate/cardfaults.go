@@ -1,9 +1,11 @@
 package simulate
 
 import (
+	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/sequence"
@@ -15,6 +17,9 @@ import (
 func (w *world) strikeBox(f *Fault, b *box) {
 	until := w.now() + int64(f.For)
 	switch f.Kind {
+	case KindStarve:
+		w.happened(f.Kind)
+		b.starved.Store(until)
 	case KindUTC:
 		w.happened(f.Kind)
 		b.utcOff += f.Arg%(4*sec) - 2*sec
@@ -75,6 +80,9 @@ func (w *world) corrupt(f *Fault, b *box) {
 	}
 	name := names[int(f.Arg>>8)%len(names)]
 	err := b.card.Change(name, func(p []byte) []byte {
+		if f.Kind == KindCorrupt {
+			w.o.hurts(p)
+		}
 		for i := range 1 + int(f.Arg>>16)%3 {
 			if len(p) > 0 {
 				p[(int(f.Arg>>20)+i*37)%len(p)] ^= byte(1 + f.Arg>>40%255)
@@ -85,7 +93,49 @@ func (w *world) corrupt(f *Fault, b *box) {
 	if err == nil {
 		w.happened(f.Kind)
 		w.tracef("%s: %s is damaged", b, name)
-		b.card.damaged++
+		b.card.bare = b.card.bare || f.Kind == KindNoCatalogue
+		b.card.noCursor = b.card.noCursor || strings.Contains(name, "cursor")
+	}
+}
+
+// hurts notes which batches a chunk has that is about to be damaged: they may be lost,
+// and with a loss record what it names.
+func (o *oracle) hurts(chunk []byte) {
+	for at := 0; at < len(chunk); {
+		n, k := binary.Uvarint(chunk[at:])
+		if k <= 0 || n > uint64(len(chunk)-at-k) {
+			at++ // damaged before
+			continue
+		}
+		b, _, err := wire.Parse(chunk[at+k:][:n])
+		if err != nil {
+			at++
+			continue
+		}
+		o.fact(b.Header.ID()).hurt = true
+		if b.Header.Control {
+			o.hurtsControl(b)
+		}
+		at += k + int(n)
+	}
+}
+
+func (o *oracle) hurtsControl(b wire.Batch) {
+	payload, err := o.opener.Payload(b)
+	if err != nil {
+		return
+	}
+	controls, _ := wire.Controls(payload)
+	for _, c := range controls {
+		if c.Loss == nil {
+			continue
+		}
+		for _, r := range c.Loss.Ranges {
+			for seq := r.First; seq <= r.Last; seq++ {
+				st := wire.Stream{Car: b.Header.Stream.Car, Epoch: c.Loss.Epoch, Lane: c.Loss.Lane, Shard: c.Loss.Shard}
+				o.fact(wire.ID{Stream: st, Seq: seq}).hurt = true
+			}
+		}
 	}
 }
 
@@ -122,8 +172,11 @@ func (w *world) conflict(b *box, arg int64) {
 // which may still wait.
 func (w *world) retention(part int32, arg int64) {
 	start, _, _ := w.kafka.Bounds(part)
-	below := w.o.input[part] - arg%3
-	if below <= start {
+	below := w.o.outs[0].input[part]
+	for _, x := range w.o.outs {
+		below = min(below, x.input[part])
+	}
+	if below -= arg % 3; below <= start {
 		return
 	}
 	gone := w.kafka.Retain(part, below)
@@ -152,8 +205,7 @@ func (w *world) clone(f *Fault, b *box) {
 	w.happened(f.Kind)
 	w.tracef("%s is cloned to %s", b, c)
 	c.lastEpoch, c.tag = b.lastEpoch, b.tag+1<<32
-	c.card.damaged, c.cloned, b.cloned = b.card.damaged, true, true
-	c.copied, b.copied = true, true
+	c.card.bare, c.card.noCursor, c.cloned, b.cloned = b.card.bare, b.card.noCursor, true, true
 	for r, n := range b.lost {
 		c.lost[r] = n
 	}
@@ -170,7 +222,7 @@ func (w *world) reflash(f *Fault, b *box) {
 	b.die(true)
 	w.tracef("%s gets a new card", b)
 	b.card.retired, b.cloned = true, true
-	b.card = newCard(w.plan.Seed ^ uint64(b.starts)<<40 ^ uint64(b.no+1)<<32)
+	b.card = newCard(b.car, w.plan.Seed^uint64(b.starts)<<40^uint64(b.no+1)<<32)
 	b.cards = append(b.cards, b.card)
 	b.lastEpoch = nil
 	w.after(int64(f.For), b.powerOn)
@@ -207,16 +259,6 @@ func (w *world) endForks() {
 // twoCards reports whether a car has had more than one card.
 func (w *world) twoCards(car string) bool {
 	return slices.ContainsFunc(w.boxes, func(b *box) bool { return b.cloned && b.car == car })
-}
-
-// copied reports whether there are, or were, two cards of one image in a car's name.
-func (w *world) copied(car string) bool {
-	return slices.ContainsFunc(w.boxes, func(b *box) bool { return b.copied && b.car == car })
-}
-
-// damaged reports whether a card of a car was damaged.
-func (w *world) damaged(car string) bool {
-	return w.anyCard(car, func(c *card) bool { return c.damaged > 0 })
 }
 
 // anyCard reports whether something is true of one of the cards that a car has had.

@@ -19,13 +19,17 @@ import (
 // goroutines of one spool never change the disk at the same instant.
 type card struct {
 	*spooltest.Machine
+	car  string
 	seed uint64
 	slow atomic.Int64 // ns that each sync takes more
 
-	damaged int  // how often bytes were changed; owned by the loop
 	full    bool // it was full once; owned by the loop
 	retired bool // thrown away; owned by the loop
-	bare    bool // a catalogue could not be kept; owned by the loop
+	bare    bool // a catalogue could not be kept, or was damaged; owned by the loop
+
+	// noCursor: a cursor was damaged, so that a start may not know what was delivered
+	// and deleted; owned by the loop.
+	noCursor bool
 
 	mu    sync.Mutex
 	life  uint64            // guarded by mu: counts the spools that have had the disk
@@ -34,8 +38,8 @@ type card struct {
 	hurt  int               // guarded by mu: changes that have failed
 }
 
-func newCard(seed uint64) *card {
-	c := &card{Machine: spooltest.New(), seed: seed, calls: map[string]uint64{}}
+func newCard(car string, seed uint64) *card {
+	c := &card{Machine: spooltest.New(), car: car, seed: seed, calls: map[string]uint64{}}
 	c.SetFault(c.fault)
 	return c
 }

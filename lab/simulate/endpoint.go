@@ -17,6 +17,7 @@ type endpoint struct {
 	conns []*conn   // that have subscribed
 	turn  int       // of the shared subscription
 	drops int64     // until then the broker drops messages
+	turns int64     // until then it turns new connections away
 }
 
 func (w *world) addrs() []string {

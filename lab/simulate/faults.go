@@ -40,6 +40,11 @@ const (
 	KindNoCatalogue  Kind = "catalogue lost" // the card loses its catalogues
 	KindClone        Kind = "clone"          // a copy of the card runs in another box
 	KindReflash      Kind = "reflash"        // the card is replaced by an empty one
+	KindChoke        Kind = "slow writes"    // a link carries next to nothing: sockets are full
+	KindTurnAway     Kind = "dial refused"   // a broker turns new connections away
+	KindStarve       Kind = "agent starved"  // the agent gets next to no time of its computer
+	KindStop         Kind = "agent stop"     // the agent ends in good order
+	KindPowerFail    Kind = "power fail"     // a warning, and then the power goes
 )
 
 // What follows from faults, and shapes of the system that count like faults.
@@ -58,6 +63,16 @@ const (
 	KindExternal  Kind = "external broker"  // a run with one broker in front of all instances
 	KindInstances Kind = "several instances"
 	KindNoWindow  Kind = "window none"
+
+	KindPartly       Kind = "partly taken"   // a socket took part of a message
+	KindNotTaken     Kind = "not taken"      // a socket took nothing of one
+	KindWriteTimeout Kind = "write timeout"  // a socket took nothing for long
+	KindDialFailed   Kind = "dial failed"    // a dial had no answer, or a bad one
+	KindBeside       Kind = "dialled beside" // a link has a second connection
+	KindPaced        Kind = "paced"          // a connection was told to hold its bytes back
+	KindPlain        Kind = "plain link"     // connections that can only send and wait
+	KindOutputs      Kind = "second output"  // with the sealed batches and a window of its own
+	KindBlind        Kind = "blind socket"   // sockets that don't tell what was confirmed
 )
 
 // Effects lists what a long run must have met beside all kinds of faults.
@@ -65,6 +80,7 @@ func Effects() []Kind {
 	return []Kind{
 		KindQuota, KindCorrupted, KindDiskLoss, KindFenced, KindRebalance, KindCut, KindReread, KindTwice, KindOverride, KindLate,
 		KindEmbedded, KindExternal, KindInstances, KindNoWindow,
+		KindPartly, KindNotTaken, KindWriteTimeout, KindDialFailed, KindBeside, KindPaced, KindPlain, KindBlind, KindOutputs,
 	}
 }
 
@@ -89,7 +105,8 @@ func (w *world) countEffects() {
 		r.countReread()
 	}
 	rebalances, fenced, cut := w.kafka.Counts()
-	add(KindRebalance, rebalances-w.plan.Instances)
+	add(KindRebalance, rebalances-w.plan.Instances*len(w.o.outs))
+	yes(KindOutputs, w.plan.Two)
 	add(KindFenced, fenced)
 	add(KindCut, cut)
 	add(KindReread, w.reread)
@@ -100,13 +117,14 @@ func (w *world) countEffects() {
 	yes(KindExternal, w.plan.External)
 	yes(KindInstances, w.plan.Instances > 1)
 	yes(KindNoWindow, w.plan.NoWindow)
+	yes(KindPlain, w.plan.Plain != 0)
+	yes(KindBlind, w.plan.Blind != 0)
 }
 
 // kindSpec is one kind and how long it lasts.
 type kindSpec struct {
 	kind     Kind
 	min, max time.Duration
-	fits     func(p *Plan) bool
 }
 
 const (
@@ -115,38 +133,47 @@ const (
 )
 
 var kinds = []kindSpec{
-	{KindLoss, time.Second, 6 * time.Second, nil},
-	{KindDelay, time.Second, 6 * time.Second, nil},
-	{KindReorder, time.Second, 5 * time.Second, nil},
-	{KindPartition, short1, 6 * time.Second, nil},
-	{KindOutage, short1, 6 * time.Second, nil},
-	{KindSilent, short1, 9 * time.Second, nil},
-	{KindDrop, short1, 3 * time.Second, nil},
-	{KindPowerCut, short1, 2 * time.Second, nil},
-	{KindKillAgent, short1, time.Second, nil},
-	{KindKill, short1, long1, nil},
-	{KindFreeze, short1, 9 * time.Second, nil},
-	{KindStall, short1, 6 * time.Second, nil},
-	{KindProduceError, 0, 0, nil},
-	{KindPull, 0, 0, nil},
-	{KindClock, 0, 0, nil},
-	{KindUTC, 0, 0, nil},
-	{KindLateAnchor, time.Second, 6 * time.Second, nil},
-	{KindDiskFull, short1, 4 * time.Second, nil},
-	{KindDiskSlow, short1, 3 * time.Second, nil},
-	{KindDiskError, 0, 0, nil},
-	{KindCorrupt, short1, time.Second, nil},
-	{KindCorruptState, short1, time.Second, nil},
-	{KindDrain, short1, 2 * time.Second, nil},
-	{KindLostAnswer, 0, 0, nil},
-	{KindRetention, 0, 0, nil},
-	{KindOffset, 0, 0, nil},
-	{KindRefuse, 0, 0, nil},
-	{KindConflict, 0, 0, nil},
-	{KindCatalogue, 0, 0, nil},
-	{KindNoCatalogue, 0, 0, nil},
-	{KindClone, short1, time.Second, nil},
-	{KindReflash, short1, time.Second, nil},
+	{KindLoss, time.Second, 6 * time.Second},
+	{KindDelay, time.Second, 6 * time.Second},
+	{KindReorder, time.Second, 5 * time.Second},
+	{KindPartition, short1, 6 * time.Second},
+	{KindOutage, short1, 6 * time.Second},
+	{KindSilent, short1, 9 * time.Second},
+	{KindDrop, short1, 3 * time.Second},
+	{KindPowerCut, short1, 2 * time.Second},
+	{KindKillAgent, short1, time.Second},
+	{KindKill, short1, long1},
+	{KindFreeze, short1, 9 * time.Second},
+	{KindStall, short1, 6 * time.Second},
+	{KindProduceError, 0, 0},
+	{KindPull, 0, 0},
+	{KindClock, 0, 0},
+	{KindUTC, 0, 0},
+	{KindLateAnchor, time.Second, 6 * time.Second},
+	{KindDiskFull, short1, 4 * time.Second},
+	{KindDiskSlow, short1, 3 * time.Second},
+	{KindDiskError, 0, 0},
+	{KindCorrupt, short1, time.Second},
+	{KindCorruptState, short1, time.Second},
+	{KindDrain, short1, 2 * time.Second},
+	{KindLostAnswer, 0, 0},
+	{KindRetention, 0, 0},
+	{KindOffset, 0, 0},
+	{KindRefuse, 0, 0},
+	{KindConflict, 0, 0},
+	{KindCatalogue, 0, 0},
+	{KindNoCatalogue, 0, 0},
+	{KindClone, short1, time.Second},
+	{KindReflash, short1, time.Second},
+}
+
+// agentKinds are those of the agent's loop; see Plan.more.
+var agentKinds = []kindSpec{
+	{KindChoke, time.Second, 10 * time.Second},
+	{KindTurnAway, short1, 3 * time.Second},
+	{KindStarve, short1, 3 * time.Second},
+	{KindStop, short1, 2 * time.Second},
+	{KindPowerFail, short1, 2 * time.Second},
 }
 
 // strike lets a fault happen.
@@ -169,18 +196,27 @@ func (w *world) strike(f *Fault) {
 		w.happened(f.Kind)
 	case KindPartition:
 		for _, k := range b.links {
-			k.silent = until
+			k.hush(until)
 		}
 		w.happened(f.Kind)
 	case KindOutage:
 		w.outage(b, k, until)
 	case KindSilent:
-		k.silent = until
+		k.hush(until)
+		w.happened(f.Kind)
+	case KindChoke:
+		if k.choked = until; f.Arg%3 == 0 { // the car is where nobody has a good network
+			for _, k := range b.links {
+				k.choked = until
+			}
+		}
 		w.happened(f.Kind)
 	case KindDrop:
 		for _, e := range w.ends {
 			e.drops = until
 		}
+	case KindTurnAway:
+		w.ends[f.Target%len(w.ends)].turns = until
 	case KindPull:
 		w.pull(b, f)
 	default:
@@ -202,6 +238,8 @@ func (w *world) strikeMore(f *Fault, b *box, r *receiver) {
 			again = b.start
 		}
 		w.after(int64(f.For), again)
+	case KindStop, KindPowerFail:
+		w.leave(b, f)
 	case KindKill:
 		if r.inst == nil {
 			return
@@ -238,9 +276,10 @@ func (w *world) strikeMore(f *Fault, b *box, r *receiver) {
 	case KindRetention:
 		w.retention(int32(f.Target)%w.plan.Partitions, f.Arg)
 	case KindOffset:
-		if part := int32(f.Target) % w.plan.Partitions; w.o.input[part] > 0 {
+		x := w.o.outs[int(f.Arg)%len(w.o.outs)]
+		if part := int32(f.Target) % w.plan.Partitions; x.input[part] > 0 {
 			w.happened(f.Kind)
-			w.kafka.ForgetOffset(part)
+			x.kafka.ForgetOffset(part)
 		}
 	default:
 		w.strikeBox(f, b)
@@ -266,9 +305,27 @@ func (w *world) pull(b *box, f *Fault) {
 	if l := b.life; l != nil && l.ready {
 		now := b.BootNS()
 		from := max(0, now-f.Arg%(5*sec))
-		if err := l.engine.Pull(now, from, from+sec+f.Arg%(2*sec)); err == nil {
-			l.step()
-		}
+		w.wg.Go(func() { _ = l.up.Pull(l.ctx, from, from+sec+f.Arg%(2*sec)) })
+	}
+}
+
+// leave ends an agent in good order; when power goes, it has a while for that.
+func (w *world) leave(b *box, f *Fault) {
+	l := b.life
+	if l == nil || !l.ready || l.leaving {
+		return
+	}
+	w.happened(f.Kind)
+	power := f.Kind == KindPowerFail
+	l.again = int64(f.For)
+	l.leave(power)
+	if power {
+		w.after(5*ms+f.Arg%(600*ms), func() {
+			if b.life == l {
+				b.die(true)
+			}
+			w.after(int64(f.For), b.powerOn)
+		})
 	}
 }
 
@@ -277,13 +334,15 @@ func (w *world) heal() {
 	for _, b := range w.boxes {
 		for _, k := range b.links {
 			now := w.now()
-			k.lossy, k.slow, k.shaky, k.silent, k.down = 0, 0, 0, min(k.silent, now), min(k.down, now)
+			k.lossy, k.slow, k.shaky, k.choked, k.down = 0, 0, 0, 0, min(k.down, now)
+			k.hush(min(k.silent, now))
 		}
+		b.starved.Store(0)
 		b.card.failNext(0)
 		b.card.slow.Store(0)
 	}
 	for _, e := range w.ends {
-		e.drops = 0
+		e.drops, e.turns = 0, 0
 	}
 	for _, r := range w.rcvs {
 		r.failNext, r.refuse = 0, 0

@@ -23,13 +23,15 @@ func (o *oracle) final() {
 	slices.SortFunc(all, func(a, b *fact) int {
 		return compareIDs(a.id, b.id)
 	})
-	for _, f := range all {
-		if f.id.Seq > 0 {
-			o.finalFact(f)
+	for _, x := range o.outs {
+		for _, f := range all {
+			if f.id.Seq > 0 {
+				x.finalFact(f)
+			}
 		}
+		x.finalHoles()
+		x.finalLive()
 	}
-	o.finalHoles()
-	o.finalLive()
 	for _, r := range o.w.rcvs {
 		if r.inst != nil && r.budget.Used() != 0 {
 			o.violate("memory", "%s still counts %d bytes of held batches", r, r.budget.Used())
@@ -45,33 +47,36 @@ func compareIDs(a, b wire.ID) int {
 }
 
 // finalFact checks one batch.
-func (o *oracle) finalFact(f *fact) {
-	written := f.main + f.late
-	gone := f.deleted && f.missing == "retention" || f.missing == "no catalogue" || f.missing == "undecodable"
+func (x *outcome) finalFact(f *fact) {
+	v := x.of(f)
+	written := v.main + v.late
+	gone := f.deleted && v.missing == "retention" || !x.sealed && (v.missing == "no catalogue" || v.missing == "undecodable")
 	switch {
 	case f.deleted && f.forged: // the other payload may have taken its place
-	case f.logged > 0 && f.missing != "" && !gone:
-		o.violate("lost", "%s is in telemetry.batches and missing (%s)", short(f.id), f.missing)
-	case f.logged > 0 && !f.control && f.tag != 0 && written == 0 && !gone:
-		o.violate("lost", "%s is in telemetry.batches and in no output", short(f.id))
-	case f.card != nil && (f.card.retired || f.card.damaged > 0) && f.id.Seq > o.history(f.id.Stream).top:
+	case f.logged > 0 && x.of(f).missing != "" && !gone:
+		x.violate("lost", "%s is in telemetry.batches and missing (%s)", short(f.id), x.of(f).missing)
+	case f.logged > 0 && (x.sealed || !f.control && f.tag != 0) && written == 0 && !gone:
+		x.violate("lost", "%s is in telemetry.batches and in no output", short(f.id))
+	case x.sealed && v.main > 0 && f.id.Stream.Lane == wire.LaneCritical && f.tag != 0 && !f.control && v.events != 1:
+		x.violate("lost", "%s is in its topic, and its event is there %d times", short(f.id), v.events)
+	case f.card != nil && (f.card.retired || f.hurt) && f.id.Seq > x.history(f.id.Stream).top:
 		// Thrown away, or damaged at rest behind the last cursor, before anybody had
 		// heard of it: nobody can name it (spool/FORMAT.md, promise 4).
-	case f.logged == 0 && f.durable && f.missing == "" && f.id.Stream.Lane != wire.LaneLive:
-		o.violate("lost", "%s was durable and is lost in silence", short(f.id))
+	case f.logged == 0 && f.durable && x.of(f).missing == "" && f.id.Stream.Lane != wire.LaneLive:
+		x.violate("lost", "%s was durable and is lost in silence", short(f.id))
 	}
-	if f.missing != "" {
-		o.truth(f)
+	if x.of(f).missing != "" {
+		x.truth(f)
 	}
 }
 
 // truth checks the reason for which a number is missing in the end.
-func (o *oracle) truth(f *fact) {
+func (x *outcome) truth(f *fact) {
 	live := f.id.Stream.Lane == wire.LaneLive
-	lie := func(why string) { o.violate("reasons", "%s is missing (%s), %s", short(f.id), f.missing, why) }
-	had := func(r wire.Reason) bool { return f.box == nil || o.hasLost(f, r) }
+	lie := func(why string) { x.violate("reasons", "%s is missing (%s), %s", short(f.id), x.of(f).missing, why) }
+	had := func(r wire.Reason) bool { return f.box == nil || x.hasLost(f, r) }
 	retired := f.box == nil || f.card.retired
-	switch f.missing {
+	switch x.of(f).missing {
 	case "superseded":
 		if !live {
 			lie("and its lane is never superseded")
@@ -81,7 +86,7 @@ func (o *oracle) truth(f *fact) {
 			lie("and its card never was full")
 		}
 	case "disk":
-		if !had(wire.ReasonDisk) || !o.onCard(f, func(c *card) bool { return c.failed() > 0 || c.full }) {
+		if !had(wire.ReasonDisk) || !x.onCard(f, func(c *card) bool { return c.failed() > 0 || c.full }) {
 			lie("and its disk never failed")
 		}
 	case "refused":
@@ -89,11 +94,11 @@ func (o *oracle) truth(f *fact) {
 			lie("and nobody has refused it")
 		}
 	case "corrupt":
-		if f.durable && !o.onCard(f, func(c *card) bool { return c.damaged > 0 }) { // a torn write that was never durable may be called so
-			lie("and its card was never damaged")
+		if f.durable && !f.hurt { // a torn write that was never durable may be called so
+			lie("and it was never damaged")
 		}
 	case "epoch":
-		if f.durable && !live && !retired && !f.deleted && f.card.damaged == 0 {
+		if f.durable && !live && !retired && !f.deleted && !f.hurt {
 			lie("and it was durable when its epoch ended")
 		}
 	case "gap":
@@ -109,8 +114,8 @@ func (o *oracle) truth(f *fact) {
 			lie("and nothing has deleted it")
 		}
 	case "no catalogue":
-		bad := func(c *card) bool { return c.damaged > 0 || c.bare }
-		if f.card != nil && !bad(f.card) && !(f.card.retired && o.onCard(f, bad)) {
+		bad := func(c *card) bool { return c.bare }
+		if f.card != nil && !bad(f.card) && !(f.card.retired && x.onCard(f, bad)) {
 			lie("and its card had it")
 		}
 	default:
@@ -135,16 +140,16 @@ func (o *oracle) onCard(f *fact, is func(*card) bool) bool {
 
 // finalLive checks that what an idle live stream will never send is known to be
 // missing (rule 6).
-func (o *oracle) finalLive() {
-	for _, b := range o.w.boxes {
+func (x *outcome) finalLive() {
+	for _, b := range x.w.boxes {
 		if b.life == nil || !b.life.ready {
 			continue
 		}
 		st := wire.Stream{Car: b.car, Epoch: b.life.sp.Epoch(), Lane: wire.LaneLive}
 		for seq := uint64(1); seq < b.life.sp.Base(st); seq++ {
 			id := wire.ID{Stream: st, Seq: seq}
-			if f := o.fact(id); f.logged == 0 && f.missing == "" {
-				o.violate("rule 6", "%s will never come, and nobody was told", short(id))
+			if f := x.fact(id); f.logged == 0 && x.of(f).missing == "" {
+				x.violate("rule 6", "%s will never come, and nobody was told", short(id))
 				return
 			}
 		}
@@ -153,12 +158,12 @@ func (o *oracle) finalLive() {
 
 // finalHoles checks that below the highest number that the cloud knows of nothing
 // is neither there nor said to be missing.
-func (o *oracle) finalHoles() {
-	for st, h := range o.streams {
+func (x *outcome) finalHoles() {
+	for st, h := range x.streams {
 		for seq := uint64(1); seq < h.top; seq++ {
-			f := o.facts[wire.ID{Stream: st, Seq: seq}]
-			if f == nil || f.logged == 0 && f.missing == "" {
-				o.violate("holes", "%s is neither there nor missing, and #%d is", short(wire.ID{Stream: st, Seq: seq}), h.top)
+			f := x.facts[wire.ID{Stream: st, Seq: seq}]
+			if f == nil || f.logged == 0 && x.of(f).missing == "" {
+				x.violate("holes", "%s is neither there nor missing, and #%d is", short(wire.ID{Stream: st, Seq: seq}), h.top)
 				break
 			}
 		}

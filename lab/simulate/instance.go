@@ -26,6 +26,8 @@ type instance struct {
 	dead   bool          // guarded by mu
 	shares bool          // guarded by mu: it wants its share of the external broker's messages
 	out    []func()      // guarded by mu: what it wants done, in order
+	trying int           // guarded by mu: records that Kafka has not answered
+	failed error         // guarded by mu: Kafka's last answer
 }
 
 // errKilled ends a service without a word: its broker is gone.
@@ -159,10 +161,33 @@ func (b sharedBus) Share(take bool) {
 type kafkaWriter struct{ i *instance }
 
 func (p kafkaWriter) Produce(rec topic.Record, done func(error)) {
-	p.i.want(func() { p.i.r.produce(p.i, rec, done) })
+	p.i.answered(1, nil)
+	p.i.want(func() {
+		p.i.r.produce(p.i, rec, func(err error) {
+			p.i.answered(-1, err)
+			done(err)
+		})
+	})
 }
 
-func (p kafkaWriter) State() error { return nil }
+// State implements [ingest.Producer].
+func (p kafkaWriter) State() error {
+	p.i.mu.Lock()
+	defer p.i.mu.Unlock()
+	if p.i.trying > 0 && p.i.r.w.kafka.Stalled() > 0 {
+		return errors.Join(errKafka, p.i.failed)
+	}
+	return p.i.failed
+}
+
+// answered counts the records that wait for Kafka.
+func (i *instance) answered(more int, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.trying += more; more < 0 {
+		i.failed = err
+	}
+}
 
 // follower reads the topic of catalogues.
 type follower struct{ i *instance }

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,6 +28,13 @@ type link struct {
 	shaky  int64 // until then the jitter is large
 	silent int64 // until then nothing passes in either direction
 	down   int64 // until then connections are reset and refused
+	choked int64 // until then it carries next to nothing
+	plain  bool  // its connections can only send and wait
+	blind  bool  // its sockets don't tell what was confirmed
+
+	dialled *life // that has dialled last
+	dialAt  int64 // when
+	fails   int   // dials that have failed since anything else
 }
 
 func newLink(w *world, b *box, no int) *link {
@@ -34,6 +42,7 @@ func newLink(w *world, b *box, no int) *link {
 	return &link{
 		w: w, b: b, no: no, rng: r,
 		delay: (10 + r.Int64N(50)) * ms, jitter: 1 + r.Int64N(8*ms), rate: 20_000 + r.Int64N(200_000),
+		plain: w.plan.Plain&(1<<no) != 0, blind: w.plan.Blind&(1<<no) != 0,
 	}
 }
 
@@ -54,11 +63,45 @@ func (k *link) travel() int64 {
 	return d
 }
 
-// conn is one MQTT connection of one link.
+// bps is what the modem carries now, bytes/s.
+func (k *link) bps() int64 {
+	if k.w.now() < k.choked {
+		return max(k.rate/40, 500)
+	}
+	return k.rate
+}
+
+// hush lets nothing pass until then; what waits in the modem and in the sockets
+// leaves so much later, or sooner if a silence ends before its time.
+func (k *link) hush(until int64) {
+	now := k.w.now()
+	by := max(until, now) - max(k.silent, now)
+	k.silent = until
+	later := func(at int64) int64 {
+		if at <= now {
+			return at
+		}
+		return max(now, at+by)
+	}
+	k.freeAt = later(k.freeAt)
+	if l := k.b.life; l != nil {
+		for _, c := range l.conns {
+			if c.k != k {
+				continue
+			}
+			if c.leaves = later(c.leaves); c.part != nil {
+				c.part.leaves = c.leaves
+			}
+		}
+	}
+}
+
+// conn is one MQTT connection of one link. The car's end of it is carConn.
 type conn struct {
 	k        *link
 	l        *life
 	gen      uint32
+	req      uplink.DialRequest
 	e        *endpoint
 	epoch    int // of the endpoint when the connection was made
 	up       bool
@@ -67,60 +110,53 @@ type conn struct {
 	carGone  bool
 	lastUp   int64
 	lastDown int64
+
+	// Of the car's end.
+	end              chan struct{} // closed when a blocked write must look again
+	ended            bool
+	closing          bool  // Close was called
+	broken           error // the car's kernel knows that it is over
+	failed           bool  // a write was told so
+	leaves           int64 // when the modem has sent all that it was given
+	paceAt           int64 // the kernel gives the modem nothing before
+	pace             int64 // bytes/s; 0 = no limit
+	part             *message
+	given, confirmed int64 // bytes of payload
 }
 
-func (l *life) conn(link int, gen uint32) *conn {
-	for _, c := range l.conns {
-		if c.k.no == link && c.gen == gen && !c.carGone {
-			return c
-		}
+// unblock wakes who waits for the socket.
+func (c *conn) unblock() {
+	if !c.ended {
+		c.ended = true
+		close(c.end)
 	}
-	return nil
 }
 
 // dialTimeout is when a dial that nothing answers is given up.
 const dialTimeout = 5 * sec
 
-// dial makes a connection, if the way and the receiver let it.
-func (l *life) dial(a uplink.Dial) {
-	w, k := l.b.w, l.b.links[a.Link]
-	c := &conn{k: k, l: l, gen: a.Gen, e: w.endpoint(a.Addr)}
-	l.conns = append(l.conns, c)
-	switch {
-	case k.silent > w.now()+dialTimeout || c.e.frozen():
-		w.after(dialTimeout, func() { c.down("connect timeout") })
-	case k.down > w.now() || c.e.dead():
-		w.after(2*k.travel(), func() { c.down("connection refused") })
-	default:
-		w.after(max(0, k.silent-w.now())+6*k.travel(), func() { c.established() })
+// breaks ends a connection at the car: the kernel knows it now, who reads from it
+// learns of it within a while.
+func (c *conn) breaks(why error, within int64) {
+	if c.broken != nil || c.carGone {
+		return
 	}
+	c.broken, c.gone = why, true
+	c.unblock()
+	c.k.w.after(within, c.down)
 }
 
-func (c *conn) established() {
+// down tells the uplink that a connection has ended.
+func (c *conn) down() {
+	if c.carGone || c.l.dead.Load() {
+		return
+	}
 	w := c.k.w
-	if c.carGone || c.l.dead {
-		return
-	}
-	if c.e.dead() || c.k.down > w.now() {
-		c.down("connection refused")
-		return
-	}
-	c.up, c.epoch = true, c.e.epoch
-	c.e.attach(c)
-	w.tracef("%s: link %d gen %d is up to %s", c.l.b, c.k.no, c.gen, c.e.addr)
-	c.l.engine.LinkUp(c.l.b.BootNS(), c.k.no, c.gen, c.e.addr)
-	c.l.step()
-}
-
-// down tells the car that a dial failed or a connection ended.
-func (c *conn) down(why string) {
-	if c.carGone || c.l.dead {
-		return
-	}
 	c.shut()
-	c.k.w.tracef("%s: link %d gen %d is down: %s", c.l.b, c.k.no, c.gen, why)
-	c.l.engine.LinkDown(c.l.b.BootNS(), c.k.no, c.gen, why)
-	c.l.step()
+	w.o.dialed(c.k, nil)
+	w.tracef("%s: link %d gen %d is down: %v", c.l.b, c.k.no, c.gen, c.broken)
+	c.mustClose()
+	w.outside(func() { c.req.OnDown(c.broken) })
 }
 
 // shut ends the car's side; the receiver learns of it when a packet can reach it.
@@ -129,15 +165,18 @@ func (c *conn) shut() {
 		return
 	}
 	c.carGone, c.gone = true, true
+	c.unblock()
 	c.l.conns = slices.DeleteFunc(c.l.conns, func(x *conn) bool { return x == c })
-	w := c.k.w
-	w.after(max(0, c.k.silent-w.now())+c.k.travel(), func() { c.e.detach(c) })
+	if w := c.k.w; c.e != nil {
+		w.after(max(0, c.k.silent-w.now())+c.k.travel(), func() { c.e.detach(c) })
+	}
 }
 
 // vanish ends the car's side without a packet: the receiver waits for its
 // keep-alive.
 func (c *conn) vanish() {
 	c.carGone, c.gone = true, true
+	c.unblock()
 	c.k.w.after(6*sec, func() { c.e.detach(c) })
 }
 
@@ -149,38 +188,54 @@ func (c *conn) reset(why string) {
 	}
 	c.gone = true
 	w := c.k.w
-	w.after(max(0, c.k.silent-w.now())+c.k.travel(), func() { c.down(why) })
+	w.after(max(0, c.k.silent-w.now())+c.k.travel(), func() { c.breaks(failure(why), c.k.rng.Int64N(20*ms)) })
 	w.after(c.k.travel(), func() { c.e.detach(c) })
 }
 
 // sockBytes is what a socket takes ahead of the modem.
 const sockBytes = 4 << 10
 
-// send carries one message up.
-func (l *life) send(a uplink.Send) {
-	w := l.b.w
-	c := l.conn(a.Link, a.Gen)
-	if c == nil || !c.up {
-		w.o.violate("uplink", "%s sends on link %d gen %d, which it was told is down", l.b, a.Link, a.Gen)
-		return
-	}
-	payload := slices.Clone(a.Payload)
-	w.o.sent(l, c, a.Topic, payload)
-	k := c.k
+// give hands a message to the connection.
+func (c *conn) give(topic string, payload []byte) *message {
+	k, now := c.k, c.k.w.now()
+	m := &message{topic: topic, payload: bytes.Clone(payload), theirs: payload}
+	c.k.w.o.sent(c.l, c, topic, m.payload)
 	n := int64(len(payload)) + 40
-	k.freeAt = max(w.now(), k.freeAt) + n*sec/k.rate
-	c.lastUp = max(k.freeAt+k.travel(), c.lastUp+1)
-	taken := max(0, k.freeAt-w.now()-sockBytes*sec/k.rate)
-	if k.silent > w.now() && k.freeAt-w.now() > sockBytes*sec/k.rate {
-		taken += k.silent - w.now()
+	from := max(now, k.freeAt, k.silent, c.paceAt)
+	m.leaves = from + n*sec/k.bps()
+	k.freeAt, c.leaves = m.leaves, m.leaves
+	if c.pace > 0 {
+		c.paceAt = max(now, c.paceAt) + n*sec/c.pace
 	}
-	w.after(taken, func() {
-		if !c.gone && !l.dead {
-			l.engine.Sent(l.b.BootNS(), c.k.no, c.gen)
-			l.step()
-		}
-	})
-	w.after(c.lastUp-w.now(), func() { c.arrive(a.Topic, payload) })
+	c.given += int64(len(payload))
+	return m
+}
+
+// inSocket is how much the socket still has.
+func (c *conn) inSocket() int64 {
+	return max(0, c.leaves-max(c.k.w.now(), c.k.silent)) * c.k.bps() / sec
+}
+
+// untaken is how long it lasts until the socket has all of m, if all goes on like
+// now.
+func (c *conn) untaken(m *message) int64 {
+	now, ahead := c.k.w.now(), sockBytes*sec/c.k.bps()
+	from := max(now, c.k.silent)
+	if m.leaves-from <= ahead {
+		return 0
+	}
+	return m.leaves - ahead - now
+}
+
+// taken carries a message up that the socket has.
+func (c *conn) taken(m *message) {
+	w, k := c.k.w, c.k
+	if !bytes.Equal(m.payload, m.theirs) {
+		w.o.violate("uplink", "%s: a message on link %d gen %d changed before the socket had it", c.l.b, k.no, c.gen)
+	}
+	m.theirs = nil
+	c.lastUp = max(max(w.now(), m.leaves)+k.travel(), c.lastUp+1)
+	w.after(c.lastUp-w.now(), func() { c.arrive(m.topic, m.payload) })
 }
 
 // arrive delivers one message to the receiver, once the way lets it.
@@ -194,6 +249,8 @@ func (c *conn) arrive(topic string, payload []byte) {
 		w.after(c.lastUp-w.now(), func() { c.arrive(topic, payload) })
 		return
 	}
+	n := int64(len(payload))
+	w.after(c.k.delay, func() { c.confirmed += n })
 	c.e.message(c, topic, payload)
 }
 
@@ -206,7 +263,7 @@ func (c *conn) deliver(payload []byte) {
 
 func (c *conn) hear(payload []byte) {
 	w := c.k.w
-	if c.gone || c.l.dead {
+	if c.gone || c.l.dead.Load() {
 		return
 	}
 	if c.k.silent > w.now() {
@@ -214,8 +271,7 @@ func (c *conn) hear(payload []byte) {
 		w.after(c.lastDown-w.now(), func() { c.hear(payload) })
 		return
 	}
-	c.l.engine.Message(c.l.b.BootNS(), c.k.no, c.gen, payload)
-	c.l.step()
+	w.outside(func() { c.req.OnMessage(payload) })
 }
 
 // short is a batch's name in traces: car, epoch's counter, lane, number.

@@ -1,9 +1,12 @@
 package simulate
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"time"
 
 	"telemetry/receiver/topic"
 	"telemetry/wire"
@@ -17,46 +20,50 @@ type oracle struct {
 	facts      map[wire.ID]*fact
 	streams    map[wire.Stream]*history
 	epochs     map[carEpoch]*epochFact
-	cars       map[string]*carFact
 	log        map[laneKey][]logged
-	seen       map[topic.Identity]struct{}
+	outs       []*outcome
 	opener     wire.Opener
 	digest     uint64
-	waits      map[int32][]waiting
-	peakMS     int64           // the brokers' clock before its jumps: the greatest time that a record may have
-	input      map[int32]int64 // by partition: offset up to which its owner has read, as committed
-	written    []wire.Stream   // in main topics by the commit at hand
+	peakMS     int64 // the brokers' clock before its jumps: the greatest time that a record may have
 	n          map[string]int
 	samples    int
 }
 
 // fact is one batch.
 type fact struct {
-	id      wire.ID
-	tag     uint64 // of our source; 0: a control record of the spool
-	control bool
-	durable bool // the spool has shown it
-	sent    int
-	logged  int // records in telemetry.batches
+	id       wire.ID
+	tag      uint64 // of our source; 0: a control record of the spool
+	control  bool
+	durable  bool // the spool has shown it, or has said so when it ended
+	read     int
+	sealedNS int64 // of the box's boot clock; of a preview
+	logged   int   // records in telemetry.batches
+	of       [2]verdict
+	box      *box
+	card     *card  // that it was made on
+	deleted  bool   // its record was deleted by retention
+	sum      uint32 // of its first record
+	hurt     bool   // it was in a chunk that was damaged, or named by a loss record there
+	forged   bool   // another payload was sent under its name
+	refused  bool   // Kafka has said that it can never take it
+}
+
+// verdict is what became of a batch in one output.
+type verdict struct {
 	main    int
 	late    int
 	pulled  int
 	dead    int
+	events  int    // records of its events, where batches are sealed
 	missing string // reason of the gap that it is in; "": in none
-	was     string // reason of the last gap that it was in
-	box     *box
-	card    *card // that it was made on
-	deleted bool  // its record was deleted by retention
-	forged  bool  // another payload was sent under its name
-	refused bool  // Kafka has said that it can never take it
 }
 
 // history is one stream.
 type history struct {
 	id   wire.Stream
-	high uint64 // highest number that was given out
-	top  uint64 // highest number in telemetry.batches
-	last uint64 // last one in the main topic
+	high uint64    // highest number that was given out
+	top  uint64    // highest number in telemetry.batches
+	last [2]uint64 // last one in the main topic, by output
 }
 
 type carEpoch struct {
@@ -66,9 +73,11 @@ type carEpoch struct {
 
 // epochFact is one start of a car's agent.
 type epochFact struct {
-	parent *epochFact // the start before it on the same card
-	id     wire.Epoch
-	card   *card
+	parent  *epochFact // the start before it on the same card
+	id      wire.Epoch
+	card    *card
+	opening wire.ID      // the batch with its EpochOpen, once it was sent
+	names   []wire.Epoch // its predecessors, by that
 }
 
 type carFact struct {
@@ -89,7 +98,7 @@ type logged struct {
 func newOracle(w *world) *oracle {
 	return &oracle{
 		w: w, facts: map[wire.ID]*fact{}, streams: map[wire.Stream]*history{}, epochs: map[carEpoch]*epochFact{},
-		cars: map[string]*carFact{}, log: map[laneKey][]logged{}, seen: map[topic.Identity]struct{}{}, n: map[string]int{}, input: map[int32]int64{}, waits: map[int32][]waiting{},
+		log: map[laneKey][]logged{}, n: map[string]int{},
 	}
 }
 
@@ -147,6 +156,9 @@ func (o *oracle) appended(b *box, j *job) {
 		o.violate("numbers", "%s: %s is given out twice", b, short(j.id))
 	}
 	f.tag, f.control, f.box, f.card = j.tag, j.body.Control, b, b.card
+	if j.id.Stream.Lane != wire.LaneLive {
+		b.life.made[j.id] = true
+	}
 	h := o.history(j.id.Stream)
 	h.high = max(h.high, j.id.Seq)
 	o.n["appended"]++
@@ -158,7 +170,7 @@ func (o *oracle) visible(b *box, it *wire.Item) {
 	if f.durable {
 		return
 	}
-	f.durable = true
+	f.durable, f.sealedNS = true, it.SealedNS
 	if f.box == nil {
 		f.box, f.card, f.control = b, b.card, it.Control
 		h := o.history(it.ID.Stream)
@@ -188,7 +200,58 @@ func (o *oracle) dying(b *box) {
 	}
 }
 
-// sent checks a message on its way up.
+// read checks a batch when it is bound to a connection: message is a send header and
+// what the spool has given.
+func (o *oracle) read(l *life, id wire.ID, message []byte) {
+	send, n, err := wire.ParseSend(message)
+	if err != nil {
+		o.violate("uplink", "%s: the send header of %s: %v", l.b, short(id), err)
+		return
+	}
+	f := o.fact(id)
+	if f.read++; f.read == 1 && f.control {
+		o.statement(l, id, message[n:])
+	}
+	l.seen[id] = true
+	if send.Base > id.Seq || send.Base == 0 {
+		o.violate("rule 2", "%s sends %s with base %d", l.b, short(id), send.Base)
+	}
+	if now := o.w.now(); l.told > 0 && now > l.told+l.grace() {
+		o.violate("stop", "%s sends %s, and was told to end %d us ago", l.b, short(id), (now-l.told)/1000)
+	}
+	if send.Pulled {
+		o.w.happened(KindPull)
+	}
+	if id.Stream.Lane == wire.LaneLive {
+		if age := l.b.BootNS() - f.sealedNS; age > int64(previewAge) {
+			o.violate("fresh first", "%s sends the preview %s, which is %d ms old", l.b, short(id), age/ms)
+		}
+		return
+	}
+	if it, ok := l.sp.Next(id.Stream.Lane, wire.ID{Stream: id.Stream}); ok && it.ID.Stream == id.Stream && it.ID.Seq < send.Base {
+		o.violate("rule 2", "%s sends %s with base %d while %s is pending", l.b, short(id), send.Base, short(it.ID))
+	}
+	if !f.durable {
+		o.violate("durable first", "%s sends %s, which is not durable", l.b, short(id))
+	}
+	if id.Stream.Lane == wire.LaneFull {
+		o.fresh(l, int(send.Link), id)
+	}
+}
+
+// previewAge is the protocol's: an older preview is superseded.
+const previewAge = 2 * time.Second
+
+// grace is how long an uplink that was told to end may be in the middle of a step:
+// it reads its clock twice before.
+func (l *life) grace() int64 {
+	if l.told < l.b.starved.Load()+2*starvedNS {
+		return 2*starvedNS + ms
+	}
+	return ms
+}
+
+// sent checks a message when it is given to a connection.
 func (o *oracle) sent(l *life, c *conn, name string, payload []byte) {
 	send, n, err := wire.ParseSend(payload)
 	if err != nil {
@@ -200,33 +263,48 @@ func (o *oracle) sent(l *life, c *conn, name string, payload []byte) {
 		return
 	}
 	id := h.ID()
-	f := o.fact(id)
 	o.w.tracef("%s sends %s on link %d base %d", l.b, short(id), c.k.no, send.Base)
-	if f.sent++; f.sent == 1 && h.Control {
-		o.statement(l, id, payload[n:])
-	}
 	o.n["sent"]++
-	l.sent[id] = true
 	if name != "tele/"+l.b.car+"/"+id.Stream.Lane.String() || id.Stream.Car != l.b.car {
 		o.violate("uplink", "%s sends %s on %s", l.b, short(id), name)
 	}
-	if send.Base > id.Seq || send.Base == 0 {
-		o.violate("rule 2", "%s sends %s with base %d", l.b, short(id), send.Base)
+	if !l.seen[id] || int(send.Link) != c.k.no || send.Gen != c.gen {
+		o.violate("uplink", "%s sends %s, made for link %d gen %d, on link %d gen %d", l.b, short(id), send.Link, send.Gen, c.k.no, c.gen)
 	}
-	if send.Pulled {
-		o.w.happened(KindPull)
+}
+
+// dials checks that a link that fails is left alone for a while: each dial that has
+// failed doubles the time until the next one, up to some seconds.
+func (o *oracle) dials(l *life, k *link) {
+	now := o.w.now()
+	if k.dialled != l {
+		k.dialled, k.fails = l, 0
 	}
-	if id.Stream.Lane == wire.LaneLive {
+	if least := min(150*ms<<min(k.fails, 6), 8*sec) / 2; k.fails > 0 && now-k.dialAt < least-ms {
+		o.violate("backoff", "%s dials link %d %d ms after the last time, and %d dials have failed", l.b, k.no, (now-k.dialAt)/ms, k.fails)
+	}
+	k.dialAt = now
+}
+
+// dialed notes the end of a dial or of a connection.
+func (o *oracle) dialed(k *link, err error) {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+		k.fails = 0
+	default:
+		o.w.happened(KindDialFailed)
+		k.fails++
+	}
+}
+
+// saved notes that a life has ended in good order: whatever its source has made is
+// durable.
+func (o *oracle) saved(l *life, err error) {
+	if err != nil {
 		return
 	}
-	if it, ok := l.sp.Next(id.Stream.Lane, wire.ID{Stream: id.Stream}); ok && it.ID.Stream == id.Stream && it.ID.Seq < send.Base {
-		o.violate("rule 2", "%s sends %s with base %d while %s is pending", l.b, short(id), send.Base, short(it.ID))
-	}
-	if !f.durable {
-		o.violate("durable first", "%s sends %s, which is not durable", l.b, short(id))
-	}
-	if id.Stream.Lane == wire.LaneFull {
-		o.fresh(l, c, id)
+	for id := range l.made {
+		o.facts[id].durable = true
 	}
 }
 
@@ -245,14 +323,20 @@ func (o *oracle) statement(l *life, id wire.ID, sealed []byte) {
 		o.violate("uplink", "%s says something unreadable in %s: %v", l.b, short(id), err)
 	}
 	for _, c := range controls {
-		if c.Loss == nil || c.Loss.Reason != wire.ReasonCorrupt || l.b.card.damaged > 0 || l.b.cloned {
+		if e := o.epochs[carEpoch{l.b.car, id.Stream.Epoch}]; c.EpochOpen != nil && e != nil {
+			e.opening = id
+			for _, p := range c.EpochOpen.Predecessors {
+				e.names = append(e.names, p.Epoch)
+			}
+		}
+		if c.Loss == nil || c.Loss.Reason != wire.ReasonCorrupt {
 			continue
 		}
 		for _, r := range c.Loss.Ranges {
 			for seq := r.First; seq <= r.Last; seq++ {
 				st := wire.Stream{Car: l.b.car, Epoch: c.Loss.Epoch, Lane: c.Loss.Lane, Shard: c.Loss.Shard}
-				if f := o.facts[wire.ID{Stream: st, Seq: seq}]; f != nil && f.durable {
-					o.violate("reasons", "%s says that %s is corrupt, it was durable, and its card was never damaged", l.b, short(f.id))
+				if f := o.facts[wire.ID{Stream: st, Seq: seq}]; f != nil && f.durable && !f.hurt && !(f.logged > 0 && l.b.card.noCursor) {
+					o.violate("reasons", "%s says that %s is corrupt, it was durable, and was never damaged", l.b, short(f.id))
 					return
 				}
 			}
@@ -261,15 +345,15 @@ func (o *oracle) statement(l *life, id wire.ID, sealed []byte) {
 }
 
 // fresh checks that no critical batch waits while a full one goes.
-func (o *oracle) fresh(l *life, c *conn, full wire.ID) {
+func (o *oracle) fresh(l *life, link int, full wire.ID) {
 	var after wire.ID
 	for {
 		it, ok := l.sp.Next(wire.LaneCritical, after)
 		if !ok {
 			return
 		}
-		if !l.sent[it.ID] {
-			o.violate("fresh first", "%s sends %s on link %d while %s was never sent", l.b, short(full), c.k.no, short(it.ID))
+		if !l.seen[it.ID] {
+			o.violate("fresh first", "%s sends %s on link %d while %s was never sent", l.b, short(full), link, short(it.ID))
 			return
 		}
 		after = it.ID
@@ -313,10 +397,13 @@ func (o *oracle) append(rec topic.Record) {
 	h := o.history(info.ID.Stream)
 	h.top = max(h.top, info.ID.Seq)
 	o.w.tracef("kafka %d/%d: %s base %d pulled %v", r.Partition, r.Offset, short(info.ID), info.Send.Base, info.Send.Pulled)
+	if f.logged == 1 {
+		f.sum = sum(r.Value)
+	}
+	for _, x := range o.outs {
+		x.reads(f, &r, info.Send.Pulled, f.logged == 1)
+	}
 	if !info.Send.Pulled {
-		if f.logged == 1 { // the log's time never goes back for who reads it
-			o.waits[r.Partition] = append(o.waits[r.Partition], waiting{f: f, offset: r.Offset, atMS: max(o.peakMS, r.TimestampMS)})
-		}
 		k := laneKey{info.ID.Stream.Car, info.ID.Stream.Lane}
 		o.log[k] = append(o.log[k], logged{info.ID, r.TimestampMS})
 	}

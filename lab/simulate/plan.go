@@ -41,6 +41,10 @@ type Plan struct {
 	Quota      int64 // of a spool, in chunks
 	FullEvery  time.Duration
 	FullBytes  int
+	Two        bool          // a second output, with the sealed batches and a window of its own
+	Window2    time.Duration // of it; 0: none
+	Plain      int           // links, as bits, whose connections can only send and wait
+	Blind      int           // links, as bits, whose sockets don't tell what was confirmed
 	CalmAt     time.Duration // the faults are over
 	Tail       time.Duration // the sources go on for so long afterwards
 	Bound      time.Duration // and so long later all must have arrived
@@ -64,8 +68,8 @@ func (p *Plan) dropped(i int) bool { return p.drop[i] }
 // String describes the plan for people.
 func (p *Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d cars, %d links, %d instances, %d partitions, external broker %v, embedded kafka %v, window %v (none %v), anchor wait %v, held bytes %d, quota %d chunks\n",
-		p.Seed, p.Cars, p.Links, p.Instances, p.Partitions, p.External, p.Embedded, p.Window, p.NoWindow, p.AnchorWait, p.HeldBytes, p.Quota)
+	fmt.Fprintf(&b, "seed %d: %d cars, %d links, %d instances, %d partitions, external broker %v, embedded kafka %v, window %v (none %v), anchor wait %v, held bytes %d, quota %d chunks, second output %v with window %v, plain links %b, blind sockets %b\n",
+		p.Seed, p.Cars, p.Links, p.Instances, p.Partitions, p.External, p.Embedded, p.Window, p.NoWindow, p.AnchorWait, p.HeldBytes, p.Quota, p.Two, p.Window2, p.Plain, p.Blind)
 	for i, f := range p.Faults {
 		mark := ""
 		if p.dropped(i) {
@@ -95,25 +99,46 @@ func NewPlan(seed uint64) *Plan {
 	}
 	span := 6*time.Second + time.Duration(r.Int64N(int64(9*time.Second)))
 	for range 3 + r.IntN(10) {
-		k := kinds[r.IntN(len(kinds))]
-		if k.fits != nil && !k.fits(p) {
-			continue
-		}
-		f := Fault{Kind: k.kind, Target: r.IntN(64), Arg: r.Int64()}
-		f.At = time.Duration(r.Int64N(int64(span)))
-		f.For = k.min + time.Duration(r.Int64N(int64(k.max-k.min)+1))
-		p.Faults = append(p.Faults, f)
-		p.CalmAt = max(p.CalmAt, f.At+f.For)
+		p.add(r, kinds, span)
 	}
+	p.more(span)
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	p.CalmAt += 200 * time.Millisecond
 	return p
 }
 
+// more adds what concerns the uplink's loop, out of numbers of its own, so that the
+// rest of a plan stays what it is.
+func (p *Plan) more(span time.Duration) {
+	r := rand.New(rand.NewPCG(p.Seed, 0x6c6f6f70))
+	if r.IntN(3) == 0 {
+		p.Plain = r.IntN(1 << p.Links)
+	}
+	if r.IntN(3) == 0 {
+		p.Blind = r.IntN(1 << p.Links)
+	}
+	for range r.IntN(4) {
+		p.add(r, agentKinds, span)
+	}
+	if p.Two = r.IntN(3) == 0; p.Two && r.IntN(4) > 0 {
+		p.Window2 = time.Duration(500+r.IntN(5000)) * time.Millisecond
+	}
+}
+
+// add adds one fault out of a list.
+func (p *Plan) add(r *rand.Rand, of []kindSpec, span time.Duration) {
+	k := of[r.IntN(len(of))]
+	f := Fault{Kind: k.kind, Target: r.IntN(64), Arg: r.Int64()}
+	f.At = time.Duration(r.Int64N(int64(span)))
+	f.For = k.min + time.Duration(r.Int64N(int64(k.max-k.min)+1))
+	p.Faults = append(p.Faults, f)
+	p.CalmAt = max(p.CalmAt, f.At+f.For)
+}
+
 // Kinds lists all kinds of faults.
 func Kinds() []Kind {
 	var out []Kind
-	for _, k := range kinds {
+	for _, k := range slices.Concat(kinds, agentKinds) {
 		out = append(out, k.kind)
 	}
 	return out

@@ -7,13 +7,13 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
-	"testing/synctest"
 	"time"
 
 	"telemetry/lab/simulate/kafkasim"
 	"telemetry/receiver/ingest"
 	"telemetry/receiver/sequence"
 	"telemetry/receiver/sequence/jsonrow"
+	"telemetry/receiver/sequence/sealed"
 	"telemetry/receiver/topic"
 	"telemetry/wire"
 )
@@ -28,10 +28,9 @@ type receiver struct {
 
 	// Of one start; inst is nil while it is dead.
 	inst     *instance
-	proc     *kafkasim.Process
 	cancel   context.CancelFunc
 	budget   *sequence.Budget
-	run      *sequence.Runner
+	outs     []sequencer // of each output
 	frozen   bool
 	draining bool
 	expelled bool     // the external broker gives it nothing any more
@@ -40,6 +39,12 @@ type receiver struct {
 	known    int      // catalogues that it has been told of
 	failNext int      // so many records yet are refused by Kafka for now
 	refuse   int      // so many records yet can never be taken
+}
+
+// sequencer is that of one output in a process.
+type sequencer struct {
+	proc *kafkasim.Process
+	run  *sequence.Runner
 }
 
 func (w *world) buildReceivers() {
@@ -72,15 +77,18 @@ func (r *receiver) start() {
 	r.failNext, r.refuse = 0, 0
 	w.tracef("%s starts (%d)", r, r.starts)
 	r.inst = r.newInstance()
-	r.proc = w.kafka.NewProcess(fmt.Sprint(r, ".", r.starts))
 	ctx, cancel := context.WithCancel(w.ctx)
 	r.cancel = cancel
-	run, err := sequence.NewRunner(w.sequenceConfig(r), r.proc.Backend())
-	if err != nil {
-		panic("simulate: internal error: " + err.Error())
+	r.budget, r.outs = sequence.NewBudget(w.plan.HeldBytes), nil
+	for _, x := range w.o.outs {
+		proc := x.kafka.NewProcess(fmt.Sprint(r, x.suffix(), ".", r.starts))
+		run, err := sequence.NewRunner(w.sequenceConfig(r, x), proc.Backend())
+		if err != nil {
+			panic("simulate: internal error: " + err.Error())
+		}
+		r.outs = append(r.outs, sequencer{proc, run})
+		w.wg.Go(func() { _ = run.Run(ctx) })
 	}
-	r.run = run
-	w.wg.Go(func() { _ = run.Run(ctx) })
 	inst := r.inst
 	w.after(r.rng.Int64N(20*ms), func() { r.loaded(inst) })
 	w.after(lookEvery+r.rng.Int64N(lookEvery), func() { r.look(inst) })
@@ -103,16 +111,18 @@ func (r *receiver) look(inst *instance) {
 // carCredit is as small as the core takes it.
 const carCredit = 4 * wire.MaxBatchBytes
 
-func (w *world) sequenceConfig(r *receiver) sequence.Config {
+func (w *world) sequenceConfig(r *receiver, x *outcome) sequence.Config {
 	c := sequence.Defaults()
-	c.Topics, c.NewFormat = w.names, func() sequence.Format { return jsonrow.New() }
+	c.Topics, c.NewFormat = x.names, func() sequence.Format { return jsonrow.New() }
+	if x.sealed {
+		c.NewFormat = func() sequence.Format { return sealed.New() }
+	}
 	c.Clock = sequence.NewSystemClock()
-	c.Log = w.log.With("instance", r.String())
-	c.Budget, c.CarBytes = sequence.NewBudget(w.plan.HeldBytes), max(1, w.plan.HeldBytes)
-	r.budget = c.Budget
+	c.Log = w.log.With("instance", r.String()+x.suffix())
+	c.Budget, c.CarBytes = r.budget, max(1, w.plan.HeldBytes)
 	c.CommitBytes = 8 << 10
-	window := w.plan.Window
-	if w.plan.NoWindow {
+	window := x.wait
+	if x.noWindow {
 		window = -1
 	}
 	c.Reorder.Windows[wire.LaneCritical], c.Reorder.Windows[wire.LaneFull] = window, window
@@ -247,7 +257,9 @@ func (r *receiver) die() {
 	r.countReread()
 	r.inst.kill()
 	r.inst = nil
-	r.proc.Kill()
+	for _, q := range r.outs {
+		q.proc.Kill()
+	}
 	r.cancel()
 	if r.end.owner == r {
 		r.end.die()
@@ -282,8 +294,10 @@ func (r *receiver) countReread() {
 	if r.inst == nil {
 		return
 	}
-	for _, p := range r.run.Snapshot().Partitions {
-		r.w.reread += int(p.Reread)
+	for _, q := range r.outs {
+		for _, p := range q.run.Snapshot().Partitions {
+			r.w.reread += int(p.Reread)
+		}
 	}
 }
 
@@ -295,7 +309,9 @@ func (r *receiver) freeze() {
 	r.w.tracef("%s is frozen", r)
 	r.frozen = true
 	r.inst.freeze()
-	r.proc.Freeze()
+	for _, q := range r.outs {
+		q.proc.Freeze()
+	}
 	inst := r.inst
 	r.w.after(6*sec, func() { // the external broker takes its share away
 		if r.inst == inst && r.frozen {
@@ -310,12 +326,14 @@ func (r *receiver) thaw() {
 	}
 	r.w.tracef("%s goes on", r)
 	r.frozen, r.expelled = false, false
-	r.proc.Thaw()
+	for _, q := range r.outs {
+		q.proc.Thaw()
+	}
 	todo := r.inbox
 	r.inbox = nil
 	r.inst.goOn()
 	for _, f := range todo {
-		synctest.Wait() // one after the other
+		r.w.rest() // one after the other
 		f()
 	}
 }
@@ -325,7 +343,9 @@ func (r *receiver) abandon() {
 	if r.inst != nil {
 		r.inst.kill()
 		r.inst = nil
-		r.proc.Kill()
+		for _, q := range r.outs {
+			q.proc.Kill()
+		}
 		r.cancel()
 	}
 }

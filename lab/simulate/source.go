@@ -30,7 +30,7 @@ const sectionFiller = 99
 // then, anchors every few seconds.
 func (l *life) source() {
 	b, w := l.b, l.b.w
-	if l.dead {
+	if l.dead.Load() || l.leaving {
 		return
 	}
 	r := w.rng(b.name("source"))

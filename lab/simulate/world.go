@@ -1,5 +1,5 @@
-// Package simulate runs the whole system under one seed: the real spool, uplink
-// engine, ingest core, sequencer and reorder, with models of disk, links, MQTT
+// Package simulate runs the whole system under one seed: the real spool, uplink,
+// ingest service, sequencer and reorder, with models of disk, links, MQTT
 // and Kafka between them, in virtual time, while faults happen to all of them.
 //
 // The entry point is [Run], inside a testing/synctest bubble: [NewPlan] turns a
@@ -49,8 +49,9 @@ type Result struct {
 	Digest     uint64 // of all outputs, in order
 }
 
-// world is everything of one run. Owned by the goroutine that called Run; other
-// goroutines of the bubble only reach what says so.
+// world is everything of one run. It belongs to the loop of the goroutine that
+// called Run, which holds mu but while it waits; goroutines of the agents have it by
+// act, others only reach what says so.
 type world struct {
 	plan  *Plan
 	opt   Options
@@ -63,13 +64,16 @@ type world struct {
 	stop  context.CancelFunc
 	wg    sync.WaitGroup // every goroutine that a life or a receiver has started
 
-	wake  chan struct{} // capacity 1: something happened between two events
-	kafka *kafkasim.Cluster
-	boxes []*box
-	ends  []*endpoint
-	rcvs  []*receiver
-	o     *oracle
-	rngs  map[string]*rand.Rand
+	wake chan struct{} // capacity 1: something happened between two events
+
+	mu     sync.Mutex // guards what is below and all models; held by who acts
+	asleep int64      // the loop sleeps until then
+	kafka  *kafkasim.Cluster
+	boxes  []*box
+	ends   []*endpoint
+	rcvs   []*receiver
+	o      *oracle
+	rngs   map[string]*rand.Rand
 
 	traceMu    sync.Mutex
 	coverage   map[string]int
@@ -150,10 +154,33 @@ func (w *world) notify() {
 	}
 }
 
+// act gives the world to a goroutine of an agent for a moment.
+func (w *world) act(f func()) {
+	w.mu.Lock()
+	f()
+	sooner := len(w.q) > 0 && w.q[0].at < w.asleep || len(w.o.violations) > 0
+	w.mu.Unlock()
+	if sooner {
+		w.notify()
+	}
+}
+
+// rest waits until all goroutines of this instant have come to rest.
+func (w *world) rest() { w.outside(synctest.Wait) }
+
+// outside calls what may need the world itself.
+func (w *world) outside(f func()) {
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	f()
+}
+
 // Run carries out a plan. It must be called inside a synctest bubble.
 func Run(plan *Plan, opt Options) *Result {
 	w := newWorld(plan, opt)
 	defer w.end()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.build()
 	w.loop()
 	w.o.final()
@@ -168,20 +195,32 @@ func Run(plan *Plan, opt Options) *Result {
 func newWorld(plan *Plan, opt Options) *world {
 	w := &world{
 		plan: plan, opt: opt, began: time.Now(), names: topic.NewNames(""), wake: make(chan struct{}, 1),
-		rngs: map[string]*rand.Rand{}, coverage: map[string]int{}, log: slog.New(slog.DiscardHandler),
+		rngs: map[string]*rand.Rand{}, coverage: map[string]int{},
 	}
-	if opt.Logs && opt.Trace != nil {
-		w.log = slog.New(slog.NewTextHandler(traceWriter{w}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
+	w.log = w.logOf(func() bool { return true })
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	w.o = newOracle(w)
 	return w
 }
 
+// logOf returns a log that goes into the trace while somebody lives.
+func (w *world) logOf(lives func() bool) *slog.Logger {
+	if !w.opt.Logs || w.opt.Trace == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(traceWriter{w, lives}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // traceWriter puts lines of a log into the trace.
-type traceWriter struct{ w *world }
+type traceWriter struct {
+	w     *world
+	lives func() bool
+}
 
 func (t traceWriter) Write(b []byte) (int, error) {
+	if !t.lives() {
+		return len(b), nil
+	}
 	_, line, _ := strings.Cut(strings.TrimSuffix(string(b), "\n"), " ")
 	t.w.tracef("log %s", line)
 	return len(b), nil
@@ -191,6 +230,13 @@ func (t traceWriter) Write(b []byte) (int, error) {
 func (w *world) build() {
 	p := w.plan
 	w.kafka = kafkasim.New(kafkasim.Options{Partitions: p.Partitions, Atomic: !p.Embedded, Seed: p.Seed, Names: w.names, Trace: w.tracef})
+	w.o.outs = append(w.o.outs, newOutcome(w.o, w.kafka, w.names))
+	if p.Two {
+		names := topic.NewOutput("", "group", "second", "").Names
+		x := newOutcome(w.o, w.kafka.Beside(names), names)
+		x.no, x.sealed, x.wait, x.noWindow = 1, true, p.Window2, p.Window2 == 0
+		w.o.outs = append(w.o.outs, x)
+	}
 	w.buildReceivers()
 	for i := range p.Cars {
 		w.boxes = append(w.boxes, newBox(w, fmt.Sprintf("car-%d", i+1), i))
@@ -214,19 +260,23 @@ func (w *world) loop() {
 	defer t.Stop()
 	for !w.done && len(w.q) > 0 && len(w.o.violations) == 0 {
 		if d := w.q[0].at - w.now(); d > 0 {
+			w.asleep = w.q[0].at
 			t.Reset(time.Duration(d))
-			select {
-			case <-t.C:
-			case <-w.wake:
-			}
+			w.outside(func() {
+				select {
+				case <-t.C:
+				case <-w.wake:
+				}
+			})
+			w.asleep = 0
 		}
 		// What else woke at this instant goes first, to its end.
-		synctest.Wait()
+		w.rest()
 		w.collect()
 		for len(w.q) > 0 && w.q[0].at <= w.now() && !w.done {
 			ev := heap.Pop(&w.q).(simEvent)
 			ev.do()
-			synctest.Wait()
+			w.rest()
 			w.collect()
 		}
 	}
@@ -241,7 +291,7 @@ func (w *world) collect() {
 		b.collect()
 	}
 	for _, k := range w.kafka.TakeCommits() {
-		w.o.commit(&k)
+		w.o.outs[k.Output].commit(&k)
 	}
 }
 
@@ -306,10 +356,11 @@ func (w *world) unsettled() string {
 	if !w.forksEnded {
 		w.endForks()
 	}
-	for part := range w.plan.Partitions {
-		_, group, end := w.kafka.Bounds(part)
-		if group < end && end > 0 {
-			return fmt.Sprintf("partition %d: the group is at %d of %d", part, group, end)
+	for _, x := range w.o.outs {
+		for part := range w.plan.Partitions {
+			if _, group, end := x.kafka.Bounds(part); group < end && end > 0 {
+				return fmt.Sprintf("partition %d: the group%s is at %d of %d", part, x.suffix(), group, end)
+			}
 		}
 	}
 	return ""

@@ -41,15 +41,23 @@ type Options struct {
 	SessionTimeout time.Duration
 }
 
-// Cluster is the brokers. Its methods are safe for concurrent use.
+// Cluster is the brokers as the sequencer of one output knows them: the log is
+// common, group, state and offsets are the output's. Its methods are safe for
+// concurrent use.
 type Cluster struct {
-	opt      Options
+	*brokers
+	opt   Options
+	no    int // of the output
+	parts []*partition
+	group group
+}
+
+// brokers is what all outputs have in common.
+type brokers struct {
 	began    time.Time
-	mu       sync.Mutex // guards everything below
-	parts    []*partition
+	mu       sync.Mutex // guards everything below, and every output's
 	outputs  map[string][]topic.Record
 	cats     catalogues
-	group    group
 	appended chan struct{} // closed and replaced at each append
 	skewMS   int64         // of the brokers' clock
 	stallTo  time.Time     // no request is answered before
@@ -58,12 +66,19 @@ type Cluster struct {
 	rebal    int // generations so far
 	fenced   int
 	killed   int // commits cut off between their writes
+	clusters int // outputs
 }
 
-// partition is one partition of batches, of state and of the group's offsets.
+// batchLog is one partition of batches.
+type batchLog struct {
+	log   []topic.Record
+	start int64 // first offset that exists
+}
+
+// partition is one partition of batches, and an output's of state and of its group's
+// offsets.
 type partition struct {
-	log    []topic.Record
-	start  int64 // first offset that exists
+	*batchLog
 	state  map[string]topic.Record
 	offset int64 // the group's; -1: none
 	epoch  int   // of the transactional id
@@ -73,6 +88,7 @@ type partition struct {
 
 // Commit is what one commit made visible.
 type Commit struct {
+	Output     int // 0: of the cluster that New has made, then in the order of Beside
 	Partition  int32
 	Process    string
 	Out, State []topic.Record
@@ -89,13 +105,38 @@ func New(o Options) *Cluster {
 	if o.SessionTimeout == 0 {
 		o.SessionTimeout = 6 * time.Second
 	}
-	c := &Cluster{opt: o, began: time.Now(), outputs: map[string][]topic.Record{}, appended: make(chan struct{})}
-	c.cats = catalogues{joiners: map[string]*wire.CatalogueJoiner{}, whole: map[wire.CatalogueHash][]byte{}}
-	c.group = group{c: c, owner: map[int32]*Member{}}
+	b := &brokers{began: time.Now(), outputs: map[string][]topic.Record{}, appended: make(chan struct{})}
+	b.cats = catalogues{joiners: map[string]*wire.CatalogueJoiner{}, whole: map[wire.CatalogueHash][]byte{}}
+	var logs []*batchLog
 	for range o.Partitions {
-		c.parts = append(c.parts, &partition{state: map[string]topic.Record{}, offset: -1})
+		logs = append(logs, &batchLog{})
+	}
+	return b.output(o, logs)
+}
+
+// output returns the cluster as a new output knows it.
+func (b *brokers) output(o Options, logs []*batchLog) *Cluster {
+	c := &Cluster{brokers: b, opt: o, no: b.clusters}
+	b.clusters++
+	c.group = group{c: c, owner: map[int32]*Member{}}
+	for _, l := range logs {
+		c.parts = append(c.parts, &partition{batchLog: l, state: map[string]topic.Record{}, offset: -1})
 	}
 	return c
+}
+
+// Beside returns the same cluster for another output, which reads the same batches
+// and writes to topics of its own.
+func (c *Cluster) Beside(names topic.Names) *Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.opt
+	o.Names = names
+	var logs []*batchLog
+	for _, p := range c.parts {
+		logs = append(logs, p.batchLog)
+	}
+	return c.output(o, logs)
 }
 
 // NowMS is the brokers' clock, ms since 1970.

@@ -220,7 +220,7 @@ func (s *session) transact(ctx context.Context, out, state []topic.Record, offse
 		s.c.mu.Unlock()
 		return sequence.ErrLost
 	}
-	s.c.apply(p, Commit{Partition: s.part, Process: s.p.name, Out: out, State: state, Offset: offset})
+	s.c.apply(p, Commit{Output: s.c.no, Partition: s.part, Process: s.p.name, Out: out, State: state, Offset: offset})
 	lost := s.c.loseNext > 0
 	if lost {
 		s.c.loseNext--
@@ -276,7 +276,7 @@ func (c *Cluster) apply(p *partition, k Commit) {
 // writeAll is a commit of the embedded broker: the ends of the outputs, the
 // outputs, the state, the offset, each after the other is durable.
 func (s *session) writeAll(ctx context.Context, out, state []topic.Record, offset int64) error {
-	k := Commit{Partition: s.part, Process: s.p.name}
+	k := Commit{Output: s.c.no, Partition: s.part, Process: s.p.name}
 	step := func(write func(p *partition)) error {
 		if err := s.p.pass(ctx, s.rng); err != nil {
 			if errors.Is(err, ErrDead) {
