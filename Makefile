@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: test-arm bench-arm sim mutants e2e-kafka bench-receiver test-clients test-vm deploy foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
+.PHONY: test-page image-e2e test-arm bench-arm sim mutants e2e-kafka bench-receiver test-clients test-vm deploy foreign help build demo test race fuzz e2e e2e-fire bench lint fmt cross image clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,8 @@ foreign: ## against real brokers and clients: Apache Kafka, Mosquitto, python-ca
 	lab/slcan/check_python.sh
 	sensors/can/check_convert.sh
 	internal/agent/spoolcmd/check_export.sh
+	receiver/export/check_export.sh
+	scripts/history-test.sh
 	scripts/need.sh dbus-daemon=dbus python3-dbusmock-is-no-command=python3-dbusmock
 	go test -tags foreign -count=1 ./modem/mm
 	scripts/kafka-test.sh
@@ -57,6 +59,9 @@ bench-receiver: ## the receiver beside its peers on a real Kafka (scripts/bench-
 
 test-clients: ## kcat, Quix Streams, confluent-kafka, pyarrow and polars read what a car sent (scripts/test-clients.sh --help)
 	@scripts/test-clients.sh $(ARGS)
+
+test-page: ## the live page in Chromium on the real stack; ARGS=--pictures makes the README's (scripts/page-test.sh --help)
+	@scripts/page-test.sh $(ARGS)
 
 SEEDS ?= 1000
 FIRST ?= 1
@@ -91,6 +96,9 @@ cross: ## edgeagent for armv6, armv7, arm64, amd64 and receiver for arm64, amd64
 
 image: ## the receiver's container image from Containerfile (needs podman or docker)
 	scripts/image.sh
+
+image-e2e: ## two containers of the image into a real Kafka while they are killed and drained; SECONDS_OF_LOAD=n CARS=n SEED=n (scripts/image-e2e.sh --help)
+	@scripts/image-e2e.sh $(ARGS)
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -16,8 +16,8 @@ import (
 func main() {
 	root := &cobra.Command{Use: "lab", Short: "Run edgeagent and receiver with bad links between them"}
 	root.AddCommand(e2eCommand(), fireCommand(), linkCommand(), linksCommand(), spoolCommand(), codecCommand(), headlineCommand())
-	root.AddCommand(gnssCommand(), sensorsCommand(), vmCommand(), dbcCommand(), kafkafireCommand(), clientsCommand(), benchReceiverCommand())
-	root.AddCommand(simCommand(), mutantsCommand())
+	root.AddCommand(gnssCommand(), sensorsCommand(), vmCommand(), dbcCommand(), kafkafireCommand(), imagefireCommand(), clientsCommand(), benchReceiverCommand(), replayCommand())
+	root.AddCommand(simCommand(), mutantsCommand(), pageCommand())
 	os.Exit(cli.Main(cli.Command(root), os.Args[1:], os.Stderr))
 }
 

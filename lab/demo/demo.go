@@ -18,6 +18,7 @@ import (
 
 	"telemetry/internal/agent"
 	"telemetry/lab/link"
+	"telemetry/lab/simtrack"
 	"telemetry/lab/stack"
 	"telemetry/sensors/sim"
 )
@@ -99,11 +100,15 @@ func Run(ctx context.Context, opt Options, stop <-chan struct{}, screen *Screen)
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	checker, err := NewChecker(sim.Config{Channels: opt.Channels, RateMilliHz: uint64(opt.RateHz) * 1000, Seed: int64(opt.Seed)})
+	checker, err := NewChecker(opt.car())
 	if err != nil {
 		return out, err
 	}
-	if d.stack, err = stack.Start(ctx, d.config(dir)); err != nil {
+	cfg, err := d.config(dir)
+	if err != nil {
+		return out, err
+	}
+	if d.stack, err = stack.Start(ctx, cfg); err != nil {
 		return out, err
 	}
 	defer func() {
@@ -121,12 +126,29 @@ func Run(ctx context.Context, opt Options, stop <-chan struct{}, screen *Screen)
 	return d.run(ctx, stop)
 }
 
-func (d *demo) config(dir string) stack.Config {
-	return stack.Config{
-		Dir: dir, Bin: d.opt.Bin, Car: carName, Links: d.links, LiveListen: d.opt.Live,
-		Sources: fmt.Sprintf("- name: car\n  sim:\n    channels: %d\n    rate: %dHz\n    seed: %d\n", d.opt.Channels, d.opt.RateHz, d.opt.Seed),
-		Windows: map[string]string{"critical": "none", "full": "none"},
+// lapTime is short, so that a lap has something to be compared with within a
+// minute.
+const lapTime = 25 * time.Second
+
+// car is what is simulated.
+func (o *Options) car() sim.Config {
+	return sim.Config{Channels: o.Channels, RateMilliHz: uint64(o.RateHz) * 1000, Seed: int64(o.Seed), LapTime: lapTime}
+}
+
+// sectors of a lap.
+const sectors = 3
+
+func (d *demo) config(dir string) (stack.Config, error) {
+	car := d.opt.car()
+	session, err := simtrack.Session(car, "Demo ring", sectors)
+	if err != nil && !errors.Is(err, simtrack.ErrNoPosition) {
+		return stack.Config{}, err
 	}
+	return stack.Config{
+		Dir: dir, Bin: d.opt.Bin, Car: carName, Links: d.links, LiveListen: d.opt.Live, Agent: session,
+		Sources: fmt.Sprintf("- name: car\n  sim:\n    channels: %d\n    rate: %dHz\n    seed: %d\n    lap_time: %v\n", car.Channels, d.opt.RateHz, d.opt.Seed, car.LapTime),
+		Windows: map[string]string{"critical": "none", "full": "none"},
+	}, nil
 }
 
 // run is the demo with everything started: reading and drawing beside the story.

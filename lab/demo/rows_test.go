@@ -109,6 +109,7 @@ func TestWhatASourceMadeAndTheSpoolLacksIsMade(t *testing.T) {
 		{"lost before the supervisor", status(90, 100, 2, 100, 2), 110, 2, true},
 		{"an event lost", status(100, 100, 3, 110, 2), 110, 3, true},
 		{"the spool has more", status(100, 100, 2, 115, 2), 115, 2, true},
+		{"events of the session", status(100, 100, 2, 110, 6), 110, 6, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := madeOf(c.st)

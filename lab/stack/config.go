@@ -28,6 +28,7 @@ type Config struct {
 	Partitions int               // of telemetry.batches; 0 is the receiver's default
 	Windows    map[string]string // reorder window by lane, as "none" or "1m"; what is not named has the default
 	LiveListen string            // of the live page; "": a free loopback port, "off": none
+	Live       string            // more YAML: the keys below the receiver's live
 	MQTTHost   string            // address of this machine that the embedded broker listens on; "": loopback
 	MQTT       string            // YAML: the keys below the receiver's mqtt; "": the embedded broker without TLS
 
@@ -131,7 +132,7 @@ func (c *Config) receiverYAML(p ports) []byte {
 	} else {
 		b.WriteString("mqtt:\n" + indent(c.MQTT))
 	}
-	fmt.Fprintf(&b, "live:\n  listen: %s\n", quote(p.live))
+	fmt.Fprintf(&b, "live:\n  listen: %s\n%s", quote(p.live), indent(c.Live))
 	b.WriteString("kafka:\n")
 	if c.Prefix != "" {
 		fmt.Fprintf(&b, "  prefix: %s\n", quote(c.Prefix))
