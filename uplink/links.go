@@ -127,10 +127,11 @@ func (e *Engine) lost(c *connection, why string) {
 	if !c.up {
 		l.dialFailures++
 	}
-	if c.proved() {
-		l.fails = 0
-	} else {
+	switch {
+	case !c.proved():
 		l.fails++
+	case !c.dead: // what one proved that has been dead since is no news
+		l.fails = 0
 	}
 	spent := e.now - c.dialNS
 	if c.up {
