@@ -98,6 +98,12 @@ func (f feed) Table(t *columns.Table, id wire.ID) { f.Feed.Table(id, t) }
 
 func (f feed) Event(e *archive.Event, _ wire.ID) { f.Feed.Event(e.UTCNS/1e6, e.Name, e.Detail) }
 
+// Lost implements [past.Feed]. What never reached the topic, or has left it, is as
+// lost to a replay.
+func (f feed) Lost(g *archive.Gap) {
+	f.Feed.Lost(g.Stream.Epoch, g.Range.First, g.Range.Last, "not in the recording")
+}
+
 func (f feed) IdleFor() time.Duration { return f.Idle() }
 
 func (f feed) Set(s past.ReplayState) {

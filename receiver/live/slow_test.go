@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,5 +223,97 @@ func TestAStreamTellsHolesAndLaps(t *testing.T) {
 			t.Errorf("after it was filled: %d coverage", h)
 		}
 		_ = conn.Close()
+	})
+}
+
+// What waits in the kernel for a viewer that reads little is not much: it hears of its
+// pace after so many bytes.
+func TestASlowViewerHearsOfItSoon(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{
+		opt: Options{Source: newLog(), Logger: slog.New(slog.DiscardHandler)}, listen: l, loopback: true,
+		store: quietStore(), hashes: make(chan wire.CatalogueHash, 1),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served, fed := make(chan error, 1), make(chan struct{})
+	go func() { served <- s.serve(ctx) }() // ends with ctx
+	const channels = 60
+	text, ids := func(ms int64) string {
+		var b strings.Builder
+		for i := range channels {
+			fmt.Fprintf(&b, `,"c%d":%d`, i, ms*int64(i+1)%99_991)
+		}
+		return b.String()
+	}, ""
+	row := func(ms int64) { put(t, s.store, inOrder, ms, rowText("c", "full", ms, text(ms))) }
+	row(time.Now().UnixMilli())
+	for i := range channels {
+		ids += fmt.Sprintf(",%d", i)
+	}
+	go func() { // ends with ctx
+		defer close(fed)
+		for last := time.Now().UnixMilli(); ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			for now := time.Now().UnixMilli(); last < now; {
+				last++
+				row(last)
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		<-fed
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 8<<10) })
+	}}
+	conn, err := d.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET /api/v1/events?car=c&span_ms=1000&points=1000&charts=%s HTTP/1.1\r\nHost: localhost\r\n\r\n", ids[1:]); err != nil {
+		t.Fatal(err)
+	}
+	read, tail, b := 0, "", make([]byte, 2<<10)
+	for !strings.Contains(tail, "event: pace") {
+		n, err := conn.Read(b)
+		if read += n; err != nil || read > 2<<20 {
+			t.Fatalf("no word of the pace in %d bytes: %v", read, err)
+		}
+		tail = tail[max(0, len(tail)-100):] + string(b[:n])
+		time.Sleep(10 * time.Millisecond) // the viewer is slow: 200 kB/s
+	}
+	if read > 300_000 {
+		t.Errorf("told after %d bytes", read)
+	}
+}
+
+// A viewer whose connection takes longer for one frame than a write may take keeps its
+// stream for as long as it reads on.
+func TestASlowViewerGetsAGreatFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := virtual(t, Options{})
+		now := time.Now().UnixMilli()
+		for i := range int64(1600) {
+			put(t, s.store, inOrder, now, rowText("c", "full", now-1600+i, fmt.Sprintf(`,"rpm":%d.123456789`, i*7919%99_991)))
+			if i == 0 {
+				s.store.read(&chartFrame{}, "c", []plot{{id: 0}}, 1, 1600, true, now) // charted from now on
+			}
+		}
+		conn := l.dial(t, "car=c&charts=0&span_ms=1600&points=1600")
+		defer conn.Close()
+		b, read := make([]byte, 4<<10), 0
+		for begun := time.Now(); time.Since(begun) < 3*writeLimit; time.Sleep(time.Second) {
+			n, err := conn.Read(b)
+			if read += n; err != nil {
+				t.Fatalf("the stream has ended after %v and %d bytes: %v", time.Since(begun), read, err)
+			}
+		}
 	})
 }

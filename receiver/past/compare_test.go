@@ -85,6 +85,29 @@ func TestLapsByDistance(t *testing.T) {
 	}
 }
 
+// An odometer that counts in steps makes none in the delta.
+func TestLapsBySteps(t *testing.T) {
+	s := serve(t, past.Options{Archive: tour("q", "", 1, [2]float64{})})
+	got := answer[comparison](t, s, strings.Replace(compareAB, "501", "2000", 1))
+	if got.Distance != "distance odo.Lap_Distance" {
+		t.Fatalf("by %s", got.Distance)
+	}
+	const slowest = track / timeB * (1 - sway) // m/s
+	worst, last := 0.0, 0.0
+	for i := range got.X {
+		share := shareAt(*got.X[i] * track / got.A.LengthM)
+		want := share * (timeB - timeA)
+		if !near(got.Delta[i], want, step/slowest) {
+			t.Fatalf("delta at %.1f m: %v, want %.4f s", *got.X[i], show(got.Delta[i]), want)
+		}
+		off := *got.Delta[i] - want
+		worst, last = max(worst, math.Abs(off-last)), off
+	}
+	if worst > 0.004 {
+		t.Errorf("the delta jumps by %.4f s where none of the laps does", worst)
+	}
+}
+
 func show(v maybe) any {
 	if v == nil {
 		return "null"

@@ -142,15 +142,55 @@ func (w *way) path(l *lap) *path {
 	return &p
 }
 
-// odometer follows a channel of distances, which may begin anew at a line.
+// A channel of distances counts in steps. Its mean over smooth s, taken twice, has
+// finer ones, and is off by less than 4 cm when the car brakes with 1 g. A car that does not get on
+// for stand s stands; for less, it has not come a step further yet.
+const (
+	smooth = 0.2
+	stand  = 1.0
+)
+
+// odometer follows a channel of distances, which may begin anew at a line. Rows that
+// bring it no further tell nothing of when it was where.
 func odometer(p *path, tr *trace, factor float64) {
-	sum := 0.0
-	for i := range tr.t {
-		if i > 0 {
-			sum += max(0, tr.v[i]-tr.v[i-1]) * factor
-		}
-		p.add(tr.t[i], sum)
+	m := make([]float64, len(tr.t))
+	for i := 1; i < len(m); i++ {
+		m[i] = m[i-1] + max(0, tr.v[i]-tr.v[i-1])*factor
 	}
+	m = means(tr.t, means(tr.t, m, smooth/2), smooth/2)
+	for i, t := range tr.t {
+		n := len(p.t)
+		switch {
+		case n == 0 || m[i] > p.m[n-1] || i == len(m)-1:
+		case i+1 < len(m) && m[i+1] > m[i] && t-p.t[n-1] >= stand: // it drives on
+		default:
+			continue
+		}
+		p.add(t, m[i])
+	}
+}
+
+// means are those of the values within a reach of each time, as many before as behind.
+func means(t, v []float64, reach float64) []float64 {
+	sums := make([]float64, len(v)+1)
+	for i, x := range v {
+		sums[i+1] = sums[i] + x
+	}
+	out := make([]float64, len(v))
+	for i, from, to := 0, 0, 0; i < len(v); i++ {
+		for t[from] < t[i]-reach {
+			from++
+		}
+		for to < len(t) && t[to] <= t[i]+reach {
+			to++
+		}
+		k := min(i-from, to-1-i)
+		out[i] = v[i]
+		if k > 0 {
+			out[i] = (sums[i+k+1] - sums[i-k]) / float64(2*k+1)
+		}
+	}
+	return out
 }
 
 // integrate sums a speed. Over a hole it takes the mean of both ends.

@@ -3,6 +3,7 @@ package past_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"math"
@@ -81,6 +82,9 @@ func (m *memory) Read(ctx context.Context, q archive.Query, fn func(*archive.Row
 		_, err := r.Read(b, func(t *columns.Table) error {
 			return fn(&archive.Rows{Table: t, ID: b.ID, Car: q.Car})
 		})
+		if errors.Is(err, archive.ErrStop) {
+			return rep, nil
+		}
 		if err != nil {
 			return rep, err
 		}
@@ -163,6 +167,7 @@ func f64(x float64) int64 { return int64(math.Float64bits(x)) }
 const (
 	track = 5000.0
 	sway  = 0.3
+	step  = 0.5 // m, of an odometer that counts in them
 )
 
 // place is how far the car is at a share of the lap's time, m.
@@ -177,7 +182,7 @@ const (
 )
 
 // tour is a car that drives two laps: Engine at 100 Hz, gnss at 10 Hz, odo at 20 Hz.
-// with takes the groups that tell the distance: s, g, d; hole leaves out of Engine
+// with takes the groups that tell the distance: s, g, d, or q for a d that counts in steps; hole leaves out of Engine
 // the times [from, to).
 func tour(with string, speedUnit string, factor float64, hole [2]float64) *memory {
 	m := &memory{groups: []wire.Group{
@@ -210,6 +215,9 @@ func tour(with string, speedUnit string, factor float64, hole [2]float64) *memor
 		}
 		if strings.Contains(with, "d") && i%5 == 0 {
 			m.row(3, at, f64(place(share)))
+		}
+		if strings.Contains(with, "q") { // counts in steps
+			m.row(3, at, f64(math.Floor(place(share)/step+0.5)*step))
 		}
 	}
 	lap := func(n int, from, length float64, complete bool) archive.Lap {

@@ -29,6 +29,7 @@ type Feed interface {
 	Table(t *columns.Table, id wire.ID)
 	Event(e *archive.Event, id wire.ID)
 	Sessions([]archive.Session)
+	Lost(g *archive.Gap) // batches that the recording does not have
 	Set(ReplayState)
 	IdleFor() time.Duration // since somebody last looked
 	Close()
@@ -88,6 +89,8 @@ type playing struct {
 	pace   *replay.Pace
 	cancel context.CancelFunc
 	done   chan struct{}
+	gaps   []archive.Gap // of the recording, oldest first; owned by play
+	told   int           // of them, since the last seek
 
 	mu    sync.Mutex
 	ended bool
@@ -357,11 +360,13 @@ func (p *playing) play(ctx context.Context, s *server) {
 	if list, err := s.opt.Archive.Sessions(ctx, p.info.Of); err == nil {
 		p.feed.Sessions(list)
 	}
+	p.findGaps(ctx, s)
 	from := p.info.FromNS
 	p.pace.GoTo(from)
 	p.pace.From()
 	for ctx.Err() == nil {
 		p.tell(from)
+		p.told = 0
 		begin := max(from-int64(lead), p.info.FromNS)
 		_, err := s.opt.Archive.Read(ctx, archive.Query{Car: p.info.Of, FromNS: begin, ToNS: p.info.ToNS}, func(rows *archive.Rows) error {
 			return p.put(ctx, rows)
@@ -378,6 +383,24 @@ func (p *playing) play(ctx context.Context, s *server) {
 		}
 		from = p.pace.From()
 		p.tell(p.info.ToNS) // what goes back forgets what was shown
+	}
+}
+
+// findGaps asks what the recording does not have: the archive knows before it gives
+// the first row. Without an answer holes stay without a reason.
+func (p *playing) findGaps(ctx context.Context, s *server) {
+	rep, err := s.opt.Archive.Read(ctx, archive.Query{Car: p.info.Of, FromNS: p.info.FromNS, ToNS: p.info.ToNS},
+		func(*archive.Rows) error { return archive.ErrStop }, nil)
+	if err != nil {
+		return // the reading that follows says it
+	}
+	p.gaps = slices.DeleteFunc(rep.Gaps, func(g archive.Gap) bool { return g.Stream.Lane != wire.LaneFull })
+}
+
+// tellGaps tells those that begin before a time.
+func (p *playing) tellGaps(at int64) {
+	for ; p.told < len(p.gaps) && p.gaps[p.told].FromNS <= at; p.told++ {
+		p.feed.Lost(&p.gaps[p.told])
 	}
 }
 
@@ -410,6 +433,7 @@ func (p *playing) put(ctx context.Context, rows *archive.Rows) error {
 	if err := p.pace.Wait(ctx, at); err != nil {
 		return err
 	}
+	p.tellGaps(at)
 	if rows.Event != nil {
 		p.feed.Event(rows.Event, rows.ID)
 	} else {

@@ -28,8 +28,15 @@ type feed struct {
 	rows     []int64 // UTC of what came
 	states   []past.ReplayState
 	sessions int
+	lost     []lost
 	idle     time.Duration
 	closed   bool
+}
+
+// lost is a gap that a feed was told of, before how many rows.
+type lost struct {
+	gap  archive.Gap
+	rows int
 }
 
 func (s *stage) Add(i past.ReplayInfo) (past.Feed, error) {
@@ -53,6 +60,12 @@ func (f *feed) Table(t *columns.Table, _ wire.ID) {
 }
 
 func (f *feed) Event(*archive.Event, wire.ID) {}
+
+func (f *feed) Lost(g *archive.Gap) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost = append(f.lost, lost{*g, len(f.rows)})
+}
 
 func (f *feed) Sessions(l []archive.Session) {
 	f.mu.Lock()
@@ -225,4 +238,31 @@ func TestReplaysThatCannotBe(t *testing.T) {
 	if code, body := do(t, s, http.MethodPost, "replays/r1", `{"seek_ms":5}`); code != 400 || !strings.Contains(body, "outside") {
 		t.Errorf("seek elsewhere: %d %s", code, body)
 	}
+}
+
+// What a recording does not have is told where it lacks, again after a seek; other
+// lanes have no charts.
+func TestReplayTellsWhatIsLost(t *testing.T) {
+	m := tour("", "", 1, [2]float64{})
+	gap := func(lane wire.Lane, first uint64, from float64) archive.Gap {
+		return archive.Gap{Stream: wire.Stream{Car: "gt3-7", Lane: lane}, Range: wire.Range{First: first, Last: first + 4}, FromNS: utc(from), ToNS: utc(from + 1)}
+	}
+	m.gaps = []archive.Gap{gap(wire.LaneFull, 10, 120), gap(wire.LaneCritical, 3, 121), gap(wire.LaneFull, 40, 150)}
+	st, ask, _ := begin(t, past.Options{Archive: m}, `{"car":"gt3-7","lap":"Q1/1","speed":"max"}`)
+	f := st.feed(0)
+	await(t, f.is(func() bool { return len(f.rows) == int(timeA*100) }))
+	f.look(func() {
+		if len(f.lost) != 2 || f.lost[0].gap.Range.First != 10 || f.lost[0].rows != 2000 || f.lost[1].gap.Range.First != 40 || f.lost[1].rows != 5000 {
+			t.Errorf("told %+v", f.lost)
+		}
+		f.rows, f.lost = nil, nil
+	})
+	await(t, func() bool { _, r := ask(http.MethodGet, "replays/r1", ""); return r.Done })
+	ask(http.MethodPost, "replays/r1", fmt.Sprintf(`{"seek_ms":%d}`, utc(startA+40)/1e6))
+	await(t, f.is(func() bool { return len(f.rows) == 65*100 }))
+	f.look(func() {
+		if len(f.lost) != 2 || f.lost[0].rows > 0 {
+			t.Errorf("after the seek: %+v", f.lost)
+		}
+	})
 }

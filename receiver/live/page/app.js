@@ -65,7 +65,7 @@ const stream = new Stream({
 });
 
 // --- time and drawing
-let edge = 0, legendAt = 0, ageAt = 0;
+let edge = 0, legendAt = 0, legendNext = 0, ageAt = 0;
 
 // cursorAt is the time under the cursor, or that of a view that stands still; NaN:
 // now.
@@ -77,10 +77,13 @@ function before(now) {
   edge = tl.right(now);
   const shown = tl.shown;
   shown.holes.forget(now);
+  const at = cursorAt(), all = at === at && now - legendAt > 100;
+  for (let k = 0, left = all ? wall.plots.length : 4; k < wall.plots.length && left > 0; k++) { // a few in each frame
+    const p = wall.plots[legendNext++ % wall.plots.length];
+    if (p.visible && p.write(shown.store, at, state.span, values, now)) left--;
+  }
   if (now - legendAt > 100) {
     legendAt = now;
-    const at = cursorAt();
-    for (const p of wall.plots) if (p.visible) p.write(shown.store, at, state.span, values, now);
     put($("cursor-at"), at === at ? cursorText(at, shown.holes) : "");
   }
   if (now - ageAt > 500) {

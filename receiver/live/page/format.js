@@ -114,6 +114,17 @@ export function detailText(detail) {
   } catch {
     return detail;
   }
-  return Object.entries(d).filter(([k, v]) => k !== "id" && v !== "" && v !== null && v !== true)
-    .map(([k, v]) => (k === "time_ns" ? lapTime(v / 1e6) : v === false ? `not ${k}` : `${k.replaceAll("_", " ")} ${typeof v === "object" ? JSON.stringify(v) : v}`)).join(", ");
+  const has = (v) => v !== "" && v !== null && v !== true && v !== undefined;
+  const { id, lap, sector, time_ns: took, ...rest } = d;
+  const where = Object.entries({ lap, sector }).filter(([, v]) => has(v)).map(([k, v]) => `${k} ${v}`).join(", ");
+  const time = took ? lapTime(took / 1e6) : "";
+  const what = [where, time && (time.includes(":") ? time : `${time} s`)].filter(Boolean).join(": ");
+  const more = Object.entries(rest).filter(([, v]) => has(v)).map(([k, v]) => (v === false ? `not ${k}` : `${k.replaceAll("_", " ")} ${typeof v === "object" ? JSON.stringify(v) : v}`));
+  return [what, ...more].filter(Boolean).join(", ");
+}
+
+// eventText writes an event; its detail tells a lap or a sector better than its name.
+export function eventText(e) {
+  const d = detailText(e.detail);
+  return !d ? e.text : e.text === "sector" || e.text === "lap" ? d : `${e.text}: ${d}`;
 }

@@ -23,7 +23,9 @@ const ring = 600;
 const budgetMS = 9; // of one frame
 const slowMS = 42, quickMS = 25; // a frame; between, as many plots as before
 const leastDraws = 2, mostDraws = 64; // of one frame
-const everyMS = 30; // between two draws of one plot: 33 a second are smooth
+// every is the time between two draws of one plot, ms, by how many are in view: new
+// bins come 20 times a second, and what moves under many eyes need not be as smooth.
+export const every = (inView) => (inView <= 6 ? 30 : inView <= 16 ? 50 : inView <= 32 ? 66 : 100);
 
 export const counters = (window.__wall = {
   frames: 0, draws: 0, at: 0, times: new Float64Array(ring), spent: new Float64Array(ring),
@@ -47,6 +49,7 @@ export class Frames {
     this.plots = []; // of the wall, in order
     this.next = 0;
     this.last = 0;
+    this.usual = 17; // length of a frame, ms, smoothed
     this.room = mostDraws; // plots of one frame: fewer while the browser cannot paint as many
     this.tick = (t) => this.frame(t);
     requestAnimationFrame(this.tick);
@@ -55,6 +58,7 @@ export class Frames {
   // adapt learns from the length of a frame how many plots the next may have: most
   // of the work is the browser's, after the script has ended.
   adapt(ms) {
+    this.usual += (Math.min(ms, 200) - this.usual) / 8;
     if (ms > slowMS) this.room = Math.max(leastDraws, Math.floor(this.room * 0.7));
     else if (ms < quickMS) this.room = Math.min(mostDraws, this.room + 1);
   }
@@ -72,10 +76,13 @@ export class Frames {
     if (document.hidden) return;
     const begun = performance.now();
     const moving = this.before(begun);
-    const n = this.plots.length;
-    for (let k = 0, drawn = 0; k < n && drawn < this.room; k++) {
+    const n = this.plots.length, inView = this.plots.reduce((k, p) => k + (p.visible ? 1 : 0), 0);
+    const everyMS = every(inView);
+    // Their turns are spread over the frames, so that none of these is long.
+    const room = Math.min(this.room, Math.max(leastDraws, Math.ceil((inView * this.usual) / everyMS)));
+    for (let k = 0, drawn = 0; k < n && drawn < room; k++) {
       const p = this.plots[this.next % n];
-      if (p.visible && (p.dirty || (moving && begun - p.drawnAt >= everyMS))) {
+      if (p.visible && (p.dirty || (moving && begun - p.drawnAt >= everyMS - this.usual / 2))) {
         this.draw(p, begun);
         c.draws++;
         drawn++;

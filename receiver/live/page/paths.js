@@ -1,5 +1,5 @@
-// paths owns what a plot puts on its canvas besides axes: the envelope of least
-// and greatest values, and the shading of holes. It keeps no state but patterns.
+// paths owns what a plot puts on its canvas besides axes: the least and greatest
+// values, and the shading of holes. It keeps no state but patterns.
 
 import { colors, onTheme } from "./theme.js";
 import { flashMS } from "./holes.js";
@@ -7,40 +7,79 @@ import { calm } from "./dom.js";
 
 const gapMS = 3000; // without a value for so long, the line breaks
 
-// envelope returns uPlot's path builder for one series of a plot. Values come
-// from cols.lo and cols.hi: one stroke goes through both, so that at one column
-// per pixel every extreme is on the screen.
-export function envelope(cols, j, scale, owner, stepped) {
-  return (u) => {
-    const path = new Path2D();
-    const x = cols.x, lo = cols.lo[j], hi = cols.hi[j], n = cols.n;
-    const sx = u.scales.x, sy = u.scales[scale], box = u.bbox;
-    const kx = box.width / (sx.max - sx.min), ky = box.height / (sy.max - sy.min);
-    const x0 = box.left - sx.min * kx, y0 = box.top + box.height + sy.min * ky;
-    const spacing = n > 1 ? x[1] - x[0] : 1, holes = owner.holes;
-    let last = NaN, lastX = 0, lastY = 0;
-    for (let i = 0; i < n; i++) {
-      const h = hi[i];
-      if (h !== h) continue;
-      const l = lo[i], at = x[i], px = x0 + at * kx, top = y0 - h * ky, bottom = y0 - l * ky;
-      const near = Math.abs(top - lastY) < Math.abs(bottom - lastY) ? top : bottom;
-      const gap = at - last;
-      if (!(gap <= gapMS) || (gap > spacing * 1.5 && holes.breaks(last, at))) {
-        if (lastX && last === last) path.lineTo(lastX + 0.5, lastY); // a lone value is a dot
-        path.moveTo(px, near);
-      } else {
-        if (stepped) path.lineTo(px, lastY);
-        path.lineTo(px, near);
-      }
-      lastY = near === top ? bottom : top;
-      if (Math.abs(top - bottom) > 0.5) path.lineTo(px, lastY);
-      else lastY = near;
-      last = at;
-      lastX = px;
+// What is drawn as bars: columns this close, in CSS pixels, that are this high in the
+// mean. A line through thousands of extremes costs ten times as much to paint.
+const closePX = 2.5, highPX = 5;
+
+// draw puts one series of a plot on its canvas. Values come from cols.lo and cols.hi:
+// both are drawn, so that at one column per pixel every extreme is on the screen.
+export function draw(u, cols, j, scale, owner, stepped, color) {
+  const g = u.ctx, ratio = devicePixelRatio || 1, sx = u.scales.x, sy = u.scales[scale], box = u.bbox;
+  const kx = box.width / (sx.max - sx.min), ky = box.height / (sy.max - sy.min);
+  const at = { x: box.left - sx.min * kx, y: box.top + box.height + sy.min * ky, kx, ky };
+  const spacing = cols.n > 1 ? cols.x[1] - cols.x[0] : 1;
+  const broken = (last, now) => !(now - last <= gapMS) || (now - last > spacing * 1.5 && owner.holes.breaks(last, now));
+  if (!stepped && spacing * kx <= closePX * ratio && height(cols.lo[j], cols.hi[j]) * ky > highPX * ratio) bars(g, cols, j, at, broken, spacing, color, ratio);
+  else line(g, cols, j, at, broken, stepped, color, ratio);
+}
+
+// height is the mean distance of the extremes of columns that have them.
+function height(lo, hi) {
+  let sum = 0, n = 0;
+  for (let i = 0; i < lo.length; i++) if (hi[i] === hi[i]) {
+    sum += hi[i] - lo[i];
+    n++;
+  }
+  return n ? sum / n : 0;
+}
+
+// bars fills each column from its least to its greatest value, drawn out to where the
+// column before it ends. They lie on whole pixels: that is what browsers paint quickly.
+function bars(g, cols, j, at, broken, spacing, color, ratio) {
+  const { x } = cols, lo = cols.lo[j], hi = cols.hi[j], half = (spacing * at.kx) / 2, least = Math.max(1, Math.round(1.5 * ratio));
+  let last = NaN, top = 0, bottom = 0;
+  g.fillStyle = color;
+  for (let i = 0; i < cols.n; i++) {
+    const h = hi[i];
+    if (h !== h) continue;
+    const px = at.x + x[i] * at.kx, left = Math.round(px - half), y0 = Math.round(at.y - h * at.ky), y1 = Math.max(y0 + least, Math.round(at.y - lo[i] * at.ky));
+    const joined = !broken(last, x[i]);
+    const a = joined && y0 > bottom ? bottom : y0, b = joined && y1 < top ? top : y1;
+    g.fillRect(left, a, Math.max(1, Math.round(px + half) - left), b - a);
+    last = x[i];
+    top = y0;
+    bottom = y1;
+  }
+}
+
+// line goes through both extremes of each column with one stroke.
+function line(g, cols, j, at, broken, stepped, color, ratio) {
+  const { x } = cols, lo = cols.lo[j], hi = cols.hi[j];
+  let last = NaN, lastX = 0, lastY = 0;
+  g.strokeStyle = color;
+  g.lineWidth = 1.3 * ratio;
+  g.lineJoin = "bevel"; // round ones cost as much as the line
+  g.beginPath();
+  for (let i = 0; i < cols.n; i++) {
+    const h = hi[i];
+    if (h !== h) continue;
+    const px = at.x + x[i] * at.kx, top = at.y - h * at.ky, bottom = at.y - lo[i] * at.ky;
+    const near = Math.abs(top - lastY) < Math.abs(bottom - lastY) ? top : bottom;
+    if (broken(last, x[i])) {
+      if (last === last) g.lineTo(lastX + 0.5, lastY); // a lone value is a dot
+      g.moveTo(px, near);
+    } else {
+      if (stepped) g.lineTo(px, lastY);
+      g.lineTo(px, near);
     }
-    if (last === last) path.lineTo(lastX + 0.5, lastY);
-    return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 1 };
-  };
+    lastY = near === top ? bottom : top;
+    if (Math.abs(top - bottom) > 0.5) g.lineTo(px, lastY);
+    else lastY = near;
+    last = x[i];
+    lastX = px;
+  }
+  if (last === last) g.lineTo(lastX + 0.5, lastY);
+  g.stroke();
 }
 
 const patterns = new Map();

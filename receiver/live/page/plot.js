@@ -2,15 +2,27 @@
 // unit (the first two are drawn), its holes, and the legend with the values.
 
 import { Columns } from "./series.js";
-import { Range, ticks, tickText, timeStep } from "./scale.js";
-import { envelope, shade } from "./paths.js";
+import { Range, axisSize, ticks, tickText, timeStep } from "./scale.js";
+import { draw, shade } from "./paths.js";
 import { clock, short, unit, valueText } from "./format.js";
 import { button, el, put, show } from "./dom.js";
 import { colors } from "./theme.js";
 
 const font = '11px system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
-const axisW = 44, axisNarrowW = 32, axisH = 18, narrowPX = 240, edgePX = 26; // CSS pixels
+const axisW = 44, axisNarrowW = 32, axisGap = 4, axisH = 18, narrowPX = 240, edgePX = 26; // CSS pixels
 const legendMS = 200; // between two writings of the values
+
+// textWidth measures a label of an axis, in CSS pixels.
+const ruler = document.createElement("canvas").getContext("2d"), widths = new Map();
+function textWidth(text) {
+  let w = widths.get(text);
+  if (w === undefined) {
+    if (widths.size > 2000) widths.clear();
+    ruler.font = font;
+    widths.set(text, (w = ruler.measureText(text).width));
+  }
+  return w;
+}
 
 export class Plot {
   // spec is {names, w, h}; owner has holes, removeLine(plot, name) and menu(plot).
@@ -99,11 +111,10 @@ export class Plot {
       width: w, height: h, padding: [6, this.scales.length > 1 ? 0 : 8, 0, 0], legend: { show: false }, cursor: { show: false }, select: { show: false },
       scales: { x: { time: false, auto: false, min: 0, max: 1 }, ...Object.fromEntries(this.scales.map((k) => [k, { auto: false, min: 0, max: 1 }])) },
       axes: [this.timeAxis(), ...this.scales.slice(0, 2).map((k, i) => this.valueAxis(k, i))],
-      series: [{}, ...this.lines.map((l, j) => ({
-        scale: l.scale, stroke: () => colors.lines[l.color], width: 1.3, points: { show: false },
-        paths: envelope(cols, j, l.scale, this.owner, Boolean(l.channel?.enum)),
+      series: [{}, ...this.lines.map((l) => ({
+        scale: l.scale, points: { show: false }, paths: () => null,
       }))],
-      hooks: { drawClear: [(u) => shade(u, this.owner.holes, performance.now())] },
+      hooks: { drawClear: [(u) => shade(u, this.owner.holes, performance.now())], draw: [(u) => this.lay(u)] },
     }, this.data, this.body);
     this.u.over.append(this.line);
   }
@@ -123,8 +134,11 @@ export class Plot {
 
   valueAxis(scale, i) {
     const state = this.lines.find((l) => l.scale === scale)?.channel?.enum;
+    const least = this.width < narrowPX ? axisNarrowW : axisW;
+    let size = least;
     return {
-      scale, side: i ? 1 : 3, size: this.width < narrowPX ? axisNarrowW : axisW, gap: 4, font, ticks: { show: false }, grid: { show: i === 0, stroke: () => colors.grid, width: 1 },
+      scale, side: i ? 1 : 3, gap: axisGap, font,
+      size: (_, words) => (size = axisSize(words?.reduce((w, t) => Math.max(w, textWidth(t)), 0) ?? 0, axisGap, size, least)), ticks: { show: false }, grid: { show: i === 0, stroke: () => colors.grid, width: 1 },
       stroke: () => (this.scales.length > 1 ? colors.lines[this.lines.find((l) => l.scale === scale).color] : colors.soft),
       splits: (u, _, lo, hi) => {
         const s = ticks(lo, hi, Math.max(2, u.bbox.height / devicePixelRatio / 30));
@@ -164,6 +178,20 @@ export class Plot {
     });
   }
 
+  // lay puts the lines on the canvas, the first one uppermost.
+  lay(u) {
+    const g = u.ctx, box = u.bbox;
+    g.save();
+    g.beginPath();
+    g.rect(box.left, box.top, box.width, box.height);
+    g.clip();
+    for (let j = this.lines.length - 1; j >= 0; j--) {
+      const l = this.lines[j];
+      if (this.cols.least[j] <= this.cols.most[j]) draw(u, this.cols, j, l.scale, this.owner, Boolean(l.channel?.enum), colors.lines[l.color]);
+    }
+    g.restore();
+  }
+
   // any reports whether the last draw had a value.
   get any() {
     return this.cols.least.some((v) => v === v);
@@ -189,9 +217,9 @@ export class Plot {
   }
 
   // write brings the legend up to date: values at a time (NaN: the newest ones,
-  // out of values, a map from id to value), at most every legendMS.
+  // out of values, a map from id to value), at most every legendMS; it reports whether.
   write(store, at, span, values, nowMS) {
-    if (nowMS - this.legendAt < legendMS) return;
+    if (nowMS - this.legendAt < legendMS) return false;
     this.legendAt = nowMS;
     let any = false;
     for (let j = 0; j < this.lines.length; j++) {
@@ -203,6 +231,7 @@ export class Plot {
     show(this.empty, empty !== "");
     if (empty) put(this.empty, empty);
     this.tell(store);
+    return true;
   }
 
   // tell writes down what is drawn for who reads the page by program.

@@ -3,7 +3,7 @@
 // wrong with the server.
 
 import { $, el, kind, put, say, show } from "./dom.js";
-import { age, clock, count, detailText, perS } from "./format.js";
+import { age, clock, count, eventText, perS } from "./format.js";
 import { counters } from "./frame.js";
 
 const words = {
@@ -66,7 +66,8 @@ export function tiles(d, holes) {
   tile("t-age", newest ? age(old) : "–", newest && old > 5000 ? "warn" : "");
   tile("t-rows", `${perS(all((l) => l.rows_s))} /s`);
   tile("t-links", d.links.length ? `${up} of ${d.links.length} up` : "–", d.links.length && up < d.links.length ? (up ? "warn" : "bad") : "");
-  tile("t-holes", d.sequence ? `${count(all((l) => l.holes))} open` : `${count(holes)} open`, all((l) => l.holes) || holes ? "warn" : "");
+  const open = d.sequence ? all((l) => l.holes) : holes;
+  tile("t-holes", `${count(open)} open`, open ? "warn" : "");
   tile("t-missing", count(all((l) => l.missing)), all((l) => l.missing) ? "bad" : "");
   tile("t-late", count(all((l) => l.late)), all((l) => l.late) ? "warn" : "");
 }
@@ -79,7 +80,7 @@ export function events(list, go) {
   ol.key = key;
   ol.replaceChildren(...list.map((e) => {
     const b = el("button", { type: "button", class: "link", title: "show this time on the wall", on: { click: () => go(e.time_ms) } }, el("time", { text: clock(e.time_ms, 1) }));
-    return el("li", {}, b, el("span", { class: "kind", data: { kind: e.kind }, text: e.kind }), el("span", { text: e.detail ? `${e.text}: ${detailText(e.detail)}` : e.text }));
+    return el("li", {}, b, el("span", { class: "kind", data: { kind: e.kind }, text: e.kind }), el("span", { text: eventText(e) }));
   }));
 }
 

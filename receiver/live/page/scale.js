@@ -36,6 +36,36 @@ export function tickText(v, step) {
   return v.toFixed(digits).replace("-", "−");
 }
 
+// axisSize returns the width of a value axis whose widest label has a width, in CSS
+// pixels. It is never less than the least, and shrinks only by more than a digit, so
+// that a plot holds still.
+export function axisSize(label, gap, before, least) {
+  const need = Math.max(least, Math.ceil((label + gap + 2) / 4) * 4);
+  return need > before || need < before - 8 ? need : before;
+}
+
+// gridRows returns how many rows a grid of so many columns has when each plot, {w, h}
+// in columns and rows, comes to the first place behind the one before it.
+export function gridRows(plots, columns) {
+  const taken = []; // by row: which columns
+  let r = 0, c = 0, rows = 0;
+  for (const p of plots) {
+    const w = Math.min(p.w, columns);
+    const free = () => c + w <= columns && Array.from({ length: p.h * w }, (_, k) => !taken[r + Math.floor(k / w)]?.[c + (k % w)]).every(Boolean);
+    while (!free()) if (++c + w > columns) {
+      c = 0;
+      r++;
+    }
+    for (let i = r; i < r + p.h; i++) {
+      taken[i] ??= [];
+      for (let k = c; k < c + w; k++) taken[i][k] = true;
+    }
+    rows = Math.max(rows, r + p.h);
+    c += w;
+  }
+  return rows;
+}
+
 const timeSteps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 3_600_000];
 
 // timeStep returns a step of a time axis, ms, that gives at most n ticks.

@@ -6,9 +6,11 @@ import { Plot } from "./plot.js";
 import { counters } from "./frame.js";
 import { $, button, el, say, show } from "./dom.js";
 import { maxLines, maxPlots } from "./state.js";
+import { gridRows } from "./scale.js";
 import { Drag } from "./drag.js";
 
 const gapPX = 8, leastPX = 340; // of a column
+const rowPX = 84, mostRowPX = 190, widePX = 760; // of a row; narrower pages scroll
 const streamLines = 60; // about what one stream can carry
 
 export class Wall {
@@ -27,6 +29,7 @@ export class Wall {
     this.seen = new IntersectionObserver((list) => this.see(list), { root: null, rootMargin: "40px" });
     this.sizes = new ResizeObserver((list) => this.resized(list));
     this.sizes.observe(this.grid);
+    addEventListener("resize", () => this.columns());
     this.drag = new Drag(this);
     this.grid.addEventListener("focusin", (e) => this.select(e.target.closest(".plot")?.plot));
     this.grid.addEventListener("keydown", (e) => this.key(e));
@@ -74,6 +77,7 @@ export class Wall {
     this.frames.plots = this.plots;
     if (!this.plots.includes(this.selected)) this.selected = null;
     show($("wall-empty"), !this.plots.length && this.state.plots !== null);
+    this.rows();
     this.count();
     this.changed();
   }
@@ -129,10 +133,21 @@ export class Wall {
     if (!w) return;
     const fits = Math.max(1, Math.floor((w + gapPX) / (leastPX + gapPX)));
     const n = this.state.cols ? Math.min(this.state.cols, Math.max(1, Math.floor(w / 120))) : Math.min(fits, 4);
-    if (n === this.n) return;
-    this.n = n;
-    this.grid.style.setProperty("--cols", n);
-    for (const p of this.plots) p.host.style.gridColumn = `span ${Math.min(p.spec.w, n)}`;
+    if (n !== this.n) {
+      this.n = n;
+      this.grid.style.setProperty("--cols", n);
+      for (const p of this.plots) p.host.style.gridColumn = `span ${Math.min(p.spec.w, n)}`;
+    }
+    this.rows();
+  }
+
+  // rows lets few plots have the height that is there.
+  rows() {
+    if (!this.grid.clientWidth) return; // hidden: its size tells when it comes
+    const n = gridRows(this.plots.map((p) => p.spec), this.n ?? 1);
+    const room = innerHeight - (this.grid.getBoundingClientRect().top + scrollY) - 3 * gapPX;
+    const px = innerWidth <= widePX || !n ? rowPX : Math.min(mostRowPX, Math.max(rowPX, Math.floor((room + gapPX) / n) - gapPX));
+    this.grid.style.setProperty("--row", `${px}px`);
   }
 
   // width returns the pixels of the widest plot.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Clock } from "../clock.js";
-import { age, bytes, count, delta, detailText, lapTime, mbit, short, spanText, text, unit, valueText } from "../format.js";
+import { age, bytes, count, delta, detailText, eventText, lapTime, mbit, short, spanText, text, unit, valueText } from "../format.js";
 import { Holes, holeText } from "../holes.js";
 
 test("numbers", () => {
@@ -20,11 +20,16 @@ test("numbers", () => {
 });
 
 test("details of events in words", () => {
-  assert.equal(detailText('{"id":"1-8","lap":21,"sector":2,"time_ns":8333296304}'), "lap 21, sector 2, 8.333");
-  assert.equal(detailText('{"complete":false,"lap":3}'), "not complete, lap 3");
+  assert.equal(detailText('{"id":"1-8","lap":21,"sector":2,"time_ns":8333296304}'), "lap 21, sector 2: 8.333 s");
+  assert.equal(detailText('{"complete":false,"lap":3}'), "lap 3, not complete");
   assert.equal(detailText("lap 12"), "lap 12");
   assert.equal(detailText("{broken"), "{broken");
   assert.equal(detailText(undefined), "");
+  assert.equal(detailText('{"id":"1-8","lap":8,"time_ns":83456000000,"complete":false}'), "lap 8: 1:23.456, not complete");
+  assert.equal(eventText({ text: "sector", detail: '{"id":"x","lap":8,"sector":2,"time_ns":8332000000}' }), "lap 8, sector 2: 8.332 s");
+  assert.equal(eventText({ text: "box", detail: '{"id":"x","lap":8}' }), "box: lap 8");
+  assert.equal(eventText({ text: "started", detail: "" }), "started");
+  assert.equal(eventText({ text: "lap", detail: '{"id":"x"}' }), "lap");
 });
 
 test("a clock goes on between frames and takes no jitter", () => {

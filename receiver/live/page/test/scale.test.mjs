@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Range, roundStep, spans, ticks, tickText, timeStep, zoom } from "../scale.js";
+import { Range, axisSize, gridRows, roundStep, spans, ticks, tickText, timeStep, zoom } from "../scale.js";
 
 test("zoom goes through the spans and stops at both ends", () => {
   assert.equal(zoom(10_000, 1), 20_000);
@@ -32,6 +32,22 @@ test("texts of ticks have the digits that the step needs", () => {
   assert.equal(tickText(-50, 50), "−50");
   assert.equal(tickText(20_000, 5000), "20k");
   assert.equal(tickText(2e7, 1e6), "2.0e+7");
+});
+
+test("a value axis has room for its widest label, and holds still", () => {
+  assert.equal(axisSize(20, 4, 32, 32), 32, "the least");
+  for (const w of [27, 34.2, 41, 60.5]) assert.ok(axisSize(w, 4, 32, 32) >= w + 4, `a label of ${w}`);
+  assert.equal(axisSize(34, 4, 44, 32), 44, "a digit less");
+  assert.equal(axisSize(20, 4, 52, 32), 32, "much less");
+});
+
+test("rows of a grid", () => {
+  const plot = (w, h) => ({ w, h });
+  assert.equal(gridRows([], 3), 0);
+  assert.equal(gridRows([plot(1, 2), plot(1, 2), plot(1, 2)], 3), 2);
+  assert.equal(gridRows([plot(1, 2), plot(1, 2), plot(1, 2), plot(1, 2)], 3), 4);
+  assert.equal(gridRows([plot(2, 2), plot(2, 1), plot(5, 1)], 3), 4, "wider than the grid");
+  assert.equal(gridRows([plot(1, 4), plot(2, 2), plot(2, 2)], 3), 4, "beside a high one");
 });
 
 test("time axes have a step that fits", () => {
