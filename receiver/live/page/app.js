@@ -197,7 +197,7 @@ function lost() {
 
 function takeCar(d) {
   if (d.car !== state.car) return;
-  if (catalogue && catalogue.total >= 0 && d.channels !== catalogue.total && !catalogue.asking) more(d.channels);
+  if (catalogue && catalogue.total >= 0 && (d.channels !== catalogue.total || (catalogue.missing.size && d.channels !== catalogue.seen)) && !catalogue.asking) more(d.channels);
   if (!d.replay) live.clock.sample(d.now_ms, performance.now());
   else d.now_ms = d.replay.at_ms; // ages are those of then
   put($("session"), `${d.session ? `session ${d.session} · ` : ""}${d.synced ? "clock synced" : "clock not synced"} · ${d.channels} channels`);
@@ -223,7 +223,7 @@ async function more(total) {
     }
   }
   c.seen = total;
-  setTimeout(() => { c.asking = false; }, 3000);
+  setTimeout(() => { c.asking = false; }, names.length ? 500 : 3000);
 }
 
 function takeValues(f) {

@@ -78,6 +78,7 @@ export class Plot {
     for (const k of this.scales) if (!this.ranges.has(k)) this.ranges.set(k, new Range());
     this.host.setAttribute("aria-label", `Plot of ${this.spec.names.join(", ") || "nothing yet"}`);
     this.host.dataset.channels = this.lines.map((l) => (l.channel ? `${l.channel.group}.${l.name}` : l.name)).join(",");
+    this.host.dataset.newest = ""; // that of another car
     this.drawLegend();
     this.stale = true;
     this.dirty = true;
