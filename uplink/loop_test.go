@@ -1,9 +1,11 @@
 package uplink
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // idleUplink is one with n links whose receivers never answer, and which does not run.
@@ -64,6 +66,25 @@ func TestConnectionsAreDealtWithInTheOrderOfTheirLinks(t *testing.T) {
 		u.wg.Wait()
 		if len(u.conns) != 0 {
 			t.Errorf("%d connections left", len(u.conns))
+		}
+	})
+}
+
+// What has changed is in the snapshot before anybody hears of it.
+func TestAChangeIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := idleUplink(t, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- u.Run(ctx) }() // ends with ctx
+		began := time.Now()
+		<-u.Changed()
+		if s := u.Snapshot(); s.Links[0].State != "dialing" || time.Since(began) >= snapshotEvery {
+			t.Errorf("%+v after %v, want a link that is dialled, sooner than the next snapshot is due", s.Links, time.Since(began))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -35,9 +35,11 @@ type Uplink struct {
 
 	events chan event
 	done   chan struct{} // closed when the loop takes no more events
-	snap   atomic.Pointer[Snapshot]
-	begun  atomic.Bool
-	wg     sync.WaitGroup // everything that Run started
+
+	changed chan struct{} // holds one when a link has changed its state
+	snap    atomic.Pointer[Snapshot]
+	begun   atomic.Bool
+	wg      sync.WaitGroup // everything that Run started
 
 	conns []*running // owned by Run; by link and gen
 	again bool       // owned by Run: a connection broke after the step
@@ -96,7 +98,7 @@ func New(cfg Config, st Store, links []Link, clk Clock, log *slog.Logger) (*Upli
 	}
 	u := &Uplink{
 		engine: NewEngine(cfg, st), store: st, links: links, clock: clk, log: log, cfg: cfg,
-		events: make(chan event, eventQueue), done: make(chan struct{}),
+		events: make(chan event, eventQueue), done: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	u.recall()
 	u.publish()
@@ -139,11 +141,14 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if u.want() || u.again {
 			wake, u.again = now, false
 		}
-		u.report()
+		news := u.report()
 		wait := time.Duration(wake - now)
-		if since := time.Since(published); since >= snapshotEvery {
+		if since := time.Since(published); news || since >= snapshotEvery {
 			u.publish()
 			published = time.Now()
+			if news {
+				u.tell()
+			}
 		} else {
 			wait = min(wait, snapshotEvery-since)
 		}
@@ -408,8 +413,21 @@ func (u *Uplink) stop(ev event) {
 	u.publish()
 }
 
-// Snapshot returns the state of the uplink, at most about 100 ms old.
+// Snapshot returns the state of the uplink, at most about 100 ms old; a change of a
+// link's state is in it at once.
 func (u *Uplink) Snapshot() Snapshot { return *u.snap.Load() }
+
+// Changed has something to receive when links have changed their state since the last
+// receive, for one reader; the snapshot shows it already.
+func (u *Uplink) Changed() <-chan struct{} { return u.changed }
+
+// tell wakes the reader of Changed.
+func (u *Uplink) tell() {
+	select {
+	case u.changed <- struct{}{}:
+	default: // it has not taken the last news yet
+	}
+}
 
 // Pull asks for the event times fromNS..toNS of the full lane to go first; see
 // [Engine.Pull]. It waits for the loop, which must be running.
@@ -437,9 +455,10 @@ func (u *Uplink) publish() {
 }
 
 // report logs changes of state: suspicions come and go a dozen times a minute on
-// a bad link and are logged at debug level.
-func (u *Uplink) report() {
-	for _, c := range u.engine.Changes() {
+// a bad link and are logged at debug level. It says whether there were any.
+func (u *Uplink) report() bool {
+	changes := u.engine.Changes()
+	for _, c := range changes {
 		level := slog.LevelInfo
 		switch c.State {
 		case "dialing", "suspect", "back", "closed":
@@ -449,4 +468,5 @@ func (u *Uplink) report() {
 		}
 		u.log.Log(context.Background(), level, "link state changed", "link", u.links[c.Link].Name, "gen", c.Gen, "addr", c.Addr, "state", c.State, "why", c.Why)
 	}
+	return len(changes) > 0
 }

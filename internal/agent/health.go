@@ -14,8 +14,12 @@ import (
 	"telemetry/wire"
 )
 
-// healthEvery is the rate of the agent's own channels.
-const healthEvery = time.Second
+// The agent's own channels come every healthEvery, and at once when a link changes its
+// state: but not within changeGap of the row before, as a bad link does that in bursts.
+const (
+	healthEvery = time.Second
+	changeGap   = 100 * time.Millisecond
+)
 
 // health is the source of the agent's own channels: what a race engineer wants
 // to see of the box itself, in the data like any other.
@@ -29,6 +33,8 @@ type health struct {
 	kept   []string                        // links whose modem has channels
 	used   func(link string) (DataUse, bool)
 	taken  *Taken
+
+	changed <-chan struct{} // a link has changed its state; set before Run, nil without links
 
 	channels []healthChannel
 }
@@ -154,13 +160,15 @@ func (h *health) Groups() []wire.Group {
 	return []wire.Group{g}
 }
 
-// Run delivers one row a second until ctx ends.
+// Run delivers one row a second, and one for each change of a link, until ctx ends.
 func (h *health) Run(ctx context.Context, out sensors.Sink) error {
-	t := time.NewTicker(healthEvery)
-	defer t.Stop()
+	every := time.NewTicker(healthEvery)
+	defer every.Stop()
+	change := time.NewTimer(time.Hour)
+	defer change.Stop()
 	values, present := make([]int64, len(h.channels)), make([]uint64, (len(h.channels)+63)/64)
 	for {
-		r := h.look()
+		r, looked := h.look(), time.Now()
 		clear(present)
 		for i, c := range h.channels {
 			v, ok := c.read(&r)
@@ -171,10 +179,17 @@ func (h *health) Run(ctx context.Context, out sensors.Sink) error {
 		if err := out.Append(sensors.Rows{Ticks: []int64{r.nowNS}, Values: values, Present: present}); err != nil {
 			return err
 		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return nil
+		for waits := true; waits; {
+			select {
+			case <-h.changed:
+				change.Reset(time.Until(looked.Add(changeGap)))
+			case <-change.C:
+				waits = false
+			case <-every.C:
+				waits = false
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 }

@@ -106,6 +106,9 @@ func (a *Agent) open() (*running, error) {
 	}
 	r.care = a.newCaretaker(r)
 	a.health.uplink, a.health.spool, a.health.modem, a.health.used = r.snapshot, sp.Stats, r.care.status, r.care.usage
+	if r.uplink != nil {
+		a.health.changed = r.uplink.Changed()
+	}
 	r.board = a.newBoardCare(r)
 	r.limitSources()
 	if r.session, err = a.openSessions(r, boot); err == nil {

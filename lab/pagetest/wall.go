@@ -154,8 +154,9 @@ func (s *suite) first() error {
 	return nil
 }
 
-// hashes of what every plot shows.
-const canvases = `[...document.querySelectorAll('[data-plot] canvas')].map(c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let h = 0; for (let i = 0; i < d.length; i += 97) h = (h * 31 + d[i]) | 0; return h; })`
+// hashes of what every plot shows, of a copy: what reads pixels back makes a canvas of
+// its own slow, and the browser complains.
+const canvases = `[...document.querySelectorAll('[data-plot] canvas')].map(c => { const own = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true }); own.drawImage(c, 0, 0); const d = own.getImageData(0, 0, c.width, c.height).data; let h = 0; for (let i = 0; i < d.length; i += 97) h = (h * 31 + d[i]) | 0; return h; })`
 
 // moves looks whether the charts draw something else half a second later, and
 // something new.

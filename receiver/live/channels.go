@@ -27,6 +27,7 @@ type channel struct {
 	tsMS        int64
 	lane        wire.Lane
 	synced      bool
+	ofLink      bool   // the state of a link
 	version     uint64 // of the car, when the value came
 	hist        *history
 	strip       *strip.Strip // while somebody has charted it
@@ -48,6 +49,9 @@ func (ch *channel) plot(ms int64, v float64) {
 func (ch *channel) show(c *car, v float64, a arrival) {
 	if a.tsMS < ch.tsMS || a.tsMS == ch.tsMS && v == ch.value && a.synced == ch.synced && ch.version > 0 {
 		return
+	}
+	if ch.ofLink && v != ch.value {
+		c.linkChanges++
 	}
 	ch.value, ch.tsMS, ch.synced, ch.version, ch.lane = v, a.tsMS, a.synced, c.version, a.lane
 }

@@ -21,7 +21,7 @@ const (
 	frameEvery  = 50 * time.Millisecond
 	pushEvery   = 8 * time.Millisecond // between two "values"
 	coverFrames = 4                    // between two looks at holes and laps
-	carFrames   = 10                   // between two "car"
+	carFrames   = 10                   // between two "car", unless a link changes its state
 	listFrames  = 40                   // between two "cars"
 	// writeLimit is how long a browser may take for pieceSize bytes: a slow one may take
 	// longer for a great frame.
@@ -98,8 +98,10 @@ type stream struct {
 	holes   []coverage.Hole // that were sent
 	covered bool            // holes have been sent
 	laps    int64           // version of the sessions that were sent; -1: none
-	buffer  []byte
-	waited  time.Duration // for the viewer to take what was written
+	// linkChanges are the changes of links' states that the last "car" knew of.
+	linkChanges uint64
+	buffer      []byte
+	waited      time.Duration // for the viewer to take what was written
 }
 
 // run sends frames until the browser has gone, or the car.
@@ -216,7 +218,9 @@ func (t *stream) frame(n int) error {
 		errs = append(errs, t.send("cars", t.s.carList()))
 	}
 	if t.view.car != "" {
-		if turn(carFrames) {
+		changes := t.s.store.linkChanges(t.view.car)
+		if turn(carFrames) || changes != t.linkChanges {
+			t.linkChanges = changes
 			d, ok := t.s.store.detail(t.view.car, now.UnixMilli())
 			if !ok {
 				return errGone

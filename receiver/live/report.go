@@ -135,7 +135,7 @@ func (c *car) link(ch *channel) {
 	}
 	name := strings.TrimSuffix(strings.TrimPrefix(ch.name, linkPrefix), stateLeaf)
 	if name != "" && len(c.links) < 32 && !slices.Contains(c.links, name) {
-		c.links = append(c.links, name)
+		c.links, ch.ofLink = append(c.links, name), true
 	}
 }
 

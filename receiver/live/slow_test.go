@@ -226,6 +226,39 @@ func TestAStreamTellsHolesAndLaps(t *testing.T) {
 	})
 }
 
+// A link that changes its state is told with the next frame, not with the next turn of
+// the car.
+func TestAChangeOfALinkIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := virtual(t, Options{})
+		ms := time.Now().UnixMilli()
+		state := func(n int) {
+			ms++
+			put(t, s.store, inOrder, ms, strings.Replace(rowText("c", "full", ms, fmt.Sprintf(`,"link_a_state":%d`, n)), "Engine", "agent", 1))
+		}
+		state(2)
+		v := &viewer{counts: map[string]int{}}
+		conn := l.dial(t, "car=c")
+		go v.read(conn) // ends with conn
+		cars := func() int {
+			synctest.Wait()
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			return v.counts["car"]
+		}
+		time.Sleep(frameEvery/2 + 2*carFrames*frameEvery)
+		before := cars()
+		for _, n := range []int{3, 3, 3} { // one change
+			state(n)
+			time.Sleep(frameEvery)
+		}
+		if got := cars() - before; got != 1 {
+			t.Errorf("the car was told %d times within %v after a change, want once", got, 3*frameEvery)
+		}
+		_ = conn.Close()
+	})
+}
+
 // What waits in the kernel for a viewer that reads little is not much: it hears of its
 // pace after so many bytes.
 func TestASlowViewerHearsOfItSoon(t *testing.T) {

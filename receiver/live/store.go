@@ -46,6 +46,7 @@ type car struct {
 	lanes         [wire.LaneFull + 1]lane
 	events        []Event  // oldest first
 	links         []string // names of the car's links, in their order
+	linkChanges   uint64   // of the states of links
 	report        CarReport
 	linkRates     map[string]rate // bytes of one connection
 	replay        *replay         // nil: the car itself

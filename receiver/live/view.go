@@ -146,6 +146,16 @@ func (s *store) detail(name string, nowMS int64) (CarDetail, bool) {
 	return d, true
 }
 
+// linkChanges counts the changes of the states of a car's links.
+func (s *store) linkChanges(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.cars[name]; c != nil {
+		return c.linkChanges
+	}
+	return 0
+}
+
 // find returns a page of the channels of a car that have all the words of query
 // in their name, group or unit, and how many there are.
 func (s *store) find(name, query string, offset, limit int) (total int, out []ChannelView, ok bool) {
