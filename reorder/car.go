@@ -158,7 +158,7 @@ func (c *Car) firstSight(e *epoch, in *Input, out *Out) {
 	if c.inside {
 		c.inside = false
 		if !slices.ContainsFunc(in.Controls, func(k wire.Control) bool { return k.EpochOpen != nil }) {
-			e.inside, e.opened, e.placed = true, true, true
+			e.inside, e.opened = true, true
 		}
 	}
 	if c.cfg.AnchorWait <= 0 {

@@ -67,6 +67,7 @@ func (c *Car) openEpoch(x *stream, o *wire.EpochOpen, id wire.ID, out *Out) {
 		return
 	}
 	c.related(own, o, id, out)
+	placed := own.placed()
 	own.opened = true
 	es := make([]*epoch, 0, len(o.Predecessors)+1)
 	for i := range o.Predecessors {
@@ -75,9 +76,8 @@ func (c *Car) openEpoch(x *stream, o *wire.EpochOpen, id wire.ID, out *Out) {
 		}
 	}
 	es = c.alive(append(es, own))
-	c.settlePlace(own, o, out)
-	for _, e := range es {
-		e.placed = true
+	if !placed {
+		c.settlePlace(own, o, out)
 	}
 	c.chain(es, out)
 	for i := range o.Predecessors {
@@ -175,7 +175,7 @@ func (c *Car) Abandon(offset, appendMS int64, id wire.Epoch, out *Out) bool {
 	if e == nil {
 		return false
 	}
-	e.closed, e.placed, e.abandoned = true, true, true
+	e.closed, e.abandoned = true, true
 	e.lastMS = max(e.lastMS, c.now)
 	c.forgetAt(e)
 	for _, x := range e.streams {

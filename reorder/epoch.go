@@ -9,8 +9,7 @@ import (
 // epoch is what is known of one start of the car's agent.
 type epoch struct {
 	id        wire.Epoch
-	rank      int  // place in Car.epochs: lineage, then first sight
-	placed    bool // it is opened, closed, or was released without: its place is known
+	rank      int  // place in Car.epochs: lineage, then the counter, then first sight
 	opened    bool // its EpochOpen has been read
 	closed    bool // an EpochOpen names it as predecessor, or it was abandoned
 	seen      bool // a batch of it has been read: firstMS counts
@@ -48,30 +47,44 @@ func (c *Car) epochFor(id wire.Epoch, out *Out) *epoch {
 			return nil
 		}
 	}
-	e := &epoch{id: id, rank: len(c.epochs), lastMS: c.now}
-	e.rank = c.placeFor(id)
+	e := &epoch{id: id, rank: c.placeFor(id, len(c.epochs)), lastMS: c.now}
 	c.epochs = slices.Insert(c.epochs, e.rank, e)
 	c.rerank()
 	c.byEpoch[id] = e
 	return e
 }
 
-// placeFor returns the rank of an epoch that is seen for the first time: behind all
-// others, but before those with a higher counter whose EpochOpen nobody has read
-// either. There the counter tells more than first sight: it only grows on a card,
-// and three links deceive. An epoch whose counter is not above that of the placed
-// one before it is of a card that counts anew: it was seen last, and stays last.
-func (c *Car) placeFor(id wire.Epoch) int {
-	rank := len(c.epochs)
-	for rank > 0 && !c.epochs[rank-1].placed && c.epochs[rank-1].id.Counter > id.Counter {
-		rank--
-	}
+// placed reports whether lineage tells where an epoch stands. That it has been
+// released in a lane does not: what is older is late there, and comes before it in
+// the other lanes.
+func (e *epoch) placed() bool { return e.opened || e.closed }
+
+// lastPlaced returns the newest placed epoch before a rank, nil if there is none.
+func (c *Car) lastPlaced(rank int) *epoch {
 	for i := rank - 1; i >= 0; i-- {
-		if k := c.epochs[i]; k.placed {
-			if id.Counter <= k.id.Counter {
-				return len(c.epochs)
-			}
-			break
+		if c.epochs[i].placed() {
+			return c.epochs[i]
+		}
+	}
+	return nil
+}
+
+// anew reports whether an epoch behind k is of a card that has begun to count
+// again: its counter is not above that of k. k may be nil.
+func (k *epoch) anew(id wire.Epoch) bool { return k != nil && id.Counter <= k.id.Counter }
+
+// placeFor returns the rank of an epoch that is seen for the first time, or opened,
+// if it stood before rank: behind all others, but before those with a higher counter
+// whose place nobody knows either. There the counter tells more than first sight: it
+// only grows on a card, and three links deceive. It tells nothing between what goes
+// on counting where the last placed one was and what counts anew: those are two
+// cards, as far as anybody knows, and the one that was seen first comes first.
+func (c *Car) placeFor(id wire.Epoch, rank int) int {
+	last := c.lastPlaced(rank)
+	for i := 0; i < rank; i++ {
+		k := c.epochs[i]
+		if (last == nil || i > last.rank) && k.id.Counter > id.Counter && last.anew(k.id) == last.anew(id) {
+			return i
 		}
 	}
 	return rank
@@ -101,22 +114,18 @@ func (c *Car) chain(es []*epoch, out *Out) {
 
 // settlePlace puts an epoch whose EpochOpen is read for the first time before
 // those that have overtaken it. First sight deceives: three links may bring a
-// batch of a newer epoch before the EpochOpen of an older one. Newer is what has a
-// higher counter and no place of its own yet; but a card without predecessors in a
-// car that is known has begun to count anew: it stands where it was seen.
+// batch of a newer epoch before the EpochOpen of an older one. But a card without
+// predecessors in a car that is known has begun to count anew: it stands where it
+// was seen.
 func (c *Car) settlePlace(e *epoch, o *wire.EpochOpen, out *Out) {
-	if e.placed {
-		return
-	}
-	e.placed = true
 	to := e.rank
-	before := c.epochs[:e.rank]
-	if len(o.Predecessors) == 0 && slices.ContainsFunc(before, func(k *epoch) bool { return k.placed }) {
-		for to+1 < len(c.epochs) && c.seenBefore(c.epochs[to+1], e) {
+	last := c.lastPlaced(e.rank)
+	if len(o.Predecessors) == 0 && last != nil {
+		for to+1 < len(c.epochs) && c.seenBefore(c.epochs[to+1], e) && !last.anew(c.epochs[to+1].id) {
 			to++
 		}
-	} else if i := slices.IndexFunc(before, func(k *epoch) bool { return !k.placed && k.id.Counter > e.id.Counter }); i >= 0 {
-		to = i
+	} else {
+		to = c.placeFor(e.id, e.rank)
 	}
 	if to == e.rank {
 		return
@@ -132,7 +141,7 @@ func (c *Car) settlePlace(e *epoch, o *wire.EpochOpen, out *Out) {
 // seenBefore reports whether k stands behind e for its counter alone, and was seen
 // first.
 func (c *Car) seenBefore(k, e *epoch) bool {
-	return !k.placed && k.seen && k.id.Counter > e.id.Counter && k.firstMS <= e.firstMS
+	return !k.placed() && k.seen && k.id.Counter > e.id.Counter && k.firstMS <= e.firstMS
 }
 
 // rerank numbers the epochs after their order has changed.
@@ -224,7 +233,7 @@ func (c *Car) related(e *epoch, o *wire.EpochOpen, id wire.ID, out *Out) {
 		if k == e || named[k] || k.closed && !first {
 			continue
 		}
-		if !k.opened && !k.closed && k.id.Counter > e.id.Counter {
+		if !k.placed() && k.id.Counter > e.id.Counter {
 			continue // overtook this record: its own EpochOpen will tell
 		}
 		alarm = true

@@ -87,8 +87,10 @@ func (c *Car) addLane(l wire.Lane, shard uint16) *lane {
 }
 
 // resort restores the order of a lane after epochs have moved. Streams that now
-// stand before one that has been released are late.
+// stand before one that has been released are late; those that were, and don't any
+// more, go on behind what was settled of them meanwhile.
 func (c *Car) resort(ln *lane, out *Out) {
+	overtaken := slices.Clone(ln.streams[:ln.start()])
 	ln.cur = -1
 	sort.SliceStable(ln.streams, func(i, j int) bool {
 		return ln.streams[i].epoch.rank < ln.streams[j].epoch.rank
@@ -97,6 +99,9 @@ func (c *Car) resort(ln *lane, out *Out) {
 		if x.released {
 			ln.cur = i
 		}
+	}
+	for _, x := range overtaken {
+		x.cut = x.cut && ln.index(x) < ln.cur
 	}
 	c.overtake(ln, 0, out)
 }
@@ -231,9 +236,6 @@ func (c *Car) expire(x *stream, out *Out) {
 	ln := x.lane
 	blocked := !x.ready()
 	n := ln.index(x)
-	for i := ln.start(); i <= n; i++ {
-		ln.streams[i].epoch.placed = true
-	}
 	for i := ln.start(); i < n; i++ {
 		o := ln.streams[i]
 		if o.complete() || o.epoch.aside {

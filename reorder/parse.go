@@ -94,7 +94,7 @@ func (r *reader) epochs(c *Car) {
 		e := &epoch{id: r.epoch(), rank: len(c.epochs)}
 		f := r.flags(1<<8 - 1)
 		e.opened, e.closed, e.seen, e.synced = f(stateOpened), f(stateClosed), f(stateSeen), f(stateSynced)
-		e.placed, e.inside, e.aside = f(statePlaced), f(stateInside), f(stateAside)
+		e.inside, e.aside = f(stateInside), f(stateAside)
 		e.abandoned = f(stateAbandoned)
 		e.firstMS, e.lastMS = r.ms(), r.ms()
 		links = append(links, link{r.uint(maxLimit), r.uint(maxLimit)})

@@ -35,7 +35,7 @@ const (
 	stateClosed
 	stateSeen
 	stateSynced
-	statePlaced
+	statePlaced // follows from the first two; earlier owners set it beside them
 	stateInside
 	stateAside
 	stateAbandoned
@@ -78,7 +78,7 @@ func (c *Car) AppendState(dst []byte) []byte {
 	w.uint(uint64(len(c.epochs)))
 	for _, e := range c.epochs {
 		w.epoch(e.id)
-		w.uint(bits(e.opened, e.closed, e.seen, e.synced, e.placed, e.inside, e.aside, e.abandoned))
+		w.uint(bits(e.opened, e.closed, e.seen, e.synced, e.placed(), e.inside, e.aside, e.abandoned))
 		w.num(e.firstMS, e.lastMS)
 		w.uint(place(e.heir))
 		w.uint(place(e.parent))

@@ -43,6 +43,29 @@ func TestNoEventIsLostAtTheLimitOfAStep(t *testing.T) {
 	}
 }
 
+// wakingClock is read while the store wakes the loop.
+type wakingClock struct{ st *simStore }
+
+func (c wakingClock) BootNS() int64 {
+	select {
+	case c.st.wake <- struct{}{}:
+	default:
+	}
+	return 1
+}
+
+// Of two wake-ups at one moment the second one asks for no step of its own, whether
+// it comes before the loop has looked for the first one or after.
+func TestWakeUpsOfOneMomentAreOneStep(t *testing.T) {
+	u := idleUplink(t, 1)
+	st := newSimStore()
+	u.store, u.clock = st, wakingClock{st}
+	u.take(nil)
+	if len(st.wake) != 0 {
+		t.Error("the loop would step again for what this step knows")
+	}
+}
+
 func TestConnectionsAreDealtWithInTheOrderOfTheirLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := idleUplink(t, 3)

@@ -159,11 +159,11 @@ func (u *Uplink) Run(ctx context.Context) error {
 // take hands ev, which may be nil, and what else has happened to the engine. So it
 // doesn't matter which of several things has woken the loop: the step knows all.
 func (u *Uplink) take(ev event) {
+	now := u.clock.BootNS()
 	select {
 	case <-u.store.Wake():
 	default:
 	}
-	now := u.clock.BootNS()
 	for range maxDrain {
 		if ev != nil {
 			ev(u, now)

@@ -3,7 +3,7 @@ package mutants
 // All lists the faults. A fault without a test must be caught by the simulation.
 func All() []Mutant {
 	var all []Mutant
-	for _, part := range [][]Mutant{inSpool(), inUplink(), inLoop(), inIngest(), inSequence(), inReorder(), inWire()} {
+	for _, part := range [][]Mutant{inSpool(), inUplink(), inLoop(), inIngest(), inSequence(), inReorder(), inEpochs(), inWire(), inGuard(), inRates()} {
 		all = append(all, part...)
 	}
 	return all
@@ -66,6 +66,7 @@ func inLoop() []Mutant {
 		{Name: "loop: redials without a pause", Edits: edit("uplink/links.go", "	d := min(dialFirstNS<<min(l.fails, 6), dialMaxNS)\n", "	d := int64(dialFirstNS)\n")},
 		{Name: "loop: previews older than 2 s are sent", Edits: edit("spool/live.go", "now-l.items[n].item.SealedNS > l.maxAge)", "now-l.items[n].item.SealedNS > 2*l.maxAge)")},
 		{Name: "loop: what was sent is not told", Edits: edit(file, "		for range r.sent.Swap(0) {", "		for range min(1, r.sent.Swap(0)) {")},
+		{Name: "loop: one moment's wake-ups are two steps", Edits: edit(file, "	now := u.clock.BootNS()\n	select {\n	case <-u.store.Wake():\n	default:\n	}\n", "	select {\n	case <-u.store.Wake():\n	default:\n	}\n	now := u.clock.BootNS()\n"), Test: []string{"telemetry/uplink", "-run", "TestWakeUps"}},
 		{Name: "loop: the ledger is written when power is going", Edits: edit("uplink/ledger.go", "	if l.Write != nil {\n", "	if l.Write != nil && len(all) == 0 {\n"), Test: []string{"telemetry/uplink", "-run", "TestBudgetsAreNotWritten"}},
 	}
 }
@@ -121,11 +122,23 @@ func inReorder() []Mutant {
 		{Name: "reorder: what retention has deleted is blamed on the car", Edits: edit("reorder/settle.go", "fromCar(g.reason) || g.reason == wire.ReasonRetention && !x.epoch.inside {", "fromCar(g.reason) {"), Test: []string{"telemetry/reorder", "-run", "TestRule03"}},
 		{Name: "reorder: spent control delivered again", Edits: edit("reorder/car.go", "	x.done = x.done.Add(seq, seq)\n	c.otherCount += len(x.done) - n\n	x.remember(seq, e.crc)\n	out.Held--\n", "	c.otherCount += len(x.done) - n\n	x.remember(seq, e.crc)\n	out.Held--\n")},
 		{Name: "reorder: control that waits holds the offset", Edits: edit("reorder/car.go", "		c.spend(x, seq, out)\n", "		_ = seq\n"), Test: []string{"telemetry/reorder", "-run", "TestRule04"}},
-		{Name: "reorder: first sight decides between unopened epochs", Edits: edit("reorder/epoch.go", "&& c.epochs[rank-1].id.Counter > id.Counter {", "&& c.epochs[rank-1].id.Counter > id.Counter && c.now < 0 {"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
-		{Name: "reorder: a card that counts anew comes before the old one's last epoch", Edits: edit("reorder/epoch.go", "if id.Counter <= k.id.Counter {", "if id.Counter <= k.id.Counter && c.now < 0 {"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
-		{Name: "reorder: a new card's EpochOpen does not restore first sight", Edits: edit("reorder/epoch.go", "return !k.placed && k.seen && k.id.Counter > e.id.Counter", "return !k.placed && k.seen && k.id.Counter < e.id.Counter"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
-		{Name: "reorder: an abandoned epoch waits for a running one", Edits: edit("reorder/control.go", "		if len(x.held) > 0 && x.lane.behindOpen(x) {\n", "		if len(x.held) < 0 && x.lane.behindOpen(x) {\n"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
 		{Name: "reorder: live base ignored", Edits: edit("reorder/settle.go", "		c.settle(x, x.floor+1, base-1, wire.ReasonSuperseded, out)\n", ""), Test: []string{"telemetry/reorder", "-run", "TestRule02"}},
+	}
+}
+
+// inEpochs breaks the order of a card's starts.
+func inEpochs() []Mutant {
+	const file = "reorder/epoch.go"
+	test := []string{"telemetry/reorder", "-run", "TestRule09"}
+	return []Mutant{
+		{Name: "reorder: first sight decides between unopened epochs", Edits: edit(file, "k.id.Counter > id.Counter && last.anew(k.id) ==", "k.id.Counter > id.Counter && c.now < 0 && last.anew(k.id) =="), Test: test},
+		{Name: "reorder: a card that counts anew comes before the old one's last epoch", Edits: edit(file, "last.anew(k.id) == last.anew(id) {", "(last.anew(k.id) == last.anew(id) || c.now >= 0) {"), Test: test},
+		{Name: "reorder: the starts of a card that counts anew stand as they were seen", Edits: edit(file, "last.anew(k.id) == last.anew(id) {", "!last.anew(k.id) && !last.anew(id) {"), Test: test},
+		{Name: "reorder: released in one lane, an epoch stands before older ones in all", Edits: edit(file, "return e.opened || e.closed }", "return e.opened || e.closed || slices.ContainsFunc(e.streams, func(x *stream) bool { return x.released }) }"), Test: test},
+		{Name: "reorder: a new card's EpochOpen does not restore first sight", Edits: edit(file, "return !k.placed() && k.seen && k.id.Counter > e.id.Counter", "return !k.placed() && k.seen && k.id.Counter < e.id.Counter"), Test: test},
+		{Name: "reorder: a new card's first start comes after its second one", Edits: edit(file, "c.seenBefore(c.epochs[to+1], e) && !last.anew(c.epochs[to+1].id) {", "c.seenBefore(c.epochs[to+1], e) {"), Test: test},
+		{Name: "reorder: what a wrong order made late stays late", Edits: edit("reorder/lane.go", "		x.cut = x.cut && ln.index(x) < ln.cur\n", "		_ = x\n"), Test: test},
+		{Name: "reorder: an abandoned epoch waits for a running one", Edits: edit("reorder/control.go", "		if len(x.held) > 0 && x.lane.behindOpen(x) {\n", "		if len(x.held) < 0 && x.lane.behindOpen(x) {\n"), Test: []string{"telemetry/reorder", "-run", "TestRule09"}},
 	}
 }
 
@@ -136,5 +149,45 @@ func inWire() []Mutant {
 			{"wire/envelope.go", "if checksum(p) != h.PayloadCRC {", "if checksum(p[min(1, len(p)):]) != h.PayloadCRC {"},
 		}, Test: []string{"telemetry/wire", "-run", "."}},
 		{Name: "wire: range set loses its last number", Edits: edit("wire/ranges.go", "		keep[n] = Range{last + 1, rs[hi-1].Last}\n", "		keep[n] = Range{last + 1, max(last+1, rs[hi-1].Last-1)}\n"), Test: []string{"telemetry/wire", "-run", "Ranges"}},
+	}
+}
+
+// inGuard breaks what stands between the page and whoever asks.
+func inGuard() []Mutant {
+	const guard, origin, proxy = "receiver/live/guard/guard.go", "receiver/live/guard/origin.go", "receiver/live/guard/proxy.go"
+	by := func(test string) []string { return []string{"telemetry/receiver/live/guard", "-run", "^" + test + "$"} }
+	return []Mutant{
+		{Name: "guard: another host of the domain passes for the page", Edits: edit(origin, `	case "same-origin":`, `	case "same-origin", "same-site":`), Test: by("TestOriginOf")},
+		{Name: "guard: a link that was typed passes for the page", Edits: edit(origin, `	case "same-origin":`, `	case "same-origin", "none":`), Test: by("TestOtherOrigins")},
+		{Name: "guard: Origin wins over Sec-Fetch-Site", Edits: edit(origin, "	default:\n		return originOther\n", "	default:\n"), Test: by("TestOriginOf")},
+		{Name: "guard: no origin is the page's", Edits: edit(origin, "return originUnknown\n", "return originSame\n"), Test: by("TestOtherOrigins")},
+		{Name: "guard: another port of the host passes for the page", Edits: edit(origin, "strings.EqualFold(u.Host, r.Host)", `strings.EqualFold(u.Hostname(), strings.Split(r.Host, ":")[0])`), Test: by("TestOtherOrigins")},
+		{Name: "guard: the first of two origins counts", Edits: edit(origin, "len(values) > 1 || ", ""), Test: by("TestOtherOrigins")},
+		{Name: "guard: an origin without a host is the proxy's", Edits: edit(origin, `u.Host == "" || `, ""), Test: by("TestOriginOf")},
+		{Name: "guard: a page without TLS speaks for one with it", Edits: edit(origin, `r.TLS != nil && u.Scheme != "https"`, `r.TLS != nil && u.Scheme == ""`), Test: by("TestTLSPageHasTLSOrigins")},
+		{Name: "guard: anybody names the host", Edits: edit(origin, "trusted && strings.EqualFold", "strings.EqualFold"), Test: by("TestOtherOrigins")},
+		{Name: "guard: a revoked token's cookie holds", Edits: edit(guard, "	e, ok = g.opt.Tokens.Lookup(p.token, now)\n", "	e, ok = g.opt.Tokens.Lookup(p.token, now)\n	ok = ok || p.kind == ByCookie\n"), Test: by("TestOpenStreamsEnd")},
+		{Name: "guard: an expired token's cookie holds", Edits: edit(guard, "	case e.Expired(now):\n", "	case e.Expired(now) && p.kind == ByBearer:\n"), Test: by("TestTokensEndByTime")},
+		{Name: "guard: an open stream outlives the script's token", Edits: edit(guard, "	case e.Expired(now):\n", "	case e.Expired(now) && p.kind == ByCookie:\n"), Test: by("TestOpenStreamsOfScriptsEnd")},
+		{Name: "guard: nobody looks at the streams of scripts", Edits: edit(guard, "	if p.kind != ByCookie && p.kind != ByBearer {\n		return", "	if p.kind != ByCookie {\n		return"), Test: by("TestOpenStreamsOfScriptsEnd")},
+		{Name: "guard: a session stays when its token has gone", Edits: edit(guard, "	if !ok && p.kind == ByCookie {\n		g.sessions.end(p.id)\n", "	if !ok && p.kind == ByCookie {\n"), Test: by("TestRevokedAndChanged")},
+		{Name: "guard: without a proxy everybody is one", Edits: edit(proxy, "	if p == nil {\n		return false\n", "	if p == nil {\n		return true\n"), Test: by("TestTrusts|TestForwardedHeadersWithoutAProxy")},
+		{Name: "guard: every address is the proxy's", Edits: edit(proxy, "if n.Contains(a) {", "if n.IsValid() {"), Test: by("TestRefusals")},
+		{Name: "guard: only the proxy's first network counts", Edits: edit(proxy, "range p.From {", "range p.From[:min(1, len(p.From))] {"), Test: by("TestProxyNamesPeople")},
+		{Name: "guard: the proxy's address within IPv6 is another", Edits: edit(proxy, `at.Addr().Unmap().WithZone("")`, `at.Addr().WithZone("")`), Test: by("TestProxyNamesPeople")},
+		{Name: "guard: a zone hides the proxy", Edits: edit(proxy, `at.Addr().Unmap().WithZone("")`, "at.Addr().Unmap()"), Test: by("TestTrusts")},
+		{Name: "guard: whom the client names is counted against", Edits: edit(proxy, "lines[len(lines)-1]", "lines[0]"), Test: by("TestClient")},
+	}
+}
+
+// inRates breaks the meter of what one car sends.
+func inRates() []Mutant {
+	const file = "receiver/ingest/rate.go"
+	test := []string{"telemetry/receiver/ingest", "-run", "^TestMeter$"}
+	return []Mutant{
+		{Name: "rates: many small messages are free", Edits: edit(file, "max(m.bytesAt, m.packetsAt) - now", "m.bytesAt - now"), Test: test},
+		{Name: "rates: large messages are free", Edits: edit(file, "max(m.bytesAt, m.packetsAt) - now", "m.packetsAt - now"), Test: test},
+		{Name: "rates: no burst", Edits: edit(file, "- now - int64(burst))", "- now - 0*int64(burst))"), Test: test},
+		{Name: "rates: who was quiet has saved up for hours", Edits: edit(file, "m.bytesAt = max(m.bytesAt, now) +", "m.bytesAt = m.bytesAt +"), Test: test},
 	}
 }

@@ -163,9 +163,6 @@ func (l *life) finish(power bool) {
 	if !power {
 		err = l.sp.Close()
 	}
-	// What ends together (sockets, the disk's last writes) takes some microseconds
-	// more or less, by who comes first. The process is gone at a whole millisecond.
-	time.Sleep(time.Duration(ms - w.now()%ms))
 	l.mu.Lock()
 	l.left, l.leftErr = true, err
 	l.mu.Unlock()

@@ -174,7 +174,7 @@ func (x *outcome) inOrder(id wire.ID) {
 		return
 	}
 	for p := last; p != nil; p = p.parent {
-		if p.parent == e && !x.unknown(e, last, id.Stream.Lane) {
+		if p.parent == e && !x.bySight(e, last) {
 			x.violate("order", "%s comes after epoch %s of the same card", short(id), last.id)
 			break
 		}
@@ -182,23 +182,28 @@ func (x *outcome) inOrder(id wire.ID) {
 	c.last[id.Stream.Lane] = e
 }
 
-// unknown reports whether nobody can tell the order of two epochs of one card: the
-// log has the EpochOpen of neither, and the car has had another card whose counter was
-// as high, so that the second may be that one's (ADR 18); or the second one's place was
-// settled when it was released in another lane.
-func (x *outcome) unknown(older, newer *epochFact, lane wire.Lane) bool {
-	for _, e := range [...]*epochFact{older, newer} {
-		if f := x.facts[e.opening]; f != nil && f.logged > 0 {
-			return false
-		}
+// bySight reports whether first sight is all that tells the order of two epochs of one
+// card: the log has the EpochOpen of neither, and another card's epoch, whose place is
+// known, stands between their counters. Then the newer one may be that card's next
+// start, and the older one the first of a card that counts anew: rule 9 has whichever
+// was seen first come first.
+func (x *outcome) bySight(older, newer *epochFact) bool {
+	if x.told(older) || x.told(newer) {
+		return false
 	}
-	for _, o := range x.epochs {
-		if o.card.car == older.card.car && o.card != older.card && o.id.Counter >= older.id.Counter {
+	for _, k := range x.epochs {
+		if k.card.car == older.card.car && k.card != older.card && older.id.Counter <= k.id.Counter && k.id.Counter < newer.id.Counter && x.told(k) {
 			return true
 		}
 	}
-	for st, h := range x.streams {
-		if st.Car == newer.card.car && st.Epoch == newer.id && st.Lane != lane && h.last[x.no] > 0 {
+	return false
+}
+
+// told reports whether the log has something that tells an epoch's place: its EpochOpen,
+// or one that names it.
+func (x *outcome) told(e *epochFact) bool {
+	for _, o := range x.epochs {
+		if f := x.facts[o.opening]; f != nil && f.logged > 0 && o.card.car == e.card.car && (o == e || slices.Contains(o.names, e.id)) {
 			return true
 		}
 	}
