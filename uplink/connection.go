@@ -29,6 +29,8 @@ type connection struct {
 	proofNS                int64 // when the last proof came; 0 = never
 	heardNS                int64 // when anything came over it
 	heldUntilNS            int64 // end of the last hold: no suspicion counts from before
+	outlivedNS             int64 // when the first proof came after an outage; 0 = round trips have been usual since
+	outages                int   // such outages in a row
 	est                    estimate
 	socket                 socketView
 	deliveredBytes         int64
@@ -163,6 +165,22 @@ func (c *connection) prove(now, stamp, held int64) []sent {
 	}
 	c.est.rateSample(now, int64(float64(c.deliveredBytes-last.delivered)*1e9/float64(took)), last.limited)
 	return done
+}
+
+// outlived reports whether a round trip of a batch sent at sentNS says how long the
+// link was silent, not how long its path is: believed, it would hide the next silence
+// for seconds. A path that has become so long shows it again and again with what is
+// sent later, and then it counts.
+func (c *connection) outlived(now, sentNS, rtt int64) bool {
+	if rtt < outageNS {
+		c.outlivedNS, c.outages = 0, 0
+		return false
+	}
+	if sentNS >= c.outlivedNS && c.outages < maxOutages && (c.suspect || c.dead || sentNS < c.backNS) {
+		c.outlivedNS = now
+		c.outages++
+	}
+	return sentNS < c.outlivedNS
 }
 
 // dropUnprovable forgets parts and answers at the head that no later batch has

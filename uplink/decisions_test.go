@@ -414,3 +414,37 @@ func TestEveryChangeHasACause(t *testing.T) {
 		}
 	}
 }
+
+// The round trips of three outages in a row are not believed, the fourth is: then the
+// path is so long. One that is usual begins the count anew.
+func TestOutagesAreNoRoundTrips(t *testing.T) {
+	c := &connection{up: true}
+	at := int64(0)
+	trip := func(rtt int64, suspect bool) bool { // sent now, proven after rtt
+		sent := at
+		at += rtt
+		c.suspect = suspect
+		out := c.outlived(at, sent, rtt)
+		if suspect {
+			c.suspect, c.backNS = false, at
+		}
+		at += ms
+		return out
+	}
+	for round := range 2 {
+		for n := range maxOutages {
+			if !trip(3000*ms, true) {
+				t.Errorf("round %d: outage %d is taken for a round trip", round, n+1)
+			}
+		}
+		if trip(3000*ms, true) {
+			t.Errorf("round %d: a path of 3 s is never believed", round)
+		}
+		if trip(40*ms, false) || trip(900*ms, true) {
+			t.Errorf("round %d: a usual round trip is not believed", round)
+		}
+	}
+	if trip(1500*ms, false) {
+		t.Error("a long round trip of a link that nobody suspected is not believed")
+	}
+}

@@ -142,7 +142,7 @@ func (e *Engine) LinkUp(now int64, link int, gen uint32, addr string) {
 	if addr != "" {
 		c.addr = addr
 	}
-	c.est.guess(e.now - c.dialNS)
+	c.est.guess(e.now-c.dialNS, e.links[link].rttNS)
 	e.change(c, "up", "connected to "+c.addr)
 }
 

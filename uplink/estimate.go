@@ -17,6 +17,8 @@ const (
 	minRTTBucketNS   = 15_000 * ms // the least RTT is that of the last one to two buckets
 	startupRounds    = 3           // rounds without growth that end the start
 	maxRTTSampleNS   = 60_000 * ms // above this a sample is nonsense
+	outageNS         = 1000 * ms   // a round trip of a suspect link from here on is an outage's length,
+	maxOutages       = 3           // but for so many of them in a row only
 	startupGrowthPct = 125
 )
 
@@ -38,9 +40,14 @@ type estimate struct {
 	fullBps int64 // rate that the last growth reached
 }
 
-// guess sets a first RTT out of the time of the dial: at least three round trips.
-func (s *estimate) guess(dialNS int64) {
+// guess sets a first RTT out of the time of the dial, at least three round trips, and
+// of the round trip that the link had before; 0 = not known. A dial that waited for the
+// end of an outage says how long that took: the path is as it was, or nearly so.
+func (s *estimate) guess(dialNS, beforeNS int64) {
 	s.guessNS = min(max(dialNS/3, firstRTTFloorNS), firstRTTCeilNS)
+	if beforeNS > 0 {
+		s.guessNS = min(s.guessNS, max(2*beforeNS, firstRTTFloorNS))
+	}
 }
 
 func (s *estimate) rttSample(now, rtt int64) {

@@ -3,6 +3,7 @@ package uplink
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"telemetry/wire"
 )
@@ -199,6 +200,38 @@ func TestSilencedLinkIsNotFedAndComesBack(t *testing.T) {
 	}
 	s.run(end, nil)
 	s.drained(5000 * ms)
+}
+
+// TestTheNextSilenceIsNoticedAsSoon: how long a link was silent is no round trip of it.
+func TestTheNextSilenceIsNoticedAsSoon(t *testing.T) {
+	for _, long := range []int64{2000 * ms, 3200 * ms, 5000 * ms} { // the longer ones bring a dial beside the old one
+		t.Run(time.Duration(long).String(), func(t *testing.T) {
+			s := newSim(t, 1, threeLinks())
+			warm(s, 5*ms)
+			end := s.now + 60_000*ms
+			s.load(wire.LaneFull, 4<<10, 5*ms, end)
+			s.run(s.now+50*ms, nil)
+			for n := range 4 {
+				s.silence(0, long)
+				start, suspect, up := s.now, int64(0), false
+				s.run(s.now+long+6000*ms, func() bool {
+					for _, c := range s.e.Changes() {
+						if c.Link == 0 && c.State == "suspect" && suspect == 0 {
+							suspect = c.AtNS - start
+						}
+					}
+					up = s.now > start+long && s.e.Snapshot().Links[0].State == "up"
+					return up
+				})
+				if suspect == 0 || suspect > 400*ms || !up {
+					t.Errorf("silence %d: suspect after %d ms, up again: %t; want at most 400, true", n+1, suspect/ms, up)
+				}
+				s.run(s.now+200*ms, nil)
+			}
+			s.run(end, nil)
+			s.drained(5000 * ms)
+		})
+	}
 }
 
 // TestDeadConnectionIsGivenUpAfter15s: old connections that stay stuck for ever

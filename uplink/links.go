@@ -10,7 +10,8 @@ type link struct {
 	gen       uint32 // of the last dial
 	dialAtNS  int64  // no dial before
 	meter     metered
-	fails     int // dials since the last connection that proved itself
+	fails     int   // dials since the last connection that proved itself
+	rttNS     int64 // least round trip of late of the connection that measured one last; 0 = none
 
 	messages, bytes, resentBytes, wins      uint64
 	suspicions, deaths, dials, dialFailures uint64

@@ -17,7 +17,10 @@ func (e *Engine) proofs(over *connection, a *wire.Ack) {
 		}
 		if c == over && x.LastSentNS > c.roundNS {
 			c.roundNS = x.LastSentNS
-			c.est.rttSample(e.now, e.now-x.LastSentNS-max(x.HeldNS, 0))
+			if rtt := e.now - x.LastSentNS - max(x.HeldNS, 0); !c.outlived(e.now, x.LastSentNS, rtt) {
+				c.est.rttSample(e.now, rtt)
+				e.links[c.link].rttNS = c.est.minRTT()
+			}
 		}
 		if x.LastSentNS <= c.provenNS {
 			continue

@@ -54,9 +54,25 @@ func TestCapIsRateTimesRoundTripAndTarget(t *testing.T) {
 }
 
 func TestEstimate(t *testing.T) {
+	t.Run("first guess", func(t *testing.T) {
+		for _, c := range []struct {
+			name               string
+			dial, before, want int64
+		}{
+			{"never measured", 120 * ms, 0, 40 * ms},
+			{"never measured, slow", 9000 * ms, 0, 1000 * ms},
+			{"a dial through an outage", 2600 * ms, 60 * ms, 120 * ms},
+			{"a dial quicker than before", 90 * ms, 60 * ms, 30 * ms},
+		} {
+			var e estimate
+			if e.guess(c.dial, c.before); e.rtt() != c.want {
+				t.Errorf("%s: %d ms, want %d", c.name, e.rtt()/ms, c.want/ms)
+			}
+		}
+	})
 	t.Run("suspicion", func(t *testing.T) {
 		var e estimate
-		e.guess(120 * ms)
+		e.guess(120*ms, 0)
 		if got := e.suspectAfter(0); got != 200*ms {
 			t.Errorf("without samples, RTT guess 40 ms: %d ms, want 200", got/ms)
 		}

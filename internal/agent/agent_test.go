@@ -329,22 +329,32 @@ func TestHealthIsAGroupLikeAnyOther(t *testing.T) {
 		if err := c.Drain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		got := c.cloud.read(t, &c.plan.catalogue).points[wire.LaneFull]
+		points := c.cloud.read(t, &c.plan.catalogue).points
 		rows, last := map[string]int{}, map[string]point{}
-		for p := range got {
-			rows[p.channel]++
-			if p.tick >= last[p.channel].tick {
-				last[p.channel] = p
+		for _, lane := range []wire.Lane{wire.LaneCritical, wire.LaneFull} {
+			for p := range points[lane] {
+				rows[p.channel]++
+				if p.tick >= last[p.channel].tick {
+					last[p.channel] = p
+				}
 			}
 		}
-		const all = 12 // one a second, and one when the link has come up
-		for name, want := range map[string]int64{"board_temp": 51000, "agent_dropped": 0, "link_a_state": linkState("up")} {
+		const all = 11 // one a second
+		for name, want := range map[string]int64{"board_temp": 51000, "agent_dropped": 0} {
 			if rows[name] != all || last[name].raw != want {
 				t.Errorf("%s: %d rows, last %d (want %d and %d)", name, rows[name], last[name].raw, all, want)
 			}
 		}
 		if rows["agent_heap"] != all || last["agent_heap"].raw <= 0 || last["link_a_sent"].raw <= 0 {
 			t.Errorf("heap %v, sent %v", last["agent_heap"], last["link_a_sent"])
+		}
+		// The link was dialled, came up, and is told again after a while.
+		critical := map[string]bool{}
+		for p := range points[wire.LaneCritical] {
+			critical[p.channel] = true
+		}
+		if !critical["link_a_state"] || rows["link_a_state"] != 3 || last["link_a_state"].raw != linkState("up") {
+			t.Errorf("state of the link on the critical lane: %t, %d rows, last %d, want 3 and up", critical["link_a_state"], rows["link_a_state"], last["link_a_state"].raw)
 		}
 		if err := c.end(); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"runtime/metrics"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,10 +15,13 @@ import (
 	"telemetry/wire"
 )
 
-// The agent's own channels come every healthEvery, and at once when a link changes its
-// state: but not within changeGap of the row before, as a bad link does that in bursts.
+// healthEvery is the rate of the agent's own channels. The states of its links go on the
+// critical lane, as a link's fall is the news that must not wait behind what it held up:
+// at once when one changes, but not within changeGap of the last time, as a bad link does
+// that in bursts; and every statesEvery, for whoever comes later.
 const (
 	healthEvery = time.Second
+	statesEvery = 10 * time.Second
 	changeGap   = 100 * time.Millisecond
 )
 
@@ -36,8 +40,13 @@ type health struct {
 
 	changed <-chan struct{} // a link has changed its state; set before Run, nil without links
 
-	channels []healthChannel
+	channels healthGroup
+	states   healthGroup   // of links
+	told     atomic.Uint64 // values of states that were delivered
 }
+
+// healthGroup makes the rows of one group.
+type healthGroup []healthChannel
 
 // healthChannel is one number of a reading.
 type healthChannel struct {
@@ -104,10 +113,8 @@ func (h *health) addLink(i int, p string) {
 	h.add(p+"_share", "%", "of what all links delivered lately", 0.1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Share*1000 + 0.5) }))
 	h.add(p+"_wins", "", "critical batches that it delivered first", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Wins) }))
 	h.add(p+"_suspicions", "", "times that a delivery proof was overdue", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.Suspicions) }))
-	h.add(p+"_state", "", "state of the link", 1, of(func(l uplink.LinkSnapshot) int64 { return linkState(l.State) }))
-	h.channels[len(h.channels)-1].channel.Enum = linkStates()
-	h.add(p+"_cause", "", "why its state changed last", 1, of(func(l uplink.LinkSnapshot) int64 { return int64(l.LastCause) }))
-	h.channels[len(h.channels)-1].channel.Enum = linkCauses()
+	h.states.add(wire.Channel{Name: p + "_state", Description: "state of the link", Type: wire.TypeInt, Scale: 1, Enum: linkStates()}, of(func(l uplink.LinkSnapshot) int64 { return linkState(l.State) }))
+	h.states.add(wire.Channel{Name: p + "_cause", Description: "why its state changed last", Type: wire.TypeInt, Scale: 1, Enum: linkCauses()}, of(func(l uplink.LinkSnapshot) int64 { return int64(l.LastCause) }))
 }
 
 // states are the link states by their number in the data: only appended to.
@@ -151,42 +158,74 @@ func (h *health) addMaybe(name, unit, description string, scale float64, read fu
 	return &h.channels[len(h.channels)-1].channel
 }
 
-// Groups returns the one group of the agent's channels.
-func (h *health) Groups() []wire.Group {
-	g := wire.Group{Name: "agent", Lane: wire.LaneFull, RateMilliHz: uint64(time.Second / healthEvery * 1000)}
-	for _, c := range h.channels {
-		g.Channels = append(g.Channels, c.channel)
-	}
-	return []wire.Group{g}
+func (g *healthGroup) add(c wire.Channel, read func(*reading) int64) {
+	*g = append(*g, healthChannel{channel: c, read: func(r *reading) (int64, bool) { return read(r), true }})
 }
 
-// Run delivers one row a second, and one for each change of a link, until ctx ends.
+// row makes the row of a reading, of the group with a number.
+func (g healthGroup) row(number int, r *reading) sensors.Rows {
+	values, present := make([]int64, len(g)), make([]uint64, (len(g)+63)/64)
+	for i, c := range g {
+		v, ok := c.read(r)
+		if values[i] = v; ok {
+			present[i>>6] |= 1 << (i & 63)
+		}
+	}
+	return sensors.Rows{Group: number, Ticks: []int64{r.nowNS}, Values: values, Present: present}
+}
+
+func (g healthGroup) list() (out []wire.Channel) {
+	for _, c := range g {
+		out = append(out, c.channel)
+	}
+	return out
+}
+
+// Groups returns the group of the agent's channels, and that of its links' states
+// when it has links.
+func (h *health) Groups() []wire.Group {
+	gs := []wire.Group{{Name: "agent", Lane: wire.LaneFull, RateMilliHz: uint64(time.Second / healthEvery * 1000), Channels: h.channels.list()}}
+	if len(h.states) > 0 {
+		gs = append(gs, wire.Group{Name: "agent.links", Lane: wire.LaneCritical, Channels: h.states.list()})
+	}
+	return gs
+}
+
+// Counters returns what was delivered to another lane than the full one.
+func (h *health) Counters() []sensors.Counter {
+	return []sensors.Counter{{Name: "values_critical", Help: "values on the critical lane", Value: h.told.Load()}}
+}
+
+// Run delivers one row a second, and one for the changes of links, until ctx ends.
 func (h *health) Run(ctx context.Context, out sensors.Sink) error {
 	every := time.NewTicker(healthEvery)
 	defer every.Stop()
-	change := time.NewTimer(time.Hour)
-	defer change.Stop()
-	values, present := make([]int64, len(h.channels)), make([]uint64, (len(h.channels)+63)/64)
-	for {
-		r, looked := h.look(), time.Now()
-		clear(present)
-		for i, c := range h.channels {
-			v, ok := c.read(&r)
-			if values[i] = v; ok {
-				present[i>>6] |= 1 << (i & 63)
+	states := time.NewTimer(statesEvery)
+	defer states.Stop()
+	var told time.Time // when states went out
+	for own, links := true, true; ; {
+		r := h.look()
+		if own {
+			if err := out.Append(h.channels.row(0, &r)); err != nil {
+				return err
 			}
 		}
-		if err := out.Append(sensors.Rows{Ticks: []int64{r.nowNS}, Values: values, Present: present}); err != nil {
-			return err
+		if links && len(h.states) > 0 {
+			if err := out.Append(h.states.row(1, &r)); err != nil {
+				return err
+			}
+			h.told.Add(uint64(len(h.states)))
+			told = time.Now()
+			states.Reset(statesEvery)
 		}
-		for waits := true; waits; {
+		for own, links = false, false; !own && !links; {
 			select {
 			case <-h.changed:
-				change.Reset(time.Until(looked.Add(changeGap)))
-			case <-change.C:
-				waits = false
+				states.Reset(time.Until(told.Add(changeGap)))
+			case <-states.C:
+				links = true
 			case <-every.C:
-				waits = false
+				own = true
 			case <-ctx.Done():
 				return nil
 			}

@@ -68,9 +68,9 @@ func New() *cobra.Command {
 	}
 	f := root.Flags()
 	f.DurationVar(&opt.For, "for", 0, "how long the car drives, as 30s; 0 = until Ctrl-C")
-	f.IntVar(&opt.Channels, "channels", 200, "channels of the car")
-	f.IntVar(&opt.RateHz, "rate", 1000, "rate of its fastest channels in Hz; others have a fraction of it")
-	f.Uint64Var(&opt.Seed, "seed", 1, "decides the car's noise, the links' jitter and what happens to them")
+	f.IntVar(&opt.Channels, "channels", usualChannels, "channels of the car")
+	f.IntVar(&opt.RateHz, "rate", usualRateHz, "rate of its fastest channels in Hz; others have a fraction of it")
+	f.Uint64Var(&opt.Seed, "seed", usualSeed, "decides the car's noise, the links' jitter and what happens to them")
 	f.BoolVar(&opt.Keep, "keep", false, "keep the folder with configurations, logs, spool and Kafka")
 	f.StringVar(&opt.Bin, "bin", "", "folder of the binaries edgeagent and receiver (default: that of this one)")
 	f.StringVar(&opt.Live, "live", "", "host:port of the live page (default: a free port of this machine)")

@@ -135,6 +135,19 @@ func (o *Options) car() sim.Config {
 	return sim.Config{Channels: o.Channels, RateMilliHz: uint64(o.RateHz) * 1000, Seed: int64(o.Seed), LapTime: lapTime}
 }
 
+// What is shown unless something else is asked for.
+const (
+	usualChannels = 200
+	usualRateHz   = 1000
+	usualSeed     = 1
+)
+
+// Usual returns the car and the links that a demo has unless others are asked for.
+func Usual() (sim.Config, []stack.Link) {
+	o := Options{Channels: usualChannels, RateHz: usualRateHz, Seed: usualSeed}
+	return o.car(), links(o.Seed)
+}
+
 // sectors of a lap.
 const sectors = 3
 

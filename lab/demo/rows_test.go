@@ -94,7 +94,7 @@ func TestWhatASourceMadeAndTheSpoolLacksIsMade(t *testing.T) {
 	status := func(values, counter, events, full, critical uint64) *agent.Status {
 		return &agent.Status{
 			Draining: true,
-			Sources:  []agent.SourceStatus{{Name: "car", Values: values, Events: events, Counters: map[string]uint64{"values": counter}}, {Name: "agent", Values: 10}},
+			Sources:  []agent.SourceStatus{{Name: "car", Values: values, Events: events, Counters: map[string]uint64{"values": counter}}, {Name: "agent", Values: 14, Counters: map[string]uint64{"values_critical": 4}}},
 			Lanes:    map[string]agent.LaneStatus{"full": {Samples: full}, "critical": {Samples: critical}},
 		}
 	}
@@ -104,12 +104,12 @@ func TestWhatASourceMadeAndTheSpoolLacksIsMade(t *testing.T) {
 		full, critical uint64
 		note           bool
 	}{
-		{"all agree", status(100, 100, 2, 110, 2), 110, 2, false},
-		{"lost before the spool", status(100, 100, 2, 105, 2), 110, 2, true},
-		{"lost before the supervisor", status(90, 100, 2, 100, 2), 110, 2, true},
-		{"an event lost", status(100, 100, 3, 110, 2), 110, 3, true},
-		{"the spool has more", status(100, 100, 2, 115, 2), 115, 2, true},
-		{"events of the session", status(100, 100, 2, 110, 6), 110, 6, false},
+		{"all agree", status(100, 100, 2, 110, 6), 110, 6, false},
+		{"lost before the spool", status(100, 100, 2, 105, 6), 110, 6, true},
+		{"lost before the supervisor", status(90, 100, 2, 100, 6), 110, 6, true},
+		{"an event lost", status(100, 100, 3, 110, 6), 110, 7, true},
+		{"the spool has more", status(100, 100, 2, 115, 6), 115, 6, true},
+		{"events of the session", status(100, 100, 2, 110, 10), 110, 10, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := madeOf(c.st)

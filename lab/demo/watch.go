@@ -113,13 +113,15 @@ func (m made) total() uint64 { return m.critical + m.full }
 // madeOf counts on two sides: what the sources have handed over, by their own
 // counters where they have some, and what the spool has taken. The greater holds,
 // so that a sample lost between the two is missing in the end. All groups of the
-// demo's sources are of the full lane, their events of the critical one, where
-// those of the session come beside them.
+// demo's sources are of the full lane, but for the states of links that the agent
+// counts; their events are of the critical one, where those of the session come
+// beside them.
 func madeOf(st *agent.Status) made {
 	var m made
 	for _, s := range st.Sources {
-		m.full += max(s.Values, s.Counters["values"])
-		m.critical += s.Events
+		critical := s.Counters["values_critical"]
+		m.full += max(s.Values, s.Counters["values"]) - critical
+		m.critical += s.Events + critical
 	}
 	taken := func(l wire.Lane) uint64 { return st.Lanes[l.String()].Samples }
 	if st.Draining && (taken(wire.LaneFull) != m.full || taken(wire.LaneCritical) < m.critical || st.Dropped > 0) {

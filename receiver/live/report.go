@@ -119,9 +119,10 @@ func (s *store) step(rep Report, seconds float64, nowMS int64) {
 	}
 }
 
-// Channels of the agent's own group that tell of a link: link_<name>_<what>.
+// Channels that tell of a link: link_<name>_<what>, the state in a group of the agent's
+// that comes at once when it changes, the rest in the one of every second.
 const (
-	agentGroup = "agent"
+	linksGroup = "agent.links"
 	linkPrefix = "link_"
 	stateLeaf  = "_state"
 	linkUp     = "up" // as the car calls it
@@ -130,7 +131,7 @@ const (
 // link notes a channel that tells of a link. The agent lists its links in their
 // order, so the position is the index that ingest knows.
 func (c *car) link(ch *channel) {
-	if ch.group != agentGroup || !strings.HasPrefix(ch.name, linkPrefix) || !strings.HasSuffix(ch.name, stateLeaf) {
+	if ch.group != linksGroup || !strings.HasPrefix(ch.name, linkPrefix) || !strings.HasSuffix(ch.name, stateLeaf) {
 		return
 	}
 	name := strings.TrimSuffix(strings.TrimPrefix(ch.name, linkPrefix), stateLeaf)
@@ -147,7 +148,7 @@ type Link struct {
 	RTTMS    *float64 `json:"rtt_ms"`    // the car's
 	RateBS   *float64 `json:"rate_bs"`   // delivery rate that the car measures, bytes/s
 	InFlight *float64 `json:"in_flight"` // bytes without proof of delivery, as the car says
-	TimeMS   int64    `json:"time_ms"`   // of what the car says; 0: nothing
+	TimeMS   int64    `json:"time_ms"`   // of the newest that the car says; 0: nothing
 	HeardMS  *int64   `json:"heard_ms"`  // since ingest heard the link
 	InBS     *float64 `json:"in_bs"`     // bytes/s that ingest hears
 }
@@ -159,6 +160,9 @@ func (c *car) linksOf() []Link {
 		l := Link{Name: name}
 		if ch := c.named(linkPrefix + name + stateLeaf); ch != nil {
 			l.State, l.TimeMS = ch.text(), ch.tsMS
+		}
+		if ch := c.named(linkPrefix + name + "_rtt"); ch != nil {
+			l.TimeMS = max(l.TimeMS, ch.tsMS)
 		}
 		l.RTTMS, l.RateBS, l.InFlight = c.number(name, "_rtt"), c.number(name, "_rate"), c.number(name, "_in_flight")
 		out = append(out, l)
