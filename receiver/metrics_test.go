@@ -13,6 +13,7 @@ import (
 
 	"telemetry/receiver/hop"
 	"telemetry/receiver/ingest"
+	"telemetry/receiver/live"
 	"telemetry/receiver/sequence"
 	"telemetry/wire"
 )
@@ -81,6 +82,7 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 	hops.Observe(hop.Received, -time.Millisecond)
 	figures, _ := hops.Snapshot()
 	s.Latency = &LatencyStatus{UncertaintyMS: 2, Hops: figures}
+	s.Live = &live.Counters{ViewersSlowed: 12, ChartsRefused: 13, Strips: 14, StripBytes: 15}
 	s.Sequence = &SequenceStatus{HeldBytes: 11, Partitions: []PartitionStatus{p}}
 	var b strings.Builder
 	if err := s.Metrics(&b); err != nil {
@@ -115,6 +117,10 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 		`telemetry_receiver_hop_seconds_sum{hop="sent"}`:                            3600.003,
 		`telemetry_receiver_hop_below_zero_total{hop="received"}`:                   1,
 		"telemetry_receiver_hop_uncertainty_seconds":                                0.002,
+		"telemetry_live_viewers_slowed_total":                                       12,
+		"telemetry_live_charts_refused_total":                                       13,
+		"telemetry_live_strips":                                                     14,
+		"telemetry_live_strip_bytes":                                                15,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v (%t), want %v", name, v, ok, want)

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -101,7 +102,7 @@ func (f feed) Event(e *archive.Event, _ wire.ID) { f.Feed.Event(e.UTCNS/1e6, e.N
 // Lost implements [past.Feed]. What never reached the topic, or has left it, is as
 // lost to a replay.
 func (f feed) Lost(g *archive.Gap) {
-	f.Feed.Lost(g.Stream.Epoch, g.Range.First, g.Range.Last, "not in the recording")
+	f.Feed.Lost(g.Stream.Epoch, g.Range.First, g.Range.Last, cmp.Or(g.Reason, "not in the recording"))
 }
 
 func (f feed) IdleFor() time.Duration { return f.Idle() }

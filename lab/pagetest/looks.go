@@ -2,6 +2,7 @@ package pagetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ func shown(view string) string {
 	case "past":
 		return "Number(document.querySelector('[data-compare]').dataset.points) > 0"
 	case "fleet":
-		return "document.querySelectorAll('#fleet tbody tr').length > 0"
+		return "document.querySelectorAll('#fleet tbody tr').length > 0 && document.body.dataset.conn === 'live'"
 	}
 	return "__lab.ready > 0 && document.querySelectorAll('[data-link]').length === 3 && Number(document.querySelector('[data-map]').dataset.points) > 50"
 }
@@ -63,10 +64,12 @@ func (s *suite) look(p *Page, look Look, view, hash, axe string) error {
 	if _, err := p.Wait(30*time.Second, shown(view)); err != nil {
 		return err
 	}
-	if err := p.Eval("new Promise(f => setTimeout(f, 1500))", nil); err != nil { // history for the picture
-		return err
+	if view == "wall" {
+		if err := p.moveOn(1500 * time.Millisecond); err != nil { // for the picture
+			return err
+		}
 	}
-	if err := p.Picture(filepath.Join(s.cfg.Dir, view+"-"+look.Name+".png"), look.Phone); err != nil {
+	if err := s.portrait(p, look, view); err != nil {
 		return err
 	}
 	var over float64
@@ -74,7 +77,48 @@ func (s *suite) look(p *Page, look Look, view, hash, axe string) error {
 		return err
 	}
 	s.l.atMost(view+" on "+look.Name+": wider than the screen by", over, 0, "px")
+	if view != "fleet" { // A and B are at the end of a row
+		if err := p.Eval("Math.max(...[...document.querySelectorAll('.laps')].map(t => t.parentElement.scrollWidth - t.parentElement.clientWidth))", &over); err != nil {
+			return err
+		}
+		s.l.atMost(view+" on "+look.Name+": laps wider than their box by", over, 0, "px")
+	}
 	return s.axe(p, view+" on "+look.Name, axe)
+}
+
+// portrait takes the picture of a view; that of a phone is as long as the page, so that
+// all of it is drawn.
+func (s *suite) portrait(p *Page, look Look, view string) error {
+	path := filepath.Join(s.cfg.Dir, view+"-"+look.Name+".png")
+	if !look.Phone {
+		return p.Picture(path, false)
+	}
+	long := look
+	if err := p.Eval("document.documentElement.scrollHeight", &long.Height); err != nil {
+		return err
+	}
+	if err := p.Show(long); err != nil {
+		return err
+	}
+	if view == "wall" {
+		if _, err := p.Wait(5*time.Second, "[...document.querySelectorAll('[data-plot]')].every(p => p.dataset.newest)"); err != nil {
+			return err
+		}
+	}
+	return errors.Join(p.Picture(path, false), p.Show(look))
+}
+
+// newest is the time of the newest value of the plots, UTC ms.
+const newest = "Math.max(...[...document.querySelectorAll('[data-plot]')].map(p => Number(p.dataset.newest)))"
+
+// moveOn waits until the plots show so much more time.
+func (p *Page) moveOn(by time.Duration) error {
+	var now float64
+	if err := p.Eval(newest, &now); err != nil {
+		return err
+	}
+	_, err := p.Wait(10*time.Second+2*by, fmt.Sprintf("%s >= %f", newest, now+ms(by)))
+	return err
 }
 
 // axe counts serious and critical faults.

@@ -251,13 +251,41 @@ func TestPicturesBecomeSmall(t *testing.T) {
 	}
 }
 
-func TestStepsAreChosenByName(t *testing.T) {
-	all := Config{}
-	some := Config{Only: []string{"holes"}}
-	if !all.wants("laps") || !some.wants("holes") || some.wants("laps") || len(all.parts()) != 2 {
-		t.Error("the wrong steps are taken")
+func TestStepsBringWhatTheyNeed(t *testing.T) {
+	all := []step{{"open", nil, nil}, {"keys", nil, []string{"open"}}, {"address", nil, []string{"open", "keys"}}, {"laps", nil, []string{"open"}}, {"replay", nil, []string{"laps"}}}
+	for _, c := range []struct {
+		name string
+		only []string
+		want string
+	}{
+		{"all", nil, "open keys address laps replay"},
+		{"one that needs another, which needs one", []string{"replay"}, "open laps replay"},
+		{"several", []string{"address", "laps"}, "open keys address laps"},
+		{"of another part", []string{"speed"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, st := range (&Config{Only: c.only}).wanted(all) {
+				got = append(got, st.name)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got %v, want %s", got, c.want)
+			}
+		})
 	}
 	if p := (&Config{Pictures: "x"}).parts(); len(p) != 1 || p[0].name != "pictures" {
 		t.Errorf("%+v", p)
+	}
+	// What is needed stands before, and is there.
+	for _, part := range (&Config{}).parts() {
+		seen := map[string]bool{}
+		for _, st := range part.steps {
+			for _, n := range st.needs {
+				if !seen[n] {
+					t.Errorf("%s needs %s, which does not stand before it", st.name, n)
+				}
+			}
+			seen[st.name] = true
+		}
 	}
 }

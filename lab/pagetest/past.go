@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"telemetry/sensors/sim"
@@ -39,11 +41,74 @@ func (s *suite) laps(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	return s.compared(ctx)
+	if err := s.compared(ctx); err != nil {
+		return err
+	}
+	if err := s.hears(); err != nil {
+		return err
+	}
+	return s.leads()
 }
+
+// leads looks whether a channel that nobody has charted is shown for as long as it has
+// been there: the live page keeps a minute of it.
+func (s *suite) leads() error {
+	p, err := s.browser.Open(desktop, false)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := p.Go(s.url + "#car=" + carName + "&span=120&p=oil_temp;water_temp"); err != nil {
+		return err
+	}
+	took, err := p.Wait(20*time.Second, "document.querySelectorAll('[data-plot]').length === 2 && [...document.querySelectorAll('[data-plot]')].every(p => Number(p.dataset.oldest) > 0 && Date.now() - Number(p.dataset.oldest) > 80000)")
+	s.l.check("a chart of two minutes begins with what the archive has", err == nil, "%v", err)
+	s.l.told("it was there after", ms(took), "ms")
+	return nil
+}
+
+// hears waits for another lap in the list, while two are chosen.
+func (s *suite) hears() error {
+	const ended = "document.querySelectorAll('#sessions button[aria-label^=\"Replay lap\"]').length"
+	const chosen = "[...document.querySelectorAll('#sessions [aria-pressed=true]')].map(b => b.getAttribute('aria-label')).join() + document.querySelector('#compare').dataset.points + location.hash + document.activeElement.getAttribute('aria-label') + document.querySelector('#sessions details').open"
+	var laps int
+	if err := s.page.Eval("document.querySelector('#sessions button[aria-label^=\"Replay lap\"]').focus()", nil); err != nil {
+		return err
+	}
+	if err := s.page.Eval(ended, &laps); err != nil {
+		return err
+	}
+	var before, after string
+	if err := s.page.Eval(chosen, &before); err != nil {
+		return err
+	}
+	_, err := s.page.Wait(2*lapTime, fmt.Sprintf("%s > %d", ended, laps))
+	if err == nil {
+		err = s.page.Eval(chosen, &after)
+	}
+	s.l.check("another lap is in the list by itself, and changes no choice", err == nil && after == before, "%v, %s, then %s", err, before, after)
+	return nil
+}
+
+// asWall looks whether the comparison has its channels in the order of the wall.
+func (s *suite) asWall() error {
+	var titles []string
+	if err := s.page.Eval("[...document.querySelectorAll('#compare .plot-head b')].slice(1).map(b => b.textContent.replace(/^.*\\./, ''))", &titles); err != nil {
+		return err
+	}
+	want := strings.FieldsFunc(wallPlots, func(r rune) bool { return r == ';' || r == ',' })[:mostCompared]
+	s.l.check("the comparison has the order of the wall", slices.Equal(titles, want), "%v, want %v", titles, want)
+	return nil
+}
+
+// mostCompared is how many channels the page compares.
+const mostCompared = 8
 
 // compared asks what the page has drawn: the simulated car drives every lap alike.
 func (s *suite) compared(ctx context.Context) error {
+	if err := s.asWall(); err != nil {
+		return err
+	}
 	var hash string
 	if err := s.page.Eval("location.hash", &hash); err != nil {
 		return err
@@ -259,6 +324,10 @@ func (s *suite) replay(context.Context) error {
 	if _, err := s.page.Wait(20*time.Second, button); err != nil {
 		return err
 	}
+	// Words that the replay's car has no channel for until its rows come.
+	if err := s.page.Eval("(() => { const q = document.querySelector('#q'); q.value = 'yaw'; q.dispatchEvent(new Event('input')); })()", nil); err != nil {
+		return err
+	}
 	if err := s.page.Eval(button+".click()", nil); err != nil {
 		return err
 	}
@@ -271,6 +340,8 @@ func (s *suite) replay(context.Context) error {
 	if _, err := s.page.Wait(15*time.Second, "[...document.querySelectorAll('[data-plot]')].every(p => Number(p.dataset.newest) > 0)"); err != nil {
 		return err
 	}
+	_, err = s.page.Wait(10*time.Second, "[...document.querySelectorAll('#found [role=option]')].some(o => o.textContent.includes('yaw_rate'))")
+	s.l.check("the search finds the replay's channels when they come", err == nil, "%v", err)
 	one, err := s.pace(2000)
 	if err != nil {
 		return err
@@ -292,6 +363,8 @@ func (s *suite) replay(context.Context) error {
 		return err
 	}
 	s.l.put(Result{Name: "recorded links are shown with it", Value: float64(links), Unit: "links", OK: links == 3})
+	_, err = s.page.Wait(15*time.Second, "document.querySelector('#map').clientWidth > 0 && Number(document.querySelector('[data-map]').dataset.points) > 20")
+	s.l.check("the track of the replay is drawn", err == nil, "%v", err)
 	s.snap("replay")
 	if err := s.page.Eval("document.querySelector('#replay-end').click()", nil); err != nil {
 		return err
@@ -303,7 +376,6 @@ func (s *suite) replay(context.Context) error {
 
 // pace returns how fast the newest value drawn moves on.
 func (s *suite) pace(waitMS int) (float64, error) {
-	const newest = "Math.max(...[...document.querySelectorAll('[data-plot]')].map(p => Number(p.dataset.newest)))"
 	var v float64
 	err := s.page.Eval(fmt.Sprintf("(async () => { const t0 = performance.now(), a = %s; await new Promise(f => setTimeout(f, %d)); return (%s - a) / (performance.now() - t0); })()", newest, waitMS, newest), &v)
 	return v, err

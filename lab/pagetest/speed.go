@@ -26,7 +26,7 @@ const (
 	statUserTime = 11 // field of /proc/PID/stat behind the name; that of the system follows
 )
 
-func speedSteps() []step { return []step{{"speed", (*suite).speed}} }
+func speedSteps() []step { return []step{{"speed", (*suite).speed, nil}} }
 
 // fastChannels returns channels at 1,500 Hz.
 func fastChannels(car sim.Config, n int) ([]string, error) {
@@ -79,6 +79,9 @@ func (s *suite) speed(ctx context.Context) (err error) {
 		if _, err := s.page.Wait(20*time.Second, fmt.Sprintf("document.querySelectorAll('[data-plot]').length === %d && __lab.ready > 0", speedPlots)); err != nil {
 			return err
 		}
+		// The page was opened before the catalogue was read.
+		_, err := s.page.Wait(15*time.Second, "document.querySelector('[data-plot] .legend .unit').textContent !== ''")
+		s.l.check(c.name+": units are there", err == nil, "%v", err)
 		if err := s.frames(c.name); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"telemetry/lab/demo"
 	"telemetry/lab/link"
 	"telemetry/lab/simtrack"
 	"telemetry/lab/stack"
@@ -82,11 +83,10 @@ func Run(ctx context.Context, cfg Config, out io.Writer) error {
 	defer b.Close()
 	for _, part := range cfg.parts() {
 		s := &suite{cfg: cfg, l: l, car: part.car, browser: b}
-		if !slices.ContainsFunc(part.steps, func(st step) bool { return cfg.wants(st.name) }) {
+		steps := cfg.wanted(part.steps)
+		if len(steps) == 0 {
 			continue
 		}
-		// A page is opened whatever is to be done with it.
-		steps := slices.DeleteFunc(part.steps, func(st step) bool { return !cfg.wants(st.name) && st.name != "open" })
 		if err := s.run(ctx, part.links, part.login, steps); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
@@ -110,20 +110,38 @@ func (c *Config) parts() []part {
 	if c.Pictures != "" {
 		return []part{{"pictures", pictureCar(), wallLinks(), false, pictureSteps()}}
 	}
+	demoCar, demoLinks := demo.Usual()
 	return []part{
 		{"wall", wallCar(), wallLinks(), true, wallSteps()},
+		{"demo", demoCar, demoLinks, false, demoSteps()},
 		{"speed", speedCar(), speedLinks(), false, speedSteps()},
 	}
 }
 
-// step is one thing that is driven; needed ones come whatever is asked for.
+// step is one thing that is driven, after those that it needs.
 type step struct {
-	name string
-	do   func(*suite, context.Context) error
+	name  string
+	do    func(*suite, context.Context) error
+	needs []string
 }
 
-func (c *Config) wants(name string) bool {
-	return len(c.Only) == 0 || slices.Contains(c.Only, name)
+// wanted are the steps that are asked for, all without a word, and those that they
+// need.
+func (c *Config) wanted(steps []step) []step {
+	if len(c.Only) == 0 {
+		return steps
+	}
+	take := map[string]bool{}
+	for _, st := range slices.Backward(steps) { // what is needed stands before
+		if !take[st.name] && !slices.Contains(c.Only, st.name) {
+			continue
+		}
+		take[st.name] = true
+		for _, n := range st.needs {
+			take[n] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(st step) bool { return !take[st.name] })
 }
 
 func (s *suite) say(format string, args ...any) {

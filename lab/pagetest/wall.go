@@ -2,6 +2,7 @@ package pagetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -24,20 +25,22 @@ const (
 const wallPlots = "speed;engine_rpm,throttle;g_lat,g_long;damper_fl,damper_fr,damper_rl,damper_rr;brake_pressure_front;steering_angle"
 
 func wallSteps() []step {
+	page, lapped := []string{"open"}, []string{"open", "laps"}
 	return []step{
-		{"open", (*suite).open},
-		{"moves", (*suite).moves},
-		{"links", (*suite).silence},
-		{"holes", (*suite).holes},
-		{"keys", (*suite).keys},
-		{"address", (*suite).address},
-		{"slow", (*suite).slow},
-		{"laps", (*suite).laps},
-		{"take", (*suite).take},
-		{"replay", (*suite).replay},
-		{"looks", (*suite).looks},
-		{"roles", (*suite).roles},
-		{"console", (*suite).console},
+		{"open", (*suite).open, nil},
+		{"moves", (*suite).moves, page},
+		{"links", (*suite).narrow, page},
+		{"strips", (*suite).strips, []string{"open", "links"}},
+		{"holes", (*suite).holes, page},
+		{"keys", (*suite).keys, page},
+		{"address", (*suite).address, []string{"open", "keys"}},
+		{"slow", (*suite).slow, page},
+		{"laps", (*suite).laps, page},
+		{"take", (*suite).take, lapped},
+		{"replay", (*suite).replay, lapped},
+		{"looks", (*suite).looks, lapped},
+		{"roles", (*suite).roles, page},
+		{"console", (*suite).console, page},
 	}
 }
 
@@ -73,33 +76,21 @@ func (s *suite) open(ctx context.Context) (err error) {
 
 // reports waits until the receiver has the car's catalogue and its first rows.
 func (s *suite) reports(ctx context.Context) error {
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	var err error
+	return errors.Join(wait(ctx, 30*time.Second, "car on the page", func() bool {
 		var cars struct {
 			Cars []struct {
-				Car      string `json:"car"`
-				Channels int    `json:"channels"`
+				Car string `json:"car"`
 			} `json:"cars"`
 		}
-		err := s.api.Get(ctx, "cars", &cars)
-		if err == nil && slices.ContainsFunc(cars.Cars, func(c struct {
-			Car      string `json:"car"`
-			Channels int    `json:"channels"`
-		},
-		) bool {
-			return c.Car == carName
-		}) {
-			return nil
+		err = s.api.Get(ctx, "cars", &cars)
+		for _, c := range cars.Cars {
+			if c.Car == carName {
+				return true
+			}
 		}
-		if time.Now().After(deadline) {
-			return errors.Join(errors.New("pagetest: the car does not appear"), err)
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+		return false
+	}), err)
 }
 
 func (s *suite) login() error {
@@ -158,56 +149,25 @@ func (s *suite) first() error {
 // its own slow, and the browser complains.
 const canvases = `[...document.querySelectorAll('[data-plot] canvas')].map(c => { const own = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true }); own.drawImage(c, 0, 0); const d = own.getImageData(0, 0, c.width, c.height).data; let h = 0; for (let i = 0; i < d.length; i += 97) h = (h * 31 + d[i]) | 0; return h; })`
 
-// moves looks whether the charts draw something else half a second later, and
-// something new.
+// moves looks whether all charts draw something else within a second, and something
+// new.
 func (s *suite) moves(context.Context) error {
-	var before, after []int64
+	var before []int64
 	if err := s.page.Eval(canvases, &before); err != nil {
 		return err
 	}
-	if err := s.page.Eval("new Promise(f => setTimeout(f, 500)).then(() => "+canvases+")", &after); err != nil {
-		return err
+	b, err := json.Marshal(before)
+	if err != nil {
+		return fmt.Errorf("pagetest: %w", err)
 	}
-	same := 0
-	for i := range min(len(before), len(after)) {
-		if before[i] == after[i] {
-			same++
-		}
-	}
-	s.l.check("charts move", len(after) >= 6 && same == 0, "%d of %d canvases stand still", same, len(after))
+	took, err := s.page.Wait(time.Second, fmt.Sprintf("((now, then) => now.length === then.length && now.every((h, i) => h !== then[i]))(%s, %s)", canvases, b))
+	s.l.check("charts move", len(before) >= 6 && err == nil, "%d canvases, %v", len(before), err)
+	s.l.told("all of them have moved after", ms(took), "ms")
 	var age float64
 	if err := s.page.Eval("Math.max(...[...document.querySelectorAll('[data-plot]')].map(p => Date.now() - Number(p.dataset.newest)))", &age); err != nil {
 		return err
 	}
 	s.l.put(Result{Name: "age of the newest value drawn", Value: age, Unit: "ms", OK: age < 2500})
-	return nil
-}
-
-// silence lets the link that carries most fall silent: the page must say so, and
-// that it is back.
-func (s *suite) silence(ctx context.Context) error {
-	relay := s.stack.Relay(0)
-	state := func(words ...string) string {
-		return fmt.Sprintf("%s.includes(document.querySelector('[data-link=\"lte-a\"]')?.dataset.state)", list(words))
-	}
-	if _, err := s.page.Wait(20*time.Second, state("up")); err != nil {
-		return err
-	}
-	relay.Set(link.Silent)
-	suspect, err := s.page.Wait(8*time.Second, state("suspect", "dead", "down", "dialing"))
-	s.l.atMost("a silent link is shown as suspect after", ms(suspect), maxSuspectMS, "ms")
-	if err == nil {
-		var dead time.Duration
-		dead, err = s.page.Wait(10*time.Second, state("dead", "down", "dialing"))
-		s.l.atMost("a silent link is shown as dead after", ms(suspect+dead), maxDeadMS, "ms")
-		s.snap("link-dead")
-	}
-	relay.Set(link.Up)
-	if err != nil {
-		return err
-	}
-	_, err = s.page.Wait(30*time.Second, state("up"))
-	s.l.check("the link is shown as up again", err == nil, "%v", err)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package live
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"telemetry/receiver/live/strip"
@@ -105,10 +106,14 @@ func (ch *channel) fold() {
 	ch.folded = strings.ToLower(ch.name + "\x00" + ch.group + "\x00" + ch.unit)
 }
 
-// tell gives a channel what its catalogue says of it.
-func (ch *channel) tell(w *wire.Channel) {
+// tell gives a channel what its catalogue says of it, and reports whether that is news.
+func (ch *channel) tell(w *wire.Channel) bool {
+	if ch.unit == w.Unit && ch.description == w.Description && slices.Equal(ch.enum, w.Enum) {
+		return false
+	}
 	ch.unit, ch.description, ch.enum = w.Unit, w.Description, w.Enum
 	ch.fold()
+	return true
 }
 
 // ask has a catalogue read, once.
@@ -150,8 +155,8 @@ func (s *store) describe(h wire.CatalogueHash, cat *wire.Catalogue) {
 			if ch == nil {
 				ch = byName[w.Name+"_"] // the name is one of a row's own fields
 			}
-			if ch != nil {
-				ch.tell(w)
+			if ch != nil && ch.tell(w) {
+				c.told++
 			}
 		}
 	}

@@ -21,7 +21,7 @@
 // the last minute in steps of 100 ms (15 MB); of those that somebody has charted, at
 // most 256 at once, the pyramid of package strip: 774 KB each when full, 200 MB
 // together, given back 10 minutes after the last look. Holes take 72 KB of a car, its
-// way 72 KB, its sessions some 300 KB. A stream's kernel buffer is 256 KB.
+// way 72 KB, its sessions some 300 KB. A stream's kernel buffer is 64 KB.
 //
 // # HTTP
 //
@@ -34,14 +34,15 @@
 //	GET /api/v1/cars/{car}   one of these, with all of its links, lanes and events ([CarDetail]); 404 for a car
 //	                         that is not known
 //	GET /api/v1/cars/{car}/channels?q=…&offset=…&limit=…
-//	                         {"total","offset","channels":[{"id","name","group","unit","lane","description","enum"}]} by
-//	                         name; q: words that the name, group or unit has; limit at most 200
+//	                         {"described","total","offset","channels":[{"id","name","group","unit","lane","description",
+//	                         "enum"}]} by name; q: words that the name, group or unit has; limit at most 200
 //	GET /api/v1/cars/{car}/channels?name=…&name=…
 //	                         those with exactly these names, at most 200
 //	GET /api/v1/cars/{car}/laps
 //	                         {"sessions":[…]}, newest first, at most 3 ([Session])
 //	GET /api/v1/cars/{car}/track
-//	                         the car's way ([Track]); 404 when no channels look like a position
+//	                         the car's way ([Track]), empty while no two channels of one group look like a position:
+//	                         names with latitude and longitude (or lat and lon), unit deg
 //	GET /api/v1/cars/{car}/window?charts=…&from_ms=…&to_ms=…&points=…
 //	                         a stretch of event time of at most 10 hours: as "charts", with "coverage"
 //	GET /api/v1/events?car=…&channels=1,2,…&charts=3,4,…&span_ms=…&points=…

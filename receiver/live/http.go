@@ -165,10 +165,11 @@ func (s *Server) car(w http.ResponseWriter, r *http.Request) {
 
 // ChannelList is the answer to /api/v1/cars/{car}/channels.
 type ChannelList struct {
-	Instance string        `json:"instance"`
-	Total    int           `json:"total"`
-	Offset   int           `json:"offset"`
-	Channels []ChannelView `json:"channels"`
+	Instance  string        `json:"instance"`
+	Described uint64        `json:"described"` // as in [CarView]
+	Total     int           `json:"total"`
+	Offset    int           `json:"offset"`
+	Channels  []ChannelView `json:"channels"`
 }
 
 func (s *Server) channels(w http.ResponseWriter, r *http.Request) {
@@ -183,7 +184,7 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "offset and limit are numbers from 0", http.StatusBadRequest)
 		return
 	}
-	l := ChannelList{Instance: s.instance, Offset: offset}
+	l := ChannelList{Instance: s.instance, Described: s.store.described(r.PathValue("car")), Offset: offset}
 	var ok bool
 	if l.Total, l.Channels, ok = s.store.find(r.PathValue("car"), q.Get("q"), offset, min(limit, MaxView)); !ok {
 		s.unknown(w, r.PathValue("car"))
@@ -198,7 +199,7 @@ func (s *Server) namedChannels(w http.ResponseWriter, r *http.Request, names []s
 		http.Error(w, fmt.Sprintf("at most %d names", MaxView), http.StatusBadRequest)
 		return
 	}
-	l := ChannelList{Instance: s.instance}
+	l := ChannelList{Instance: s.instance, Described: s.store.described(r.PathValue("car"))}
 	var ok bool
 	if l.Channels, ok = s.store.exactly(r.PathValue("car"), names); !ok {
 		s.unknown(w, r.PathValue("car"))
@@ -218,15 +219,12 @@ func (s *Server) carLaps(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) carTrack(w http.ResponseWriter, r *http.Request) {
-	t, known, ok := s.store.track(r.PathValue("car"), time.Now().UnixMilli())
-	switch {
-	case !known:
+	t, known := s.store.track(r.PathValue("car"), time.Now().UnixMilli())
+	if !known {
 		s.unknown(w, r.PathValue("car"))
-	case !ok:
-		http.Error(w, "no two channels of one group look like a position: names with latitude and longitude (or lat and lon), unit deg", http.StatusNotFound)
-	default:
-		status.Reply(w, t, nil)
+		return
 	}
+	status.Reply(w, t, nil)
 }
 
 // maxWindow is how many charts one window may have.

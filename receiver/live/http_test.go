@@ -147,6 +147,7 @@ func TestStatusOfRequests(t *testing.T) {
 		{"status", "/api/v1/status", 200, `"ready":false`},
 		{"cars", "/api/v1/cars", 200, `"car":"c"`},
 		{"unknown car", "/api/v1/cars/d", 404, `no car "d"`},
+		{"track of a car without a position", "/api/v1/cars/c/track", 200, `"lat_id":null,"lon_id":null,"line":[]`},
 		{"channels of an unknown car", "/api/v1/cars/d/channels", 404, `no car "d"`},
 		{"stream of an unknown car", "/api/v1/events?car=d", 404, `no car "d"`},
 		{"offset is no number", "/api/v1/cars/c/channels?offset=-1", 400, "numbers"},
@@ -322,7 +323,7 @@ func TestReportsOfOtherRoles(t *testing.T) {
 		Lanes: map[string]LaneReport{"full": {In: 40, Duplicates: 3, Late: 2, Missing: 1, Holes: 6, LagMS: 70}},
 	}}}
 	s := quietStore()
-	put(t, s, inOrder, 1e12, strings.Replace(rowText("c", "full", 1e11, `,"link_a_rtt":12,"link_a_state":2,"link_b_state":4`), "Engine", "agent", 1))
+	put(t, s, inOrder, 1e12, strings.Replace(rowText("c", "full", 1e11, `,"link_a_rtt":12,"link_a_state":2,"link_b_state":4`), "Engine", "agent.links", 1))
 	s.step(rep, 0.5, 1e12)
 	rep.Cars["c"].Conns[0].Bytes += 1000
 	s.step(rep, 0.5, 1e12)

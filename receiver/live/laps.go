@@ -312,15 +312,30 @@ func (k *carSessions) lap() int {
 	return k.list[len(k.list)-1].running()
 }
 
-// lapSince returns the newest complete lap that began at an instant or later; nil
-// without any.
-func (k *carSessions) lapSince(ms int64) *Lap {
+// lapAt returns the number of the lap that an instant lies in; 0 when it lies in none.
+func (k *carSessions) lapAt(ms int64) int {
+	if k == nil {
+		return 0
+	}
+	for _, x := range slices.Backward(k.list) {
+		for i := range x.Laps {
+			if l := &x.Laps[i]; l.StartMS != nil && *l.StartMS <= ms && (l.EndMS == nil || ms < *l.EndMS) {
+				return l.N
+			}
+		}
+	}
+	return 0
+}
+
+// lapWithin returns the newest complete lap that lies between two instants; nil without
+// any. A recording knows of later ones.
+func (k *carSessions) lapWithin(fromMS, toMS int64) *Lap {
 	if k == nil {
 		return nil
 	}
 	for _, x := range slices.Backward(k.list) {
 		for i := len(x.Laps) - 1; i >= 0; i-- {
-			if l := &x.Laps[i]; l.Complete && l.StartMS != nil && l.EndMS != nil && *l.StartMS >= ms {
+			if l := &x.Laps[i]; l.Complete && l.StartMS != nil && l.EndMS != nil && *l.StartMS >= fromMS && *l.EndMS <= toMS {
 				return l
 			}
 		}

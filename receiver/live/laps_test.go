@@ -132,32 +132,36 @@ func drive(t *testing.T, s *store, from, to int64) {
 
 func TestTrack(t *testing.T) {
 	s := quietStore()
-	if _, known, _ := s.track("c", day); known {
+	if _, known := s.track("c", day); known {
 		t.Error("a car that nobody knows")
 	}
 	put(t, s, inOrder, day, rowText("c", "full", day, `,"rpm":1`))
-	if _, known, ok := s.track("c", day); !known || ok {
-		t.Error("a car without a position has a track")
+	if tr, known := s.track("c", day); !known || tr.LatID != nil || tr.LonID != nil || tr.Line == nil || len(tr.Line) > 0 {
+		t.Errorf("of a car without a position: %+v", tr)
 	}
 	drive(t, s, 0, 5000)
 	now := day + 500_000
-	tr, _, ok := s.track("c", now)
-	if !ok || len(tr.Line) < 1400 || len(tr.Line) > maxLinePoints || tr.Lap != 0 {
+	tr, _ := s.track("c", now)
+	if tr.LatID == nil || tr.LonID == nil || *tr.LatID == *tr.LonID || len(tr.Line) < 1400 || len(tr.Line) > maxLinePoints || tr.Lap != 0 {
 		t.Fatalf("%d points of the last minutes, lap %d", len(tr.Line), tr.Lap)
 	}
 	if b := tr.Bounds; math.Abs(b[0]-49.99) > 1e-4 || math.Abs(b[1]-50.01) > 1e-4 || math.Abs(b[2]-5.99) > 1e-4 || math.Abs(b[3]-6.01) > 1e-4 {
 		t.Errorf("bounds %v", b)
 	}
 	takeSessions(t, s, says("Q1", "session_start", 0, `,"state":"running"`), says("Q1", "lap", 300*second, `,"lap":1,"time_ns":100000000000,"complete":true`))
-	if tr, _, _ = s.track("c", now); tr.Lap != 1 || len(tr.Line) < 495 || len(tr.Line) > 505 {
+	if tr, _ = s.track("c", now); tr.Lap != 1 || len(tr.Line) < 495 || len(tr.Line) > 505 {
 		t.Errorf("lap %d of %d points", tr.Lap, len(tr.Line))
+	}
+	takeSessions(t, s, says("Q1", "lap", 900*second, `,"lap":2,"time_ns":100000000000,"complete":true`))
+	if tr, _ = s.track("c", now); tr.Lap != 1 || len(tr.Line) < 495 {
+		t.Errorf("a lap that is still to come: lap %d of %d points", tr.Lap, len(tr.Line))
 	}
 	drive(t, s, 5000, 20_000)
 	if n := len(s.cars["c"].place.at); n != maxPlaces {
 		t.Errorf("%d points are kept", n)
 	}
 	v := s.list()[0]
-	if v.Speed == nil || v.Speed.Name != "speed" || v.Speed.Value != 200.5 || v.Pos == nil || v.Lap != 2 {
+	if v.Speed == nil || v.Speed.Name != "speed" || v.Speed.Value != 200.5 || v.Pos == nil || v.Lap != 3 {
 		t.Errorf("fleet: %+v", v)
 	}
 }
@@ -203,7 +207,7 @@ func TestAReceiverWithoutAFixIsNowhere(t *testing.T) {
 func TestFleetKnowsLinksAndLag(t *testing.T) {
 	s := quietStore()
 	s.describe(wire.CatalogueHash{}, &wire.Catalogue{Car: "c"})
-	put(t, s, inOrder, day, `{"car":"c","session":"3-aa","lane":"full","group":"agent","ts_ns":1,"boot_ns":1,"link_a_state":2,"link_b_state":4}`)
+	put(t, s, inOrder, day, `{"car":"c","session":"3-aa","lane":"full","group":"agent.links","ts_ns":1,"boot_ns":1,"link_a_state":2,"link_b_state":4}`)
 	s.describe(wire.CatalogueHash{2}, &wire.Catalogue{Car: "c", Groups: []wire.Group{{Name: "agent", Channels: []wire.Channel{
 		{Name: "link_a_state", Enum: []wire.EnumValue{{Raw: 2, Name: "up"}, {Raw: 4, Name: "dead"}}},
 		{Name: "link_b_state", Enum: []wire.EnumValue{{Raw: 2, Name: "up"}, {Raw: 4, Name: "dead"}}},
@@ -228,5 +232,30 @@ func TestFleetKnowsLinksAndLag(t *testing.T) {
 	var b struct{ Links []Link }
 	if json.Unmarshal(text, &a) != nil || a.Links != 2 || json.Unmarshal(detail, &b) != nil || len(b.Links) != 2 {
 		t.Errorf("in JSON: %s and %s", text, detail)
+	}
+}
+
+// A page reads the channels again when this number has grown.
+func TestWhatIsNewOfChannelsIsCounted(t *testing.T) {
+	s := quietStore()
+	put(t, s, inOrder, day, rowText("c", "full", day, `,"rpm":1,"gear":2`))
+	for _, c := range []struct {
+		name string
+		rpm  wire.Channel
+		want uint64
+	}{
+		{"nothing", wire.Channel{Name: "rpm"}, 0},
+		{"a unit", wire.Channel{Name: "rpm", Unit: "1/min"}, 1},
+		{"the same", wire.Channel{Name: "rpm", Unit: "1/min"}, 1},
+		{"states", wire.Channel{Name: "rpm", Unit: "1/min", Enum: []wire.EnumValue{{Raw: 1, Name: "on"}}}, 2},
+		{"a channel that is not there", wire.Channel{Name: "none", Unit: "V"}, 2},
+	} {
+		s.describe(wire.CatalogueHash{1}, &wire.Catalogue{Car: "c", Groups: []wire.Group{{Name: "Engine", Channels: []wire.Channel{c.rpm}}}})
+		if got := s.described("c"); got != c.want || s.list()[0].Described != c.want {
+			t.Errorf("%s: %d, in the list %d, want %d", c.name, got, s.list()[0].Described, c.want)
+		}
+	}
+	if got := s.described("d"); got != 0 {
+		t.Errorf("of no car: %d", got)
 	}
 }

@@ -84,7 +84,7 @@ type Counters struct {
 	ViewersSlowed   uint64 `json:"viewers_slowed"`   // browsers that were cut down
 	ChartsRefused   uint64 `json:"charts_refused"`   // looks at a chart beyond what all viewers may have
 	Strips          int    `json:"strips"`           // channels that are charted now
-	StripBytes      int64  `json:"strip_bytes"`      // their memory
+	StripBytes      int    `json:"strip_bytes"`      // their memory
 	Crowded         uint64 `json:"crowded"`          // connections that had asked for nothing, ended for newer ones
 	Streams         int    `json:"streams"`          // open now
 	KafkaErrors     uint64 `json:"kafka_errors"`     // a topic could not be followed, tried again

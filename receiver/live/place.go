@@ -178,42 +178,44 @@ func (p *place) between(fromMS, toMS int64) []point {
 	return out
 }
 
-// Track is the answer to /api/v1/cars/{car}/track.
+// Track is the answer to /api/v1/cars/{car}/track. While no channels look like a
+// position, as at the begin of a replay, it has neither ids nor a line.
 type Track struct {
-	LatID  int          `json:"lat_id"`
-	LonID  int          `json:"lon_id"`
+	LatID  *int         `json:"lat_id"`
+	LonID  *int         `json:"lon_id"`
 	Lap    int          `json:"lap,omitempty"` // that the line is of; 0: none
 	Line   [][2]float64 `json:"line"`          // lat, lon
 	Bounds [4]float64   `json:"bounds"`        // least and greatest lat, then lon; of the line
 }
 
 // track returns a car's way: its newest complete lap of those that are kept, else
-// the last minutes. known: the car is; ok: it has a position.
-func (s *store) track(name string, wallMS int64) (t Track, known, ok bool) {
+// the last minutes. known: the car is.
+func (s *store) track(name string, wallMS int64) (t Track, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.cars[name]
 	if c == nil {
-		return t, false, false
+		return t, false
 	}
 	c.lookedMS = wallMS
 	if c.place.stale {
 		c.place.choose(c)
 	}
+	t.Line = [][2]float64{}
 	p := &c.place
 	if p.lat == nil {
-		return t, true, false
+		return t, true
 	}
-	t.LatID, t.LonID = p.lat.id, p.lon.id
+	lat, lon := p.lat.id, p.lon.id
+	t.LatID, t.LonID = &lat, &lon
 	now := c.nowMS(wallMS)
 	points := p.between(now-lineMS, now+aheadMS)
 	if len(p.at) > 0 {
 		oldest := p.at[p.next%len(p.at)].ms
-		if l := s.sessions[name].lapSince(oldest); l != nil {
+		if l := s.sessions[name].lapWithin(oldest, now); l != nil {
 			t.Lap, points = l.N, p.between(*l.StartMS, *l.EndMS+placeEveryMS)
 		}
 	}
-	t.Line = [][2]float64{}
 	every := max(1, (len(points)+maxLinePoints-1)/maxLinePoints)
 	for i, x := range points {
 		if i == 0 {
@@ -225,5 +227,5 @@ func (s *store) track(name string, wallMS int64) (t Track, known, ok bool) {
 			t.Line = append(t.Line, [2]float64{x.lat, x.lon})
 		}
 	}
-	return t, true, true
+	return t, true
 }

@@ -180,6 +180,14 @@ func TestFeedTellsSessionsAndEvents(t *testing.T) {
 	if d, _ := s.store.detail(f.Car(), day); len(d.Events) != 1 || d.Events[0].Text != "lap" {
 		t.Errorf("events %+v", d.Events)
 	}
+	lap := func(n int, from, to int64) Lap { return Lap{N: n, StartMS: &from, EndMS: &to} }
+	f.Sessions([]Session{{ID: "a", StartMS: &early, Laps: []Lap{lap(1, day, day+400), lap(2, day+400, day+900)}}})
+	for i, at := range []int64{day, day + 500, day + 950} {
+		f.Set(ReplayState{AtMS: at})
+		if n, want := s.store.list()[0].Lap, []int{1, 2, 0}[i]; n != want {
+			t.Errorf("at %d ms: lap %d, want %d", at-day, n, want)
+		}
+	}
 	f.Close()
 	if len(s.store.sessions) != 0 {
 		t.Error("sessions outlive their replay")

@@ -234,7 +234,7 @@ func TestAChangeOfALinkIsToldAtOnce(t *testing.T) {
 		ms := time.Now().UnixMilli()
 		state := func(n int) {
 			ms++
-			put(t, s.store, inOrder, ms, strings.Replace(rowText("c", "full", ms, fmt.Sprintf(`,"link_a_state":%d`, n)), "Engine", "agent", 1))
+			put(t, s.store, inOrder, ms, strings.Replace(rowText("c", "full", ms, fmt.Sprintf(`,"link_a_state":%d`, n)), "Engine", "agent.links", 1))
 		}
 		state(2)
 		v := &viewer{counts: map[string]int{}}

@@ -47,6 +47,7 @@ type car struct {
 	events        []Event  // oldest first
 	links         []string // names of the car's links, in their order
 	linkChanges   uint64   // of the states of links
+	told          uint64   // how often a catalogue said something new of a known channel
 	report        CarReport
 	linkRates     map[string]rate // bytes of one connection
 	replay        *replay         // nil: the car itself
@@ -379,7 +380,7 @@ func (s *store) counters() Counters {
 	n := s.n
 	n.Strips = len(s.striped)
 	for _, ch := range s.striped {
-		n.StripBytes += int64(ch.strip.Bytes())
+		n.StripBytes += ch.strip.Bytes()
 	}
 	return n
 }

@@ -14,8 +14,9 @@ type CarView struct {
 	Car       string      `json:"car"`
 	Session   string      `json:"session"`
 	Channels  int         `json:"channels"`
-	SeenMS    int64       `json:"seen_ms"` // UTC; 0: never
-	Synced    bool        `json:"synced"`  // the car's clock is known
+	Described uint64      `json:"described"` // grows when units and the like of channels become known
+	SeenMS    int64       `json:"seen_ms"`   // UTC; 0: never
+	Synced    bool        `json:"synced"`    // the car's clock is known
 	LinkCount int         `json:"links"`
 	LinksUp   int         `json:"links_up"`
 	LagMS     *int64      `json:"lag_ms"` // of what is written behind what was read, of the full lane
@@ -82,7 +83,7 @@ func (s *store) view(c *car) CarView {
 		c.place.choose(c)
 	}
 	v := CarView{
-		Car: c.name, Session: c.session, Channels: len(c.channels), SeenMS: c.seenMS, Synced: c.synced,
+		Car: c.name, Session: c.session, Channels: len(c.channels), Described: c.told, SeenMS: c.seenMS, Synced: c.synced,
 		Lap: s.sessions[c.name].lap(),
 	}
 	for _, l := range c.linksOf() {
@@ -112,6 +113,7 @@ func (s *store) view(c *car) CarView {
 	}
 	if c.replay != nil {
 		v.Replay = &ReplayOf{ID: c.replay.info.ID, Of: c.replay.info.Of}
+		v.Lap = s.sessions[c.name].lapAt(c.replay.state.AtMS) // its sessions tell of later ones
 	}
 	return v
 }
@@ -144,6 +146,16 @@ func (s *store) detail(name string, nowMS int64) (CarDetail, bool) {
 		d.Events = append(d.Events, e)
 	}
 	return d, true
+}
+
+// described returns [CarView].Described of a car.
+func (s *store) described(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.cars[name]; c != nil {
+		return c.told
+	}
+	return 0
 }
 
 // linkChanges counts the changes of the states of a car's links.

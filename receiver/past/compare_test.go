@@ -196,26 +196,16 @@ func TestANamedDistance(t *testing.T) {
 
 func TestComparisonsThatCannotBe(t *testing.T) {
 	s := serve(t, past.Options{Archive: tour("s", "km/h", 1/3.6, [2]float64{})})
-	for _, c := range []struct {
-		name, query string
-		code        int
-		want        string
-	}{
-		{"no channel", "a=Q1/1&b=Q1/2", 400, "no channel"},
-		{"no lap", "a=Q1&b=Q1/2&channels=x", 400, "SESSION/LAP"},
-		{"unknown lap", "a=Q1/9&b=Q1/2&channels=x", 404, "unknown"},
-		{"unknown channel", "a=Q1/1&b=Q1/2&channels=nobody", 404, "neither lap"},
-		{"by what", "a=Q1/1&b=Q1/2&channels=rpm&by=feel", 400, "distance or time"},
-		{"too many points", "a=Q1/1&b=Q1/2&channels=rpm&points=9999", 400, "2 to 5000"},
-		{"too many channels", "a=Q1/1&b=Q1/2&channels=" + manyNames(65), 400, "at most 64"},
-		{"another source", "a=Q1/1&b=Q1/2&channels=rpm&source=questdb", 400, "live.history"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if code, body := get(t, s, "cars/gt3-7/compare?"+c.query); code != c.code || !strings.Contains(body, c.want) {
-				t.Errorf("%d %s", code, body)
-			}
-		})
-	}
+	asked{
+		{"no channel", "compare?a=Q1/1&b=Q1/2", 400, "no channel"},
+		{"no lap", "compare?a=Q1&b=Q1/2&channels=x", 400, "SESSION/LAP"},
+		{"unknown lap", "compare?a=Q1/9&b=Q1/2&channels=x", 404, "unknown"},
+		{"unknown channel", "compare?a=Q1/1&b=Q1/2&channels=nobody", 404, "neither lap"},
+		{"by what", "compare?a=Q1/1&b=Q1/2&channels=rpm&by=feel", 400, "distance or time"},
+		{"too many points", "compare?a=Q1/1&b=Q1/2&channels=rpm&points=9999", 400, "2 to 5000"},
+		{"too many channels", "compare?a=Q1/1&b=Q1/2&channels=" + manyNames(65), 400, "at most 64"},
+		{"another source", "compare?a=Q1/1&b=Q1/2&channels=rpm&source=questdb", 400, "live.history"},
+	}.check(t, s)
 }
 
 func manyNames(n int) string {

@@ -80,7 +80,7 @@ func (m *memory) Read(ctx context.Context, q archive.Query, fn func(*archive.Row
 			continue
 		}
 		_, err := r.Read(b, func(t *columns.Table) error {
-			return fn(&archive.Rows{Table: t, ID: b.ID, Car: q.Car})
+			return fn(&archive.Rows{Table: t, ID: b.ID, Car: q.Car, AtNS: at})
 		})
 		if errors.Is(err, archive.ErrStop) {
 			return rep, nil
@@ -126,6 +126,24 @@ func serve(t testing.TB, opt past.Options) *httptest.Server {
 func get(t testing.TB, s *httptest.Server, path string) (int, string) {
 	t.Helper()
 	return do(t, s, http.MethodGet, path, "")
+}
+
+// asked is a table of requests about the car, and what is in their answers.
+type asked []struct {
+	name, path string
+	code       int
+	want       string
+}
+
+func (a asked) check(t *testing.T, s *httptest.Server) {
+	t.Helper()
+	for _, c := range a {
+		t.Run(c.name, func(t *testing.T) {
+			if code, body := get(t, s, "cars/gt3-7/"+c.path); code != c.code || !strings.Contains(body, c.want) {
+				t.Errorf("%d %s", code, body)
+			}
+		})
+	}
 }
 
 func do(t testing.TB, s *httptest.Server, method, path, body string) (int, string) {

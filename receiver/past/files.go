@@ -57,15 +57,11 @@ func (s *server) export(w http.ResponseWriter, r *http.Request) error {
 		return bad("%v", err)
 	}
 	sel := ParseSelection(q["channels"]...)
-	free, err := s.slot(r.Context())
+	from, to, free, err := s.begin(r.Context(), car, q, MaxExport)
 	if err != nil {
 		return err
 	}
 	defer free()
-	from, to, err := s.window(r.Context(), car, q, MaxExport)
-	if err != nil {
-		return err
-	}
 	begun := false
 	name := BaseName(car, from)
 	out := export.NewStream(steady{w}, name, time.Unix(0, from).UTC(), func(name, contentType string) {
@@ -104,15 +100,11 @@ func (s *server) whatIf(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	free, err := s.slot(r.Context())
+	from, to, free, err := s.begin(r.Context(), car, q, MaxSpan)
 	if err != nil {
 		return err
 	}
 	defer free()
-	from, to, err := s.window(r.Context(), car, q, MaxSpan)
-	if err != nil {
-		return err
-	}
 	p := newReply(w, r)
 	rows, err := s.opt.WhatIf(r.Context(), archive.Query{Car: car, FromNS: from, ToNS: to, Lanes: lanes}, windows, p.progress)
 	if rows == nil {

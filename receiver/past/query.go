@@ -186,5 +186,17 @@ func (s *server) source(q url.Values) (useStore bool, err error) {
 	}
 }
 
+// begin takes a slot, which free gives back, and finds the window of a request.
+func (s *server) begin(ctx context.Context, car string, q url.Values, longest time.Duration) (from, to int64, free func(), err error) {
+	if free, err = s.slot(ctx); err != nil {
+		return 0, 0, nil, err
+	}
+	if from, to, err = s.window(ctx, car, q, longest); err != nil {
+		free()
+		return 0, 0, nil, err
+	}
+	return from, to, free, nil
+}
+
 // sourceBatches is the archive's name as a source.
 const sourceBatches = "batches"

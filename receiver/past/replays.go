@@ -424,11 +424,14 @@ func (p *playing) tell(at int64) {
 
 // put shows rows when they are due.
 func (p *playing) put(ctx context.Context, rows *archive.Rows) error {
-	at := int64(0)
+	at, synced := int64(0), false
 	if rows.Event != nil {
-		at = rows.Event.UTCNS
+		at, synced = rows.Event.UTCNS, rows.Event.Synced
 	} else {
-		at = rows.UTC[0]
+		at, synced = rows.UTC[0], rows.Clock.Synced
+	}
+	if !synced {
+		at = min(at, rows.AtNS) // the log's time may be hours behind: nobody waits for it
 	}
 	if err := p.pace.Wait(ctx, at); err != nil {
 		return err

@@ -162,6 +162,19 @@ func TestReplayAtFullSpeed(t *testing.T) {
 	}
 }
 
+// Rows that were written before the car's time was known have the log's, which may be
+// hours behind. They come in their place, and nothing waits for them.
+func TestReplayDoesNotWaitForTheLogsTime(t *testing.T) {
+	m := &memory{groups: []wire.Group{{Name: "Engine", Channels: []wire.Channel{{Name: "gear", Type: wire.TypeInt}}}}}
+	for i := range 10 {
+		m.row(0, 100+float64(i)/100, 1)
+	}
+	m.batches[0].Clock, m.batches[0].AppendMS = nil, utc(5000)/1e6
+	st, _, _ := begin(t, past.Options{Archive: m}, fmt.Sprintf(`{"car":"gt3-7","from_ms":%d,"to_ms":%d,"speed":1}`, utc(100)/1e6, utc(160)/1e6))
+	f := st.feed(0)
+	await(t, f.is(func() bool { return len(f.rows) == 10 && f.rows[0] == utc(5000) && f.rows[9] == utc(100.09) }))
+}
+
 func TestReplayAtItsOwnPace(t *testing.T) {
 	m := tour("", "", 1, [2]float64{})
 	st, ask, _ := begin(t, past.Options{Archive: m}, fmt.Sprintf(`{"car":"gt3-7","from_ms":%d,"to_ms":%d,"speed":1}`, utc(100)/1e6, utc(160)/1e6))

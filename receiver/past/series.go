@@ -28,6 +28,7 @@ type Gap struct {
 	FromMS  float64 `json:"from_ms"`
 	ToMS    float64 `json:"to_ms"`
 	Missing uint64  `json:"missing"` // batches
+	Reason  string  `json:"reason,omitempty"`
 }
 
 // SeriesAnswer is the answer to …/past.
@@ -155,7 +156,7 @@ func (b *bins) answer(source string, gaps []archive.Gap) *SeriesAnswer {
 func gapsOf(in []archive.Gap) []Gap {
 	out := make([]Gap, 0, len(in))
 	for _, g := range in {
-		out = append(out, Gap{g.Stream.Lane.String(), float64(g.FromNS) / 1e6, float64(g.ToNS) / 1e6, g.Range.Last - g.Range.First + 1})
+		out = append(out, Gap{g.Stream.Lane.String(), float64(g.FromNS) / 1e6, float64(g.ToNS) / 1e6, g.Range.Last - g.Range.First + 1, g.Reason})
 	}
 	return out
 }
@@ -175,15 +176,11 @@ func (s *server) past(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	free, err := s.slot(r.Context())
+	from, to, free, err := s.begin(r.Context(), car, q, MaxSpan)
 	if err != nil {
 		return err
 	}
 	defer free()
-	from, to, err := s.window(r.Context(), car, q, MaxSpan)
-	if err != nil {
-		return err
-	}
 	b := bins{step: stepFor(to-from, n)}
 	b.from = from / b.step * b.step
 	b.to = (to + b.step - 1) / b.step * b.step

@@ -76,7 +76,7 @@ func span(from, to float64) string {
 func TestNoPeakIsMissed(t *testing.T) {
 	m := spiky()
 	m.batches = m.batches[:infinite]
-	m.gaps = []archive.Gap{{Stream: wire.Stream{Lane: wire.LaneFull}, Range: wire.Range{First: 3, Last: 5}, FromNS: utc(1), ToNS: utc(2)}}
+	m.gaps = []archive.Gap{{Stream: wire.Stream{Lane: wire.LaneFull}, Range: wire.Range{First: 3, Last: 5}, FromNS: utc(1), ToNS: utc(2), Reason: "quota"}}
 	s := serve(t, past.Options{Archive: m})
 	for _, points := range []int{2, 16, 100, 1000, 5000} {
 		a := answer[seriesAnswer](t, s, fmt.Sprintf("cars/gt3-7/past?%s&channels=Vib.x&points=%d", span(1, 59), points))
@@ -94,7 +94,7 @@ func TestNoPeakIsMissed(t *testing.T) {
 		if lo != -77 || hi != 99 || len(v.T) > points+1 || len(v.T) < points/3 {
 			t.Errorf("%d points: %d steps from %v to %v", points, len(v.T), lo, hi)
 		}
-		if len(a.Gaps) != 1 || a.Gaps[0].Missing != 3 || a.Gaps[0].Lane != "full" {
+		if len(a.Gaps) != 1 || a.Gaps[0].Missing != 3 || a.Gaps[0].Lane != "full" || a.Gaps[0].Reason != "quota" {
 			t.Errorf("gaps %+v", a.Gaps)
 		}
 	}
@@ -162,11 +162,7 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 	m.groups = append(m.groups, wide)
 	m.row(4, 281, raw...)
 	s := serve(t, past.Options{Archive: m})
-	for _, c := range []struct {
-		name, path string
-		code       int
-		want       string
-	}{
+	asked{
 		{"no channel", "past?" + span(1, 2), 400, "channels=group.channel"},
 		{"no time", "past?channels=x", 400, "from="},
 		{"bad time", "past?channels=x&from=yesterday", 400, "no time"},
@@ -177,13 +173,7 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 		{"unknown format", "export?format=xls&" + span(1, 2), 400, "csv, parquet, arrow or mcap"},
 		{"nothing there", "export?format=csv&" + span(1, 2), 404, "sessions"},
 		{"no what-if", "whatif?" + span(1, 2), 404, "what-if"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if code, body := get(t, s, "cars/gt3-7/"+c.path); code != c.code || !strings.Contains(body, c.want) {
-				t.Errorf("%d %s", code, body)
-			}
-		})
-	}
+	}.check(t, s)
 }
 
 func TestKafkaIsDown(t *testing.T) {

@@ -3,7 +3,6 @@ package receivercmd
 import (
 	"fmt"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,35 +103,22 @@ func caRevokeCommand(dir *string) *cobra.Command {
 }
 
 func caListCommand(dir *string) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "list",
-		Short: "What was issued, and its state",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := ca.Open(*dir)
-			if err != nil {
-				return err
-			}
-			type row struct {
-				ca.Issued
-				State string `json:"state"`
-			}
-			rows := []row{}
-			for _, i := range a.List() {
-				rows = append(rows, row{i, i.State(time.Now())})
-			}
-			if asJSON {
-				return cli.WriteJSON(c.OutOrStdout(), rows)
-			}
-			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tKIND\tSTATE\tUNTIL\tSERIAL")
-			for _, r := range rows {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Kind, r.State, r.Until.Format(time.DateOnly), r.Serial)
-			}
-			return w.Flush()
-		},
+	type row struct {
+		ca.Issued
+		State string `json:"state"`
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	return c
+	rows := func() ([]row, error) {
+		a, err := ca.Open(*dir)
+		if err != nil {
+			return nil, err
+		}
+		out := []row{}
+		for _, i := range a.List() {
+			out = append(out, row{i, i.State(time.Now())})
+		}
+		return out, nil
+	}
+	return listCommand("What was issued, and its state", "NAME\tKIND\tSTATE\tUNTIL\tSERIAL", rows, func(r *row) []string {
+		return []string{r.Name, r.Kind, r.State, r.Until.Format(time.DateOnly), r.Serial}
+	})
 }

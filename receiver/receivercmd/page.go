@@ -3,7 +3,6 @@ package receivercmd
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +68,7 @@ func tokenAddCommand(f *tokenFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.ErrOrStderr(), "token of %s, %s, %s; only its hash is in %s: keep it now, nobody can show it again\n", e.Name, e.Role, until(&e), path)
+			fmt.Fprintf(c.ErrOrStderr(), "token of %s, %s, %s; only its hash is in %s: keep it now, nobody can show it again\n", e.Name, e.Role, until(e.Expires), path)
 			_, err = fmt.Fprintln(c.OutOrStdout(), secret)
 			return err
 		},
@@ -79,56 +78,43 @@ func tokenAddCommand(f *tokenFlags) *cobra.Command {
 	return c
 }
 
-func until(e *guard.Entry) string {
-	if e.Expires == nil {
+func until(expires *time.Time) string {
+	if expires == nil {
 		return "without an end"
 	}
-	return "until " + e.Expires.Format(time.DateOnly)
+	return "until " + expires.Format(time.DateOnly)
 }
 
 func tokenListCommand(f *tokenFlags) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "list",
-		Short: "The tokens that there are, without their secrets",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			path, err := f.path()
-			if err != nil {
-				return err
-			}
-			es, err := guard.ReadTokens(path)
-			if err != nil {
-				return err
-			}
-			type row struct {
-				Name    string     `json:"name"`
-				Role    guard.Role `json:"role"`
-				State   string     `json:"state"`
-				Created time.Time  `json:"created"`
-				Expires *time.Time `json:"expires,omitempty"`
-			}
-			rows := []row{}
-			for i := range es {
-				state := "valid"
-				if es[i].Expired(time.Now()) {
-					state = "expired"
-				}
-				rows = append(rows, row{es[i].Name, es[i].Role, state, es[i].Created, es[i].Expires})
-			}
-			if asJSON {
-				return cli.WriteJSON(c.OutOrStdout(), rows)
-			}
-			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tROLE\tSTATE\tCREATED\tVALID")
-			for i, r := range rows {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Role, r.State, r.Created.Format(time.DateOnly), until(&es[i]))
-			}
-			return w.Flush()
-		},
+	type row struct {
+		Name    string     `json:"name"`
+		Role    guard.Role `json:"role"`
+		State   string     `json:"state"`
+		Created time.Time  `json:"created"`
+		Expires *time.Time `json:"expires,omitempty"`
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	return c
+	rows := func() ([]row, error) {
+		path, err := f.path()
+		if err != nil {
+			return nil, err
+		}
+		es, err := guard.ReadTokens(path)
+		if err != nil {
+			return nil, err
+		}
+		out := []row{}
+		for i := range es {
+			state := "valid"
+			if es[i].Expired(time.Now()) {
+				state = "expired"
+			}
+			out = append(out, row{es[i].Name, es[i].Role, state, es[i].Created, es[i].Expires})
+		}
+		return out, nil
+	}
+	return listCommand("The tokens that there are, without their secrets", "NAME\tROLE\tSTATE\tCREATED\tVALID", rows, func(r *row) []string {
+		return []string{r.Name, r.Role.String(), r.State, r.Created.Format(time.DateOnly), until(r.Expires)}
+	})
 }
 
 func tokenRevokeCommand(f *tokenFlags) *cobra.Command {

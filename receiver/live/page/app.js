@@ -12,6 +12,7 @@ import { Fleet } from "./fleet.js";
 import { counters, Frames } from "./frame.js";
 import { Holes } from "./holes.js";
 import { Laps } from "./laps.js";
+import { Lead } from "./lead.js";
 import { Login } from "./login.js";
 import { TrackMap } from "./map.js";
 import { api, carPath, Stream } from "./net.js";
@@ -46,6 +47,7 @@ const wall = new Wall(state, tl, frames, () => askSoon());
 const picker = new Picker(wall, values, () => askSoon());
 const map = new TrackMap(values, () => ({ store: tl.shown.store, at: cursorAt() }), () => askSoon());
 const asked = new Asked(state, wall, map, () => catalogue, () => [...agent.ids, ...picker.watched]);
+const lead = new Lead(state, live.store, () => asked.charted(), () => login.who?.role !== "viewer", () => wall.dirty());
 const agent = new Agent(values, stamps, () => live.clock.now(performance.now()));
 const strips = new Strips((link) => agent.link(link), (lane) => agent.value(`spool_${lane}_pending`));
 const laps = new Laps(state, look);
@@ -57,7 +59,7 @@ const past = new Past(state, { look, replay: (w) => replay.start(w), take: (from
 const compare = new Compare(state, () => asked.names(), () => past.list);
 past.onRead = () => compare.show();
 const stream = new Stream({
-  cars: takeCars, car: takeCar, values: takeValues, charts: takeCharts, coverage: takeCoverage, laps: (f) => { laps.take(f); map.dirty = true; }, pace,
+  cars: takeCars, car: takeCar, values: takeValues, charts: takeCharts, coverage: takeCoverage, laps: (f) => { laps.take(f); past.hear(); map.dirty = true; }, pace,
 }, (s, why, status) => {
   connection(s, why);
   counters.opened = stream?.opened ?? 0;
@@ -135,6 +137,7 @@ function clear() {
   picker.watched = [];
   for (const m of [values, stamps]) m.clear();
   live.store.clear();
+  lead.clear();
   live.clock.reset();
   Object.assign(live.holes, { list: [], filled: [] });
   map.use("");
@@ -197,32 +200,33 @@ function lost() {
 
 function takeCar(d) {
   if (d.car !== state.car) return;
-  if (catalogue && catalogue.total >= 0 && (d.channels !== catalogue.total || (catalogue.missing.size && d.channels !== catalogue.seen)) && !catalogue.asking) more(d.channels);
+  if (catalogue && catalogue.total >= 0 && (d.channels !== catalogue.total || d.described !== catalogue.described || (catalogue.missing.size && d.channels !== catalogue.seen)) && !catalogue.asking) more(d);
   if (!d.replay) live.clock.sample(d.now_ms, performance.now());
   else d.now_ms = d.replay.at_ms; // ages are those of then
   put($("session"), `${d.session ? `session ${d.session} · ` : ""}${d.synced ? "clock synced" : "clock not synced"} · ${d.channels} channels`);
   strips.take(d);
+  if (!agent.told && !d.replay) agent.past(d.now_ms).then((past) => strips.recall(past));
   tiles(d, live.holes.count("open"));
   events(d.events, (ms) => state.set({ at: Math.round(ms + state.span / 2), view: "wall" }));
   replay.hear(d.replay);
 }
 
-// more looks again when the car has other channels than before.
-async function more(total) {
-  const c = catalogue;
+// more looks again when the car has other channels than before, or knows more of them.
+async function more(d) {
+  const c = catalogue, told = d.described !== c.described;
   c.asking = true;
   const names = [...c.missing];
-  await c.ask("").catch(() => null);
-  if (c === catalogue && (names.length || total !== c.seen)) {
+  await (told ? c.again() : c.ask("")).catch(() => null);
+  if (c === catalogue && (told || names.length || d.channels !== c.seen)) {
     await c.resolve(names).catch(() => null);
     if (c === catalogue) {
-      if (names.some((n) => c.byName.has(n))) wall.resolve(c);
+      if (told || names.some((n) => c.byName.has(n))) wall.resolve(c);
       if (!map.car && [...c.byName.keys()].some((n) => placed.test(n))) map.use(state.car);
-      if (!agent.ids.length) agent.read(c).then((here) => here && askSoon());
-      if (!picker.input.value) picker.search();
+      if (told || !agent.ids.length) agent.read(c).then((here) => here && askSoon());
+      picker.again();
     }
   }
-  c.seen = total;
+  c.seen = d.channels;
   setTimeout(() => { c.asking = false; }, names.length ? 500 : 3000);
 }
 
@@ -239,6 +243,7 @@ function takeCharts(f) {
   if (f.reset) counters.resets++;
   live.clock.sample(f.now_ms, performance.now());
   live.store.take(f, Math.max(1000, state.span));
+  if (f.reset) lead.whole(f.now_ms);
 }
 
 function takeCoverage(f) {

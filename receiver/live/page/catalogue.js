@@ -27,7 +27,7 @@ export function choose(channels) {
   const used = new Set(), out = [];
   const find = (patterns) => {
     for (const p of patterns) {
-      const hit = channels.find((c) => !used.has(c.name) && !/^live\.|^agent$/.test(c.group ?? "") && p.test(c.name.toLowerCase().replace(/^.*[./]/, "")));
+      const hit = channels.find((c) => !used.has(c.name) && !/^(live|agent)\b/.test(c.group ?? "") && p.test(c.name.toLowerCase().replace(/^.*[./]/, "")));
       if (hit) return hit;
     }
     return null;
@@ -45,7 +45,7 @@ export function choose(channels) {
   }
   for (const c of channels) {
     if (out.length >= 4) break;
-    if (!used.has(c.name) && c.group !== "agent") out.push([c.name]);
+    if (!used.has(c.name) && !/^agent\b/.test(c.group ?? "")) out.push([c.name]);
   }
   return out;
 }
@@ -58,7 +58,7 @@ export function byGroup(channels) {
     if (!groups.has(c.group)) groups.set(c.group, []);
     groups.get(c.group).push(c);
   }
-  const own = (g) => /^(agent$|source\.|live\.)/.test(g);
+  const own = (g) => /^(agent\b|source\.|live\.)/.test(g);
   return [...groups].sort(([a], [b]) => own(a) - own(b) || (a < b ? -1 : 1));
 }
 
@@ -71,6 +71,7 @@ export class Catalogue {
     this.total = -1; // not known yet
     this.whole = false; // byName has all of them
     this.missing = new Set(); // names that the car does not have
+    this.described = Infinity; // of the oldest answer; a car that has another number knows more
   }
 
   add(list) {
@@ -81,10 +82,30 @@ export class Catalogue {
     }
   }
 
+  took(answer) {
+    this.described = Math.min(this.described, answer.described ?? 0);
+    this.add(answer.channels);
+  }
+
+  // again reads once more what is known: units and the like have come since.
+  async again() {
+    const names = [...this.byName.keys()];
+    Object.assign(this, { described: Infinity, total: -1, whole: false });
+    await this.all();
+    for (let at = 0; at < names.length && !this.whole; at += page) await this.named(names.slice(at, at + page));
+  }
+
+  // named reads the channels of some names.
+  async named(names) {
+    const p = new URLSearchParams(names.map((n) => ["name", n]));
+    p.set("limit", page);
+    this.took(await api(`${carPath(this.car, "/channels")}?${p}`));
+  }
+
   // ask reads one page of a search.
   async ask(q, offset = 0, limit = page, signal) {
     const l = await api(`${carPath(this.car, "/channels")}?${new URLSearchParams({ q, offset, limit })}`, { signal });
-    this.add(l.channels);
+    this.took(l);
     if (!q && !offset) {
       this.total = l.total;
       this.whole = l.channels.length === l.total;
@@ -96,11 +117,7 @@ export class Catalogue {
   async resolve(names) {
     const want = () => names.filter((n) => !this.byName.has(n));
     if (want().length) await this.all();
-    if (want().length && !this.whole) {
-      const p = new URLSearchParams(want().slice(0, page).map((n) => ["name", n]));
-      p.set("limit", page);
-      this.add((await api(`${carPath(this.car, "/channels")}?${p}`)).channels);
-    }
+    if (want().length && !this.whole) await this.named(want().slice(0, page));
     const left = want();
     if (!this.whole) await Promise.all(left.slice(0, 32).map((n) => this.ask(n, 0, 20)));
     for (const n of want()) this.missing.add(n);

@@ -4,7 +4,7 @@
 import { carPath, long } from "./net.js";
 import { $, el, put, show } from "./dom.js";
 import { delta, lapTime, short, unit } from "./format.js";
-import { find } from "./lap.js";
+import { find, ordered } from "./lap.js";
 import { colors, onTheme } from "./theme.js";
 import { tickText, ticks } from "./scale.js";
 import { base } from "./past.js";
@@ -72,7 +72,7 @@ export class Compare {
     this.x = r.x ?? [];
     if (!this.x.length) return;
     if (r.delta?.length) this.chart("B behind A", "s", [r.delta], true);
-    for (const s of r.series ?? []) this.chart(s.name, unit(s), [s.a, s.b], false);
+    for (const s of ordered(r.series ?? [], this.names())) this.chart(s.name, unit(s), [s.a, s.b], false);
     $("compare").dataset.points = String(this.x.length);
     this.write(null);
   }

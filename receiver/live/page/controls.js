@@ -23,6 +23,7 @@ export function bind({ state, tl, wall, replay, compare, take, select, usual }) 
       $(`to-${v}`).toggleAttribute("aria-current", v === view);
     }
     document.body.dataset.view = view;
+    $("cols").value = String(state.cols);
     put($("pause"), at ? "Go live" : "Pause");
     $("pause").dataset.on = at ? "1" : "";
     put($("paused"), at ? "paused" : "");
@@ -82,7 +83,6 @@ export function bind({ state, tl, wall, replay, compare, take, select, usual }) 
   $("car").addEventListener("change", (e) => select(e.target.value));
   $("span").replaceChildren(...spans.map((s) => new Option(spanText(s), s)));
   $("span").addEventListener("change", (e) => state.set({ span: Number(e.target.value) }));
-  $("cols").value = String(state.cols);
   $("cols").addEventListener("change", (e) => state.set({ cols: Number(e.target.value) }));
   $("closer").addEventListener("click", () => tl.zoom(-1));
   $("wider").addEventListener("click", () => tl.zoom(1));

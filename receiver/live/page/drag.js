@@ -4,7 +4,6 @@
 // kinds of what is dragged, as the browser keeps them.
 export const channelType = "text/x-channel";
 const plotType = "text/x-plot";
-const rowPX = 84; // of a height step
 
 export class Drag {
   constructor(wall) {
@@ -88,9 +87,9 @@ export class Drag {
 
   resize(e, p) {
     e.preventDefault();
-    const w0 = p.spec.w, h0 = p.spec.h, col = p.host.clientWidth / w0;
+    const w0 = p.spec.w, h0 = p.spec.h, col = p.host.clientWidth / w0, row = p.host.clientHeight / h0;
     this.follow(e, (dx, dy) => {
-      const w = Math.max(1, w0 + Math.round(dx / col)), h = Math.max(1, h0 + Math.round(dy / rowPX));
+      const w = Math.max(1, w0 + Math.round(dx / col)), h = Math.max(1, h0 + Math.round(dy / row));
       if (w !== p.spec.w || h !== p.spec.h) this.wall.resize(p, w - p.spec.w, h - p.spec.h);
     });
   }

@@ -14,6 +14,36 @@ export function sessions(answer) {
   }));
 }
 
+// merge lays sessions that are heard now over those that were read: of what both
+// know, what is heard is newer. Newest first.
+export function merge(read, heard) {
+  const known = new Map(read.map((s) => [s.id, s]));
+  for (const s of heard) {
+    const old = known.get(s.id);
+    if (!old) {
+      known.set(s.id, s);
+      continue;
+    }
+    const laps = new Map([...old.laps, ...s.laps].map((l) => [l.n, l]));
+    known.set(s.id, {
+      ...old, name: s.name !== s.id ? s.name : old.name, track: s.track || old.track, state: s.state || old.state,
+      start: s.start || old.start, end: s.state ? s.end : s.end || old.end,
+      laps: [...laps.values()].sort((a, b) => a.n - b.n), marks: s.marks.length ? s.marks : old.marks,
+    });
+  }
+  return [...known.values()].sort((a, b) => b.start - a.start);
+}
+
+// ordered puts series in the order of the names that were asked for, GROUP.CHANNEL or
+// CHANNEL; what nobody asked for comes last.
+export function ordered(series, names) {
+  const place = (s) => {
+    const i = names.findIndex((n) => s.name === n || s.name.endsWith(`.${n}`));
+    return i < 0 ? names.length : i;
+  };
+  return [...series].sort((a, b) => place(a) - place(b));
+}
+
 // table returns the rows of a session's lap table, newest first: lap, whether its
 // time or a sector is the best of the session, and ms behind the best lap (null:
 // not known).

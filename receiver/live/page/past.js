@@ -4,23 +4,26 @@
 import { api, carPath, long } from "./net.js";
 import { $, button, el, head, put, show, table } from "./dom.js";
 import { age, clock, count, lapTime, stamp } from "./format.js";
-import { pair, sessions, table as lapRows } from "./lap.js";
+import { merge, pair, sessions, table as lapRows } from "./lap.js";
 import { choose, lapTable } from "./laps.js";
+
+const many = (list) => `${count(list.length)} ${list.length === 1 ? "session" : "sessions"}`;
 
 // base is the car that a replay is of.
 export const base = (car) => car.split("~")[0];
 
 export class Past {
   // act has look(from, to), replay({from, to, session, lap}) and take(from, to);
-  // live() are the sessions that the stream has told of.
+  // live() are the sessions that the stream has told of; see hear.
   constructor(state, act, live) {
     this.state = state;
     this.act = act;
     this.live = live;
-    this.list = [];
+    this.list = []; // sessions of the archive, and what the stream has told of them
     this.car = "";
+    this.asking = false; // the archive
     this.open = new Set();
-    $("past-again").addEventListener("click", () => this.read());
+    $("past-again").addEventListener("click", () => this.ask());
     $("whatif-form").addEventListener("submit", (e) => {
       e.preventDefault();
       this.whatif();
@@ -34,30 +37,53 @@ export class Past {
 
   show() {
     const car = base(this.state.car);
-    if (this.state.view !== "past" || !car || car === this.car) return;
+    if (this.state.view !== "past" || !car) return;
+    if (car === this.car) return this.hear();
     this.car = car;
     this.list = [];
     this.open.clear();
     this.draw();
-    this.read();
+    this.ask();
   }
 
-  async read() {
+  async ask() {
     const car = this.car;
     if (!car) return;
     put($("past-note"), "reading the sessions that are kept …");
     let list = [], note = "";
+    this.asking = true;
     try {
       list = sessions(await api(carPath(car, "/sessions")));
     } catch (e) {
       note = e.status === 404 ? "no archive here: only what the page has seen live" : e.message;
     }
     if (car !== this.car) return;
-    const ids = new Set(list.map((s) => s.id));
-    this.list = [...this.live().filter((s) => !ids.has(s.id)), ...list].sort((a, b) => b.start - a.start);
-    put($("past-note"), note || `${count(this.list.length)} ${this.list.length === 1 ? "session" : "sessions"}`);
+    this.asking = false;
+    this.list = this.merged(list);
+    put($("past-note"), note || many(this.list));
     const first = this.list.find((s) => s.laps.length);
     if (first && !this.open.size) this.open.add(first.id);
+    this.told();
+  }
+
+  // merged are sessions with what the stream tells of them; a replay tells nothing new.
+  merged(list) {
+    return this.car === this.state.car ? merge(list, this.live()) : list;
+  }
+
+  // hear takes what the stream has told of laps. What is chosen, open or has the focus
+  // stays so.
+  hear() {
+    if (this.state.view !== "past" || !this.car || this.asking) return;
+    const list = this.merged(this.list);
+    if (JSON.stringify(list) === JSON.stringify(this.list)) return;
+    if (list.length !== this.list.length) put($("past-note"), many(list));
+    this.list = list;
+    this.told();
+  }
+
+  // told shows the list; where nothing is compared yet, it begins with a first pair.
+  told() {
     this.draw();
     if (!this.state.a && !this.state.b) {
       const p = pair(this.list);
@@ -68,10 +94,12 @@ export class Past {
 
   draw() {
     const label = (e) => e.getAttribute("aria-label") ?? e.textContent;
-    const within = $("sessions").contains(document.activeElement) && label(document.activeElement);
+    const within = $("sessions").contains(document.activeElement) && label(document.activeElement), top = $("sessions").scrollTop, chosen = $("whatif-session").value;
     $("sessions").replaceChildren(...this.list.map((s) => this.session(s)));
+    $("sessions").scrollTop = top;
     if (within) [...$("sessions").querySelectorAll("button,summary")].find((b) => label(b) === within)?.focus();
     $("whatif-session").replaceChildren(...this.list.map((s) => new Option(`${s.name}, ${stamp(s.start)}`, s.id)));
+    if (this.list.some((s) => s.id === chosen)) $("whatif-session").value = chosen;
     show($("sessions-none"), !this.list.length);
   }
 

@@ -11,6 +11,8 @@ const watchMS = 700; // after the list has come to rest
 const page = 200;
 const maxWatched = 60;
 
+const sign = (c) => `${c.id} ${c.unit}`; // what the list shows of a channel
+
 export class Picker {
   // watch() is called when values of other channels are wanted: watched.
   constructor(wall, values, watch) {
@@ -21,6 +23,7 @@ export class Picker {
     this.options = []; // elements, in order; each has .channel
     this.active = -1;
     this.watched = [];
+    this.total = 0; // that the words found
     this.turn = 0;
     this.input = $("q");
     this.list = $("found");
@@ -37,6 +40,28 @@ export class Picker {
   use(catalogue) {
     this.catalogue = catalogue;
     this.search();
+  }
+
+  // again searches once more, when the car has other channels than before: what is
+  // marked and where the list stands stay.
+  async again() {
+    if (this.stale || !this.catalogue) return; // it is about to be searched anyway
+    const turn = ++this.turn, of = Math.max(page, this.options.length), lists = [];
+    this.stop?.abort();
+    this.stop = new AbortController();
+    try {
+      do lists.push(await this.catalogue.ask(this.input.value.trim(), lists.length * page, page, this.stop.signal));
+      while (lists.length * page < Math.min(of, lists[0].total));
+    } catch {
+      return; // what is listed stays
+    }
+    if (turn !== this.turn) return;
+    const channels = lists.flatMap((l) => l.channels), total = lists.at(-1).total;
+    if (total === this.total && channels.map(sign).join() === this.options.map((o) => sign(o.channel)).join()) return;
+    const marked = this.options[this.active]?.channel.id, box = this.list.parentElement, top = box.scrollTop;
+    this.draw(channels, 0, total, false);
+    if (marked !== undefined) this.mark(this.options.findIndex((o) => o.channel.id === marked), false);
+    box.scrollTop = top;
   }
 
   typed() {
@@ -58,8 +83,9 @@ export class Picker {
     }
   }
 
-  draw(channels, offset, total) {
+  draw(channels, offset, total, scroll = true) {
     this.stale = false;
+    this.total = total;
     const all = offset ? [...this.options.map((o) => o.channel), ...channels] : channels;
     this.seen.disconnect();
     this.visible.clear();
@@ -70,7 +96,7 @@ export class Picker {
     }));
     put($("count"), this.catalogue ? (total ? `${count(all.length)} of ${count(total)}` : "No channel has these words") : "");
     show($("more"), all.length < total);
-    this.mark(this.input.value && all.length ? 0 : -1);
+    this.mark(this.input.value && all.length ? 0 : -1, scroll);
     for (const o of this.options) this.seen.observe(o);
   }
 
@@ -83,13 +109,13 @@ export class Picker {
     return o;
   }
 
-  mark(i) {
+  mark(i, scroll = true) {
     this.options[this.active]?.setAttribute("aria-selected", "false");
     this.active = i;
     const o = this.options[i];
     if (o) {
       o.setAttribute("aria-selected", "true");
-      o.scrollIntoView({ block: "nearest" });
+      if (scroll) o.scrollIntoView({ block: "nearest" });
       this.input.setAttribute("aria-activedescendant", o.id);
     } else this.input.removeAttribute("aria-activedescendant");
   }

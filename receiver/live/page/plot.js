@@ -237,10 +237,16 @@ export class Plot {
 
   // tell writes down what is drawn for who reads the page by program.
   tell(store) {
-    let newest = -1;
-    for (const s of this.list) if (s) newest = Math.max(newest, s.newest());
+    let newest = -1, oldest = Infinity;
+    for (const s of this.list) {
+      const slot = s?.newest() ?? -1;
+      if (slot < 0) continue;
+      newest = Math.max(newest, slot);
+      oldest = Math.min(oldest, s.oldest());
+    }
     const x = this.u?.scales.x, holes = this.owner.holes.list;
     this.host.dataset.newest = newest < 0 ? "" : String(Math.round((newest + 1) * store.step));
+    this.host.dataset.oldest = newest < 0 ? "" : String(Math.round(oldest * store.step));
     this.host.dataset.holes = String(x ? holes.reduce((n, h) => n + (h[1] > x.min && h[0] < x.max ? 1 : 0), 0) : 0);
   }
 

@@ -72,6 +72,12 @@ export class Series {
     return -1;
   }
 
+  // oldest returns the slot of the oldest value, -1 when there is none.
+  oldest() {
+    for (let s = this.first; s <= this.last; s++) if (this.hi[s % capacity] === this.hi[s % capacity]) return s;
+    return -1;
+  }
+
   // at writes the bin next to a time into out: [min, max, time ms], and reports
   // whether there is one within a distance.
   at(ms, withinMS, out) {

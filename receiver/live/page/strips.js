@@ -5,30 +5,14 @@ import { $, el, kind, put, show } from "./dom.js";
 import { age, bytes, count, mbit, perS } from "./format.js";
 import { colors, onTheme } from "./theme.js";
 import { counters } from "./frame.js";
+import { points, Recent } from "./recent.js";
 
-const history = 240; // points: two minutes at two a second
 const stateKinds = { up: "good", suspect: "warn", dialing: "warn", held: "warn", quiet: "warn", dead: "bad", down: "bad" };
 const signs = { good: "●", warn: "◐", bad: "○", soft: "·" };
 
-// History is a ring of two numbers per point: what is drawn as a line, and how
-// bad it was: 0 good, 1 warning, 2 bad.
-export class History {
-  constructor() {
-    this.v = new Float64Array(history).fill(NaN);
-    this.k = new Uint8Array(history);
-    this.at = 0;
-  }
-
-  add(v, k) {
-    this.v[this.at] = v ?? NaN;
-    this.k[this.at] = k;
-    this.at = (this.at + 1) % history;
-  }
-}
-
 const levels = { good: 0, soft: 0, warn: 1, bad: 2 };
 
-// spark draws a history: the line, and behind it where things were bad.
+// spark draws a short past: the line, and behind it where things were bad.
 function spark(canvas, h) {
   const ratio = devicePixelRatio || 1, w = canvas.clientWidth, ht = canvas.clientHeight;
   if (!w) return;
@@ -41,9 +25,9 @@ function spark(canvas, h) {
   g.clearRect(0, 0, w, ht);
   let most = 0;
   for (const v of h.v) if (v > most) most = v;
-  const dx = w / history, y = (v) => ht - 2 - (ht - 5) * (most ? v / most : 0);
-  for (let i = 0; i < history; i++) {
-    const k = h.k[(h.at + i) % history];
+  const dx = w / points, y = (v) => ht - 2 - (ht - 5) * (most ? v / most : 0);
+  for (let i = 0; i < points; i++) {
+    const k = h.k[(h.at + i) % points];
     if (!k) continue;
     g.fillStyle = k === 2 ? colors.bad : colors.warn;
     g.globalAlpha = k === 2 ? 0.45 : 0.25;
@@ -54,8 +38,8 @@ function spark(canvas, h) {
   g.lineWidth = 1.2;
   g.beginPath();
   let pen = false;
-  for (let i = 0; i < history; i++) {
-    const v = h.v[(h.at + i) % history];
+  for (let i = 0; i < points; i++) {
+    const v = h.v[(h.at + i) % points];
     if (v !== v) pen = false;
     else {
       if (pen) g.lineTo(i * dx, y(v));
@@ -68,7 +52,7 @@ function spark(canvas, h) {
 
 class Strip {
   constructor(list, name, words, what) {
-    this.history = new History();
+    this.recent = new Recent();
     this.state = el("span", { class: "state" });
     this.canvas = el("canvas", { class: "spark", "aria-hidden": "true" });
     this.cells = words.map(([t, title]) => ({ dt: el("dt", { text: t, title }), dd: el("dd", { text: "–" }) }));
@@ -121,14 +105,39 @@ export class Strips {
     return map.get(name);
   }
 
+  // keep takes away the strips that a report does not list any more, as those of links
+  // that had no name yet.
+  keep(map, names) {
+    for (const [name, s] of map) if (!names.has(name)) {
+      s.row.remove();
+      map.delete(name);
+      if (map === this.links) delete counters.links[name];
+    }
+  }
+
   take(d) {
     this.last = d;
+    this.keep(this.links, new Set(d.links.map((l) => l.name)));
+    this.keep(this.lanes, new Set(d.lanes.map((l) => l.lane)));
     show($("links-none"), !d.links.length);
     show($("lanes-none"), !d.lanes.length);
     for (const l of d.links) this.link(l, d.now_ms, true);
     for (const l of d.lanes) this.lane(l, d);
     put($("credit"), d.ingest ? `credit ${bytes(d.credit_bytes)} · waiting for Kafka ${bytes(d.waiting_bytes)}` : "ingest runs elsewhere: what the car says");
     put($("lanes-note"), d.sequence ? "" : "the sequencer runs elsewhere: only what is in the topics");
+  }
+
+  // recall puts the last minute of links before what has been seen of them:
+  // name -> [[rate, [state, …]], …].
+  recall(past) {
+    for (const [name, list] of past) {
+      const s = this.links.get(name);
+      if (!s) continue;
+      // What the car measures is no part of a line of what arrives.
+      const arrives = this.last?.links.find((l) => l.name === name)?.in_bs != null;
+      s.recent.before(list.map(([rate, states]) => [arrives ? null : rate, Math.max(0, ...states.map((w) => levels[stateKinds[w]] ?? 0))]));
+      spark(s.canvas, s.recent);
+    }
   }
 
   // states shows new states between two reports.
@@ -152,8 +161,8 @@ export class Strips {
     s.set(3, x.signal === null ? "–" : `${Math.round(x.signal)} dBm`.replace("-", "−"), x.signal !== null && x.signal < -115 ? "warn" : "");
     s.set(4, bytes(l.in_flight));
     s.set(5, age(l.heard_ms), l.heard_ms > 15_000 ? "warn" : "");
-    s.history.add(rate, levels[k] ?? 0);
-    spark(s.canvas, s.history);
+    s.recent.add(rate, levels[k] ?? 0);
+    spark(s.canvas, s.recent);
   }
 
   lane(l, d) {
@@ -167,11 +176,11 @@ export class Strips {
     s.set(4, perS(l.rows_s));
     s.set(5, l.newest_ms ? age(d.now_ms - l.newest_ms) : "–");
     s.row.dataset.holes = String(l.holes ?? 0);
-    s.history.add(l.lag_ms ?? l.rows_s, levels[k]);
-    spark(s.canvas, s.history);
+    s.recent.add(l.lag_ms ?? l.rows_s, levels[k]);
+    spark(s.canvas, s.recent);
   }
 
   sparks() {
-    for (const m of [this.links, this.lanes]) for (const s of m.values()) spark(s.canvas, s.history);
+    for (const m of [this.links, this.lanes]) for (const s of m.values()) spark(s.canvas, s.recent);
   }
 }

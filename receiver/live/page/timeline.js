@@ -142,4 +142,4 @@ export class Timeline {
   }
 }
 
-const holesOf = (gaps) => (gaps ?? []).filter((g) => g.lane === "full").map((g) => [g.from_ms, g.to_ms, "lost", ""]);
+const holesOf = (gaps) => (gaps ?? []).filter((g) => g.lane === "full").map((g) => [g.from_ms, g.to_ms, "lost", g.reason ?? ""]);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { byGroup, choose } from "../catalogue.js";
+import { byGroup, Catalogue, choose } from "../catalogue.js";
 
 const channels = (...names) => names.map((n, id) => ({ id, name: n, group: "g", unit: "" }));
 
@@ -15,8 +15,9 @@ test("other names, with folders and capitals", () => {
 });
 
 test("a car of unknown channels still shows four, but not the agent's own", () => {
-  const list = channels("x1", "x2", "x3", "x4", "x5", "link_a_rtt");
+  const list = channels("x1", "x2", "x3", "x4", "x5", "link_a_rtt", "link_a_state");
   list[5].group = "agent";
+  list[6].group = "agent.links";
   assert.deepEqual(choose(list), [["x1"], ["x2"], ["x3"], ["x4"]]);
   assert.deepEqual(choose(list.slice(5)), []);
   assert.deepEqual(choose([]), []);
@@ -28,6 +29,25 @@ test("no channel is shown twice", () => {
 });
 
 test("groups in order, channels in theirs", () => {
-  const g = byGroup([{ name: "c", group: "agent" }, { name: "b", group: "z" }, { name: "a", group: "y" }, { name: "c", group: "z" }]);
-  assert.deepEqual(g.map(([n, l]) => [n, l.map((c) => c.name)]), [["y", ["a"]], ["z", ["b", "c"]], ["agent", ["c"]]]);
+  const g = byGroup([{ name: "c", group: "agent" }, { name: "b", group: "z" }, { name: "a", group: "y" }, { name: "d", group: "agent.links" }, { name: "c", group: "z" }]);
+  assert.deepEqual(g.map(([n, l]) => [n, l.map((c) => c.name)]), [["y", ["a"]], ["z", ["b", "c"]], ["agent", ["c"]], ["agent.links", ["d"]]]);
+});
+
+test("what a car has described since is read again", async () => {
+  let described = 0;
+  const asked = [];
+  globalThis.fetch = async (url) => {
+    const q = new URLSearchParams(url.split("?")[1]);
+    asked.push(q.getAll("name").join() || "all");
+    const names = q.has("name") ? q.getAll("name") : ["a", "b"];
+    return { ok: true, status: 200, text: async () => JSON.stringify({ described, total: 5000, channels: names.map((name, id) => ({ id, name, group: "g", unit: described ? "V" : "" })) }) };
+  };
+  const c = new Catalogue("car");
+  await c.resolve(["a", "far"]);
+  assert.deepEqual([c.described, c.byName.get("far").unit], [0, ""]);
+  described = 3;
+  asked.length = 0;
+  await c.again();
+  assert.deepEqual([c.described, c.byName.get("a").unit, c.byName.get("far").unit, c.total], [3, "V", "V", 5000]);
+  assert.deepEqual(asked, ["all", "a,b,far"]);
 });

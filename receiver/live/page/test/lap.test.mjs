@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { find, key, pair, sessions, table } from "../lap.js";
+import { find, key, merge, ordered, pair, sessions, table } from "../lap.js";
 
 const answer = {
   sessions: [{
@@ -49,4 +49,29 @@ test("keys name laps, also where a session's id has a slash", () => {
 test("the first look compares the newest complete lap with the best other one", () => {
   assert.deepEqual(pair(sessions(answer)), { a: "Q1/1", b: "Q1/2" });
   assert.equal(pair([]), null);
+});
+
+test("what is heard of laps joins what was read", () => {
+  const lap = (n, end) => ({ n, start_ms: (n - 1) * 100, end_ms: end, time_ms: end ? 100 : null, complete: Boolean(end) });
+  const read = sessions({ sessions: [
+    { id: "old", start_ms: 1, end_ms: 50, state: "stopped", laps: [lap(1, 40)] },
+    { id: "Q1", name: "Quali", track: "Spa", start_ms: 100, laps: [lap(1, 100), lap(2, null)], marks: [{ n: 1 }] },
+  ] });
+  const heard = sessions({ sessions: [{ id: "Q2", start_ms: 900, state: "running", laps: [] }, { id: "Q1", state: "running", laps: [lap(2, 200), lap(3, null)] }] });
+  const all = merge(read, heard);
+  assert.deepEqual(all.map((s) => s.id), ["Q2", "Q1", "old"], "newest first");
+  const q = all[1];
+  assert.deepEqual([q.name, q.track, q.state, q.start, q.end], ["Quali", "Spa", "running", 100, 0]);
+  assert.deepEqual(q.laps.map((l) => [l.n, l.end]), [[1, 100], [2, 200], [3, 0]]);
+  assert.equal(q.marks.length, 1);
+  assert.deepEqual(all[2], read[0], "nothing was heard of it");
+  assert.deepEqual(merge(all, heard), all, "the same again changes nothing");
+  const over = sessions({ sessions: [{ id: "Q1", state: "stopped", end_ms: 500, laps: [] }] });
+  assert.deepEqual([merge(all, over)[1].end, merge(all, over)[1].laps.length], [500, 3]);
+});
+
+test("series stand in the order of the wall", () => {
+  const names = (asked) => ordered(["a.damper", "b.rpm", "drive.speed", "z.speed"].map((name) => ({ name })), asked).map((s) => s.name);
+  assert.deepEqual(names(["drive.speed", "rpm"]), ["drive.speed", "b.rpm", "a.damper", "z.speed"]);
+  assert.deepEqual(names([]), ["a.damper", "b.rpm", "drive.speed", "z.speed"]);
 });
