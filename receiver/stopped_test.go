@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -14,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"telemetry/receiver/kafka/kafkatest"
 	"telemetry/receiver/topic"
 )
 
@@ -150,19 +150,8 @@ func TestAnOutputsTransactionsFailAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer fake.Close()
-			var allowed atomic.Bool
-			var refused atomic.Int64
-			fake.ControlKey(int16(tc.key), func(r kmsg.Request) (kmsg.Response, error, bool) {
-				fake.KeepControl()
-				if allowed.Load() {
-					return nil, nil, false
-				}
-				resp := tc.fail(r)
-				if resp != nil {
-					refused.Add(1)
-				}
-				return resp, nil, resp != nil
-			})
+			refused := kafkatest.Refuse(fake, tc.key, tc.fail)
+			refused.Next(kafkatest.Always)
 			r := besideFake(t, fake)
 			eventually(t, "the receiver is ready", func() bool { return r.Status(t.Context()).Ready })
 			car := beginCar(t, r.Status(t.Context()).Listen.MQTT)
@@ -174,12 +163,12 @@ func TestAnOutputsTransactionsFailAlone(t *testing.T) {
 			eventually(t, "the other output has the rows", has("telemetry.other"))
 			eventually(t, "it is tried more than once, and told", func() bool {
 				o := r.outputState(t, "models")
-				return refused.Load() > 1 && (o.State == OutputFailing || o.State == OutputStopped) && o.Error != ""
+				return refused.Times() > 1 && (o.State == OutputFailing || o.State == OutputStopped) && o.Error != ""
 			})
 			eventually(t, "all but it is in order", func() bool {
 				return r.Status(t.Context()).Ready && r.outputState(t, "other").State == OutputOK
 			})
-			allowed.Store(true)
+			refused.Next(0)
 			eventually(t, "it has the rows with the right given", has("telemetry.models"))
 			eventually(t, "nothing is degraded", func() bool { return len(r.Status(t.Context()).Degraded) == 0 })
 		})

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of receiver/kafka against a real Apache Kafka that is started for
-# them, once with one node and once with three. Arguments go to go test.
+# them, once with one node and once with three, and those of others that have some.
+# Arguments go to go test of receiver/kafka.
 #
 #   scripts/kafka-test.sh [-race] [-v] [-run REGEXP]
 set -euo pipefail
@@ -32,7 +33,7 @@ $kafka install
 port=$(free_ports 2)
 $kafka start "$dir/one" "$port" "${settings[@]}"
 TELEMETRY_KAFKA=127.0.0.1:$port TELEMETRY_KAFKA_DIR=$dir/one go test -tags foreign -count=1 -timeout 8m "$@" ./receiver/kafka
-TELEMETRY_KAFKA=127.0.0.1:$port go test -tags foreign -count=1 -timeout 5m -run Apache ./lab/simulate/kafkatest
+TELEMETRY_KAFKA=127.0.0.1:$port go test -tags foreign -count=1 -timeout 5m -run Apache -p 1 ./lab/simulate/kafkatest ./lab/replaybench
 $kafka stop "$dir/one"
 
 port=$(free_ports 6)

@@ -172,7 +172,6 @@ func (m *Modem) sim() []string {
 }
 
 func (m *Modem) pin(arg string) []string {
-	m.pinTries++
 	if m.fault.SIM == "SIM PIN" || arg != m.cfg.PIN {
 		m.pinLeft = max(0, m.pinLeft-1)
 		return []string{"+CME ERROR: 16"}

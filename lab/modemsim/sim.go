@@ -87,7 +87,6 @@ type Modem struct {
 	unlocked bool
 	off      bool // switched off
 	pinLeft  int  // tries that the card still takes
-	pinTries int  // tries so far
 	ports    map[*port]bool
 	did      []Strength // actions seen, in order
 	wg       sync.WaitGroup
@@ -249,13 +248,6 @@ func (m *Modem) HoldPower(d time.Duration) {
 			}
 		})
 	}
-}
-
-// PINTries returns how often the card was given a PIN.
-func (m *Modem) PINTries() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.pinTries
 }
 
 // restart is what a bus reset or the reset line does; a module that is switched

@@ -81,9 +81,6 @@ func block(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// PEM returns the authority's certificate.
-func (a *Authority) PEM() []byte { return a.pem }
-
 // Pool returns a pool of the authority alone.
 func (a *Authority) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
@@ -176,7 +173,7 @@ func (p Pair) config() (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
 }
 
-// Write puts a.PEM into ca.crt below dir, a server's identity for hosts into
+// Write puts the authority's certificate into ca.crt below dir, a server's identity for hosts into
 // server.crt and server.key, and that of each client into <client>.crt and
 // <client>.key. dir is made if it is missing; what is there is replaced.
 func (a *Authority) Write(dir string, hosts []string, clients ...string) error {

@@ -146,16 +146,6 @@ func (c *Car) disconnect() {
 	c.uplink, c.cancel = nil, nil
 }
 
-// Snapshot describes the links; zero while there are none.
-func (c *Car) Snapshot() uplink.Snapshot {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.uplink == nil {
-		return uplink.Snapshot{}
-	}
-	return c.uplink.Snapshot()
-}
-
 // Block appends one block of full or live as a batch and returns the batch's
 // identity and the block as it stands in the batch.
 func (c *Car) Block(lane wire.Lane, ticks, values []int64) (wire.ID, []byte, error) {

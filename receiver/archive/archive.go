@@ -47,6 +47,7 @@ type Rows struct {
 	*columns.Table
 	ID    wire.ID
 	Car   string
+	AtNS  int64  // the batch's place in the reading, see [Batch]
 	Event *Event // nil for rows
 }
 
@@ -63,6 +64,9 @@ type Gap struct {
 	Range  wire.Range
 	// FromNS and ToNS, UTC, are the newest sample before it and the oldest behind.
 	FromNS, ToNS int64
+	// Reason is what telemetry.gaps says of it, as "quota" or "corrupt, disk"; empty:
+	// nobody knows why.
+	Reason string
 }
 
 // Report says what a reading met.

@@ -167,7 +167,10 @@ func (a *arrivals) take(ctx context.Context, rec *topic.Record, fn func(*Batch) 
 		if err != nil {
 			return err
 		}
-		b.Header, b.Clock = *h, r.streams[r.index[h.Stream]].clock
+		x := &r.streams[r.index[h.Stream]]
+		if b.Header, b.Clock = *h, x.clock; x.before.Has(&h.Stream, h.Seq) {
+			b.Clock = nil
+		}
 		var wanted bool
 		if wanted, inside = r.hasPart(h, at, end); !wanted {
 			return nil
@@ -209,7 +212,7 @@ func (a *arrivals) times(ctx context.Context, rec *topic.Record, h *wire.Header)
 	if !r.streams[i].told {
 		clock = r.a.clocks.clock(h.Stream.Car, h.Stream.Epoch)
 	}
-	if clock == nil {
+	if clock == nil || r.streams[i].before.Has(&h.Stream, h.Seq) {
 		return rec.TimestampMS * 1e6, rec.TimestampMS * 1e6, nil
 	}
 	return clock.At(h.FirstNS).UTCNS, clock.At(h.LastNS).UTCNS, nil

@@ -14,8 +14,9 @@ import (
 )
 
 // clocks holds the maps from boot times to UTC: those that the sequencer has written
-// to telemetry.timemap, so that times are its own. Where it has written none of an
-// epoch, the anchors that are met in the batches make one.
+// to telemetry.timemap, so that times are its own, and what it has written before an
+// epoch had one. Where it has written none of an epoch, the anchors that are met in the
+// batches make one.
 type clocks struct {
 	turn chan struct{} // holds one token; who has it owns the rest
 	pos  map[int32]int64
@@ -31,9 +32,10 @@ type carClocks struct {
 
 // toldClock is a map as telemetry.timemap tells it.
 type toldClock struct {
-	knots   []timemap.Knot // by boot time
-	m       *timemap.Map   // of knots; nil: not made yet
-	firstMS int64          // when the log took its first anchor
+	knots   []timemap.Knot  // by boot time
+	m       *timemap.Map    // of knots; nil: not made yet
+	before  *timemap.Before // replaced, never changed
+	firstMS int64           // when the log took its first anchor
 }
 
 func (c *clocks) init() {
@@ -47,6 +49,7 @@ type timemapRecord struct {
 	Car     string `json:"car"`
 	Epoch   uint32 `json:"epoch"`
 	Nonce   string `json:"nonce"`
+	Verdict string `json:"verdict"`
 	Segment struct {
 		Segment      uint32 `json:"segment"`
 		FromBootNS   int64  `json:"from_boot_ns"`
@@ -56,6 +59,7 @@ type timemapRecord struct {
 		Anchor       uint32 `json:"anchor"`
 		AnchorBootNS int64  `json:"anchor_boot_ns"`
 	} `json:"segment"`
+	Unsynced *timemap.Before `json:"unsynced"`
 }
 
 // clock returns the map of a car's epoch, nil when there is none. The turn is held.
@@ -71,6 +75,15 @@ func (c *clocks) clock(car string, e wire.Epoch) *timemap.Map {
 		return t.m
 	}
 	return cc.met.Map(e)
+}
+
+// before returns what was written of a car's epoch before it had a map; nil: nothing.
+// The turn is held.
+func (c *clocks) before(car string, e wire.Epoch) *timemap.Before {
+	if cc := c.cars[car]; cc != nil && cc.told[e] != nil {
+		return cc.told[e].before
+	}
+	return nil
 }
 
 func (c *clocks) of(car string) *carClocks {
@@ -206,5 +219,8 @@ func (c *clocks) tell(value []byte, atMS int64) {
 		t.knots[i] = k
 	}
 	t.m = nil // readings keep the map that they have
+	if r.Verdict == timemap.First.String() {
+		t.before = r.Unsynced
+	}
 	t.firstMS = min(t.firstMS, atMS)
 }

@@ -176,6 +176,9 @@ func (r *reading) open(b *Batch, e *entry, rec *topic.Record) bool {
 		Record: *rec, Header: sealed.Header, Sealed: sealed, AtNS: e.at, AppendMS: rec.TimestampMS,
 		Clock: x.clock, Inside: e.end >= r.from,
 	}
+	if e.unsynced {
+		b.Clock = nil
+	}
 	if b.AppendMS <= 0 {
 		b.AppendMS = sequence.FloorMS(e.end)
 	}

@@ -31,14 +31,14 @@ type Batch struct {
 	Record topic.Record // as it stands in telemetry.batches
 	Header wire.Header
 	Sealed wire.Batch
-	// AtNS is its place in the reading, UTC: by time that of its first sample or, if
-	// that is later, of the batch before it in its lane; by arrival when the log took
-	// it. It never goes back within a reading.
+	// AtNS is its place in the reading, UTC: by time that of its first sample, as well as
+	// that is known, or, if that is later, of the batch before it in its lane; by arrival
+	// when the log took it. It never goes back within a reading.
 	AtNS int64
 	// AppendMS is when the log took it, ms since 1970; of a file, which does not say,
 	// the time of its newest sample.
 	AppendMS int64
-	Clock    *timemap.Map // of its epoch; nil: no anchor is known
+	Clock    *timemap.Map // of its epoch; nil: no anchor is known, or was when it was written
 	Again    bool         // by arrival: a copy of a batch that was there already
 	Inside   bool         // it has samples in the window
 }
@@ -55,7 +55,7 @@ func (a *Archive) Batches(ctx context.Context, q Query, o Order, fn func(*Batch)
 // entry is a batch that is to be read.
 type entry struct {
 	at       int64 // see Batch.AtNS; boot time until it is placed
-	end      int64 // UTC of the newest sample; likewise
+	end      int64 // UTC of the newest sample, as outputs have it; likewise
 	offset   int64
 	seq      uint64
 	appendMS int64
@@ -64,6 +64,7 @@ type entry struct {
 	part     int32
 	stream   int32 // index in reading.streams
 	placed   bool
+	unsynced bool // it was written before its epoch had a map
 }
 
 // arrange drops copies, orders what is left, and returns the runs of numbers that

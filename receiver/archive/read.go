@@ -103,7 +103,7 @@ func (r *rowReader) batch(b *Batch) error {
 	if err := r.decoder.Decode(r.ctx, &r.batch0, b); err != nil {
 		return r.bad(b, err)
 	}
-	r.rows = Rows{ID: r.batch0.ID, Car: b.Header.Stream.Car}
+	r.rows = Rows{ID: r.batch0.ID, Car: b.Header.Stream.Car, AtNS: b.AtNS}
 	var failed error
 	_, err := r.reader.Read(&r.batch0, func(t *columns.Table) error {
 		t = r.cut(t)

@@ -44,6 +44,9 @@ type reading struct {
 	last    int32            // stream of the last record
 	tails   map[laneOf]int64 // places of the last batches
 	ends    map[int32]int64  // of partitions
+
+	why       []gapRecord // of the window; nil: not read yet
+	explained int         // gaps of the report that have their reasons
 }
 
 // streamOf is a stream of a reading.
@@ -51,8 +54,10 @@ type streamOf struct {
 	wire.Stream
 	rank  int // of its epoch in the car's history
 	clock *timemap.Map
-	told  bool   // clock is that of the sequencer
-	high  uint64 // greatest number given so far; 0: none
+	told  bool // clock is that of the sequencer
+	// before says which batches have no part in clock: the sequencer wrote them unsynced.
+	before *timemap.Before
+	high   uint64 // greatest number given so far; 0: none
 	// firstNS and lastNS are the bounds of its samples, UTC, after a survey.
 	firstNS, lastNS int64
 }
@@ -98,6 +103,9 @@ func (r *reading) run(ctx context.Context, fn func(*Batch) error) error {
 			return err
 		}
 		r.gaps(r.arrange())
+		if err := r.explain(ctx); err != nil {
+			return err
+		}
 		if err := r.give(ctx, fn); err != nil {
 			return err
 		}
@@ -226,7 +234,11 @@ func (r *reading) touches(b *block) bool {
 			return true
 		}
 		// Slewing moves by less than a second what lies between two bends.
-		return m.At(s.firstNS).UTCNS-1e9 < r.to && m.At(s.lastNS).UTCNS+1e9 >= max(r.from, r.after)
+		first, last := m.At(s.firstNS).UTCNS-1e9, m.At(s.lastNS).UTCNS+1e9
+		if len(s.seqs) > 0 && r.a.clocks.before(s.stream.Car, s.stream.Epoch).Reaches(&s.stream, s.seqs[0].First) {
+			return s.loggedMS[0]*1e6 < r.to && s.loggedMS[1]*1e6 >= r.from || first < r.to && last >= max(r.from, r.after)
+		}
+		return first < r.to && last >= max(r.from, r.after)
 	})
 }
 
@@ -241,7 +253,7 @@ func (r *reading) stream(s *wire.Stream) int32 {
 		x := streamOf{Stream: *s, rank: int(i)}
 		cc := r.a.clocks.of(s.Car)
 		if x.told = cc.told[s.Epoch] != nil; x.told {
-			x.clock = r.a.clocks.clock(s.Car, s.Epoch)
+			x.clock, x.before = r.a.clocks.clock(s.Car, s.Epoch), r.a.clocks.before(s.Car, s.Epoch)
 		}
 		r.streams = append(r.streams, x)
 		r.index[*s] = i
@@ -279,21 +291,28 @@ func (r *reading) visit(rec *topic.Record, h *wire.Header) error {
 }
 
 // place gives an entry its times in UTC, and reports whether it belongs to this
-// slice of the window.
+// slice of the window. What was written unsynced is in the window with the log's time,
+// as its rows are; its place among others is by the map, where there is one, so that
+// the numbers of a lane are in the order of their times.
 func (r *reading) place(e *entry) bool {
-	m := r.streams[e.stream].clock
-	switch {
-	case m != nil:
-		e.at, e.end = m.At(e.at).UTCNS, m.At(e.end).UTCNS
-	case e.appendMS > 0:
+	x := &r.streams[e.stream]
+	e.unsynced = x.before.Has(&x.Stream, e.seq)
+	if x.clock != nil {
+		e.at, e.end = x.clock.At(e.at).UTCNS, x.clock.At(e.end).UTCNS
+	} else if e.appendMS > 0 {
 		e.at, e.end = e.appendMS*1e6, e.appendMS*1e6
+	}
+	begin := e.at
+	if e.unsynced {
+		begin, e.end = e.appendMS*1e6, e.appendMS*1e6
+		e.at = max(e.at, r.from)
 	}
 	e.placed = true
 	if r.q.Prelude && e.end < r.from && r.streams[e.stream].Lane == wire.LaneCritical {
 		e.at = r.from // nobody waits for it
 		return r.after == math.MinInt64
 	}
-	return e.end >= r.from && e.at < r.to && e.at >= r.after && e.at < r.cut
+	return e.end >= r.from && begin < r.to && e.at >= r.after && e.at < r.cut
 }
 
 // resolve places what could not be placed while it was read.
@@ -361,7 +380,7 @@ func (r *reading) gaps(suspects []suspect) {
 			seen[s.stream] = have
 		}
 		for _, g := range have.Missing(s.Range.First, s.Range.Last) {
-			found = append(found, Gap{s.Stream, g, s.FromNS, s.ToNS})
+			found = append(found, Gap{Stream: s.Stream, Range: g, FromNS: s.FromNS, ToNS: s.ToNS})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b Gap) int { return cmp.Compare(a.FromNS, b.FromNS) })

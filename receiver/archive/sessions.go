@@ -93,12 +93,18 @@ func (a *Archive) sessions(ctx context.Context, car string) ([]Session, error) {
 
 // each calls fn for all records of a topic.
 func (a *Archive) each(ctx context.Context, name string, fn func(*topic.Record)) error {
-	exts, err := a.src.Extents(ctx, name, 0)
+	return a.since(ctx, name, 0, fn)
+}
+
+// since calls fn for the records of a topic that were written at a time, ms since
+// 1970, or later; 0: all.
+func (a *Archive) since(ctx context.Context, name string, ms int64, fn func(*topic.Record)) error {
+	exts, err := a.src.Extents(ctx, name, ms)
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
 	for _, e := range exts {
-		for at := e.Start; at < e.End; {
+		for at := max(e.Start, e.Since); at < e.End; {
 			recs, next, err := a.src.Chunk(ctx, name, e.Partition, at, e.End)
 			if err != nil {
 				return fmt.Errorf("archive: %w", err)

@@ -81,24 +81,15 @@ func readArrow(t testing.TB, name string, b []byte, into *found) {
 				if a.IsNull(row) {
 					continue
 				}
-				p := columnstest.Point{Boot: boot.Value(row), UTC: int64(utc.Value(row))}
-				switch a := a.(type) {
-				case *array.Int64:
-					p.Value = a.Value(row)
-				case *array.Uint64:
-					p.Value = a.Value(row)
-				case *array.Float32:
-					p.Value = a.Value(row)
-				case *array.Float64:
-					p.Value = a.Value(row)
-				case *array.String:
+				v, ok := columnstest.Cell(a, row)
+				if !ok {
 					if f.Name == "event" {
-						into.events = append(into.events, a.Value(row)+"="+rec.Column(c+1).(*array.String).Value(row))
+						into.events = append(into.events, a.(*array.String).Value(row)+"="+rec.Column(c+1).(*array.String).Value(row))
 					}
 					continue
 				}
 				key := group + "." + channelOf(f.Metadata, f.Name)
-				into.series[key] = append(into.series[key], p)
+				into.series[key] = append(into.series[key], columnstest.Point{Boot: boot.Value(row), UTC: int64(utc.Value(row)), Value: v})
 			}
 		}
 	}

@@ -88,7 +88,7 @@ func (t *Catalogues) Get(ctx context.Context, h wire.CatalogueHash) (canonical [
 // scan reads the topic from an offset to its end into a book, and returns a
 // catalogue, nil if it is not there, and the end.
 func (t *Catalogues) scan(ctx context.Context, want wire.CatalogueHash, from int64, b book) (found []byte, end int64, err error) {
-	r := newReader(t.c.cl, t.c.names.Catalogues, 0, from)
+	r := t.c.reader(t.c.names.Catalogues, 0, from)
 	if end, err = r.list(ctx, listEnd); err != nil {
 		return nil, from, err
 	}

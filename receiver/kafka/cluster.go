@@ -22,6 +22,7 @@ type Cluster struct {
 	adm        *kadm.Client
 	partitions int32 // of batches and state
 	catalogues *Catalogues
+	watch      *watch // of cl; nil: nobody is told
 	keeping    func() // ends what looks after the topics; nil: nothing does
 }
 
@@ -83,20 +84,55 @@ func (c *Cluster) startHousekeeping(ctx context.Context) error {
 }
 
 func (c *Cluster) connect(ctx context.Context) error {
-	opts, err := c.cfg.clientOpts()
-	if err != nil {
+	if err := c.dial(ctx); err != nil {
 		return err
 	}
-	if c.cl, err = kgo.NewClient(opts...); err != nil {
-		return fmt.Errorf("kafka: client: %w", err)
+	return c.ensureTopics(ctx)
+}
+
+// dial makes the client, told of to whoever waits for it, and waits for a broker.
+func (c *Cluster) dial(ctx context.Context, more ...kgo.Opt) (err error) {
+	if err = c.own(more...); err != nil {
+		return err
 	}
-	c.adm = kadm.NewClient(c.cl)
 	ping, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	if err := c.cl.Ping(ping); err != nil {
+	c.watch.begin()
+	defer func() { c.watch.end(err) }()
+	if err = c.cl.Ping(ping); err != nil {
 		return fmt.Errorf("kafka: no broker of %v answers (check address, TLS and SASL): %w", c.cfg.Brokers, err)
 	}
-	return c.ensureTopics(ctx)
+	return nil
+}
+
+// own makes the client. Whoever waits for it is told.
+func (c *Cluster) own(more ...kgo.Opt) (err error) {
+	if c.cfg.Teller != nil {
+		c.watch = newWatch(c.cfg.Teller, c.cfg.Brokers)
+		more = append(more, kgo.WithHooks(c.watch))
+	}
+	if c.cl, err = c.newClient(more...); err != nil {
+		c.watch.stop()
+		c.watch = nil
+		return err
+	}
+	c.adm = kadm.NewClient(c.cl)
+	return nil
+}
+
+// release ends what own made.
+func (c *Cluster) release() {
+	if c.cl != nil {
+		c.cl.Close()
+	}
+	c.watch.stop()
+}
+
+// reader returns a reader of a partition. Whoever waits for it is told.
+func (c *Cluster) reader(name string, part int32, pos int64) *reader {
+	r := newReader(c.cl, name, part, pos)
+	r.watch = c.watch
+	return r
 }
 
 // Names returns the topics' names.
@@ -128,9 +164,7 @@ func (c *Cluster) Close() error {
 	if c.keeping != nil {
 		c.keeping()
 	}
-	if c.cl != nil {
-		c.cl.Close()
-	}
+	c.release()
 	return c.server.close()
 }
 

@@ -48,6 +48,13 @@ type Config struct {
 	// DefaultBufferedBytes. Ingest's total credit must be below it.
 	MaxBufferedBytes int
 
+	// Teller is told when nothing comes back from the cluster, and when it does again:
+	// for commands, where a person waits. nil: nobody is told.
+	Teller *Teller
+	// Patience is how long a [Past] repeats what fails because brokers are away; 0
+	// means some 10 s.
+	Patience time.Duration
+
 	Log *slog.Logger // needed
 
 	txnTimeout     time.Duration // 0 means transactionTimeout

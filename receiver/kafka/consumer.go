@@ -21,7 +21,7 @@ func (c *Cluster) Read(ctx context.Context, name string, from map[int32]int64, f
 		return nil, err
 	}
 	for p := range int32(len(ends)) {
-		r := newReader(c.cl, name, p, from[p])
+		r := c.reader(name, p, from[p])
 		if err := r.readTo(ctx, ends[p], func(k *kgo.Record) error { return fn(fromKafka(k)) }); err != nil {
 			return nil, err
 		}
@@ -32,13 +32,13 @@ func (c *Cluster) Read(ctx context.Context, name string, from map[int32]int64, f
 // EndOffsets returns, for every partition of a topic, the offset after the last
 // committed record.
 func (c *Cluster) EndOffsets(ctx context.Context, name string) (map[int32]int64, error) {
-	first := newReader(c.cl, name, 0, 0)
-	if err := first.locate(ctx); err != nil {
+	first := c.reader(name, 0, 0)
+	if err := first.find(ctx); err != nil {
 		return nil, err
 	}
 	ends := make(map[int32]int64, first.partitions)
 	for p := range first.partitions {
-		end, err := newReader(c.cl, name, p, 0).list(ctx, listEnd)
+		end, err := c.reader(name, p, 0).list(ctx, listEnd)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -44,6 +45,10 @@ func startServer(cfg Embedded, batches string, log *slog.Logger) (*server, error
 	opts := []kfake.Opt{
 		kfake.Ports(cfg.Port), kfake.DataDir(filepath.Join(cfg.Dir, "data")), kfake.ClusterID("telemetry-embedded"),
 		kfake.MaxVersions(versions), kfake.WithLogger(serverLog{log}), kfake.BrokerConfigs(brokerConfigs),
+		kfake.ListenFn(func(network, address string) (net.Listener, error) {
+			l, err := net.Listen(network, address)
+			return checkedListener{l, log}, err
+		}),
 	}
 	if cfg.SyncWrites {
 		opts = append(opts, kfake.SyncWrites())

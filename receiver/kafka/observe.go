@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"telemetry/receiver/topic"
 )
@@ -43,29 +42,19 @@ func Observe(ctx context.Context, cfg Config) (*Observer, error) {
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, names: topic.NewNames(cfg.Prefix)}
 	c.catalogues = newCatalogues(c)
-	opts, err := cfg.clientOpts()
-	if err != nil {
-		return nil, err
-	}
-	if c.cl, err = kgo.NewClient(opts...); err != nil {
-		return nil, fmt.Errorf("kafka: client: %w", err)
-	}
-	c.adm = kadm.NewClient(c.cl)
 	o := &Observer{c: c, groups: []Group{{DefaultOutput, cfg.Group}}}
 	for i := range cfg.Outputs {
 		o.groups = append(o.groups, Group{cfg.Outputs[i].Name, cfg.Outputs[i].Group})
 	}
-	ping, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	if err := c.cl.Ping(ping); err != nil {
-		return nil, errors.Join(fmt.Errorf("kafka: no broker of %v answers (check address, TLS and SASL): %w", cfg.Brokers, err), o.Close())
+	if err := c.dial(ctx); err != nil {
+		return nil, errors.Join(err, o.Close())
 	}
 	return o, nil
 }
 
 // Close ends the connections.
 func (o *Observer) Close() error {
-	o.c.cl.Close()
+	o.c.release()
 	return nil
 }
 
@@ -101,8 +90,10 @@ type TopicReport struct {
 const missing = "does not exist, or this user may not see it (Describe): the receiver makes it when it starts, if it may (Create on the cluster)"
 
 // Topics reports every topic of the configuration, in its order.
-func (o *Observer) Topics(ctx context.Context) ([]TopicReport, error) {
+func (o *Observer) Topics(ctx context.Context) (out []TopicReport, err error) {
 	c := o.c
+	c.watch.begin()
+	defer func() { c.watch.end(err) }()
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
 	all, err := c.adm.ListTopics(ctx)
@@ -124,7 +115,7 @@ func (o *Observer) Topics(ctx context.Context) ([]TopicReport, error) {
 		}
 	}
 	own := len(c.names.Specs(c.partitions))
-	out := make([]TopicReport, 0, len(specs))
+	out = make([]TopicReport, 0, len(specs))
 	for i, s := range specs {
 		r := TopicReport{Topic: s.Name, Output: DefaultOutput, Faults: []string{}, Notes: []string{}}
 		if i >= own {

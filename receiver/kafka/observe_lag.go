@@ -123,7 +123,7 @@ func (o *Observer) age(ctx context.Context, part int32, from, end int64, newest 
 // stampAt returns the time of the first record of a partition at or after an
 // offset and before end, in ms since 1970; 0 when there is none.
 func (o *Observer) stampAt(ctx context.Context, part int32, at, end int64) (ms int64, err error) {
-	r := newReader(o.c.cl, o.c.names.Batches, part, at)
+	r := o.c.reader(o.c.names.Batches, part, at)
 	err = r.readTo(ctx, end, func(k *kgo.Record) error {
 		ms = k.Timestamp.UnixMilli()
 		return errFound

@@ -49,8 +49,8 @@ var ErrStop = errors.New("enough")
 // Scan calls fn for the records of a topic, in offset order within a partition and
 // one partition after the other; behind the end, when it follows, as they come.
 func (o *Observer) Scan(ctx context.Context, s Scan, fn func(topic.Record) error) error {
-	first := newReader(o.c.cl, s.Topic, 0, 0)
-	if err := first.locate(ctx); err != nil {
+	first := o.c.reader(s.Topic, 0, 0)
+	if err := first.find(ctx); err != nil {
 		return err
 	}
 	var parts []int32
@@ -85,7 +85,7 @@ func (o *Observer) Scan(ctx context.Context, s Scan, fn func(topic.Record) error
 
 // place returns a reader at where a scan begins, and where it ends.
 func (o *Observer) place(ctx context.Context, s Scan, part int32) (*reader, int64, error) {
-	r := newReader(o.c.cl, s.Topic, part, 0)
+	r := o.c.reader(s.Topic, part, 0)
 	r.dirty = s.Uncommitted
 	what := int64(listEnd)
 	if s.Uncommitted {
@@ -130,8 +130,11 @@ const followWait = 100 * time.Millisecond
 // follow reads on, one partition after the other, until ctx ends.
 func follow(ctx context.Context, rs []*reader, take func(*kgo.Record) error) error {
 	var pause backoff
+	question := asking{w: rs[0].watch}
+	defer func() { question.over(ctx.Err()) }()
 	for ctx.Err() == nil {
 		for _, r := range rs {
+			question.ask()
 			c, err := r.fetch(ctx, followWait, maxFetchBytes)
 			switch {
 			case ctx.Err() != nil:
@@ -144,6 +147,7 @@ func follow(ctx context.Context, rs []*reader, take func(*kgo.Record) error) err
 				_ = pause.wait(ctx) // ctx is looked at above
 				continue
 			}
+			question.over(nil)
 			pause.reset()
 			for _, k := range c.recs {
 				if err := take(k); err != nil {
@@ -176,7 +180,9 @@ var needed = []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.ListOffsets, kmsg.InitPro
 func (o *Observer) Brokers(ctx context.Context) ([]Broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
+	o.c.watch.begin()
 	list, err := o.c.adm.ListBrokers(ctx)
+	o.c.watch.end(err)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: list brokers: %w", withRemedy(err))
 	}

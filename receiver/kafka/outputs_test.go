@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"telemetry/receiver/kafka/kafkatest"
 	"telemetry/receiver/sequence"
 	"telemetry/receiver/topic"
 )
@@ -197,15 +197,8 @@ func TestAnOutputsMissingRightsAreItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer fake.Close()
-			var allowed atomic.Bool
-			fake.ControlKey(int16(tc.key), func(r kmsg.Request) (kmsg.Response, error, bool) {
-				fake.KeepControl()
-				if allowed.Load() {
-					return nil, nil, false
-				}
-				resp := tc.reply(r)
-				return resp, nil, resp != nil
-			})
+			denial := kafkatest.Refuse(fake, tc.key, tc.reply)
+			denial.Next(kafkatest.Always)
 			c, err := Open(t.Context(), Config{
 				Brokers: fake.ListenAddrs(), Partitions: 2, AllowWeak: true, Log: quietLog(),
 				Outputs: []topic.Output{modelsOutput(""), topic.NewOutput("", "telemetry-sequence", "other", "")},
@@ -223,7 +216,7 @@ func TestAnOutputsMissingRightsAreItsOwn(t *testing.T) {
 			if !NeedsPerson(err) || !strings.Contains(err.Error(), "telemetry.models") || !strings.Contains(err.Error(), "the user needs") {
 				t.Errorf("the output itself: %v", err)
 			}
-			allowed.Store(true)
+			denial.Next(0)
 			if err := c.CheckOutput(t.Context(), "models"); err != nil {
 				t.Errorf("with the right given: %v", err)
 			}

@@ -34,12 +34,11 @@ var _ archive.Source = (*Past)(nil)
 
 // Past returns a reader of the cluster's past; [Past.Close] ends it.
 func (c *Cluster) Past() (*Past, error) {
-	cl, err := c.newClient()
-	if err != nil {
+	p := &Past{known: map[partOf]reader{}}
+	p.c = Cluster{cfg: c.cfg, names: c.names}
+	if err := p.c.own(); err != nil {
 		return nil, err
 	}
-	p := &Past{known: map[partOf]reader{}}
-	p.c = Cluster{cfg: c.cfg, names: c.names, cl: cl, adm: kadm.NewClient(cl)}
 	p.c.catalogues = newCatalogues(&p.c)
 	return p, nil
 }
@@ -49,7 +48,7 @@ func (o *Observer) Past() (*Past, error) { return o.c.Past() }
 
 // Close ends the connections.
 func (p *Past) Close() error {
-	p.c.cl.Close()
+	p.c.release()
 	return nil
 }
 
@@ -60,8 +59,28 @@ func (p *Past) Names() topic.Names { return p.c.names }
 func (p *Past) Partition(car string, n int) int32 { return topic.Partition([]byte(car), int32(n)) }
 
 // Catalogue implements archive.Source.
-func (p *Past) Catalogue(ctx context.Context, h wire.CatalogueHash) ([]byte, bool, error) {
-	return p.c.catalogues.Get(ctx, h)
+func (p *Past) Catalogue(ctx context.Context, h wire.CatalogueHash) (canonical []byte, ok bool, err error) {
+	err = p.patiently(ctx, func() error {
+		canonical, ok, err = p.c.catalogues.Get(ctx, h)
+		return err
+	})
+	return canonical, ok, err
+}
+
+// patiently repeats what fails while brokers are away, for as long as it is configured.
+// Whoever waits for it is told.
+func (p *Past) patiently(ctx context.Context, f func() error) (err error) {
+	p.c.watch.begin()
+	defer func() { p.c.watch.end(err) }()
+	var pause backoff
+	for began := time.Now(); ; {
+		if err = f(); err == nil || ctx.Err() != nil || final(err) || errors.Is(err, archive.ErrNoTopic) {
+			return err
+		}
+		if time.Since(began) >= p.c.cfg.Patience || pause.wait(ctx) != nil {
+			return err
+		}
+	}
 }
 
 // reader returns a reader of a partition, which knows its leader if an earlier one
@@ -92,7 +111,15 @@ func (p *Past) keep(r *reader) {
 const noTopicAfter = 2 * time.Second
 
 // Extents implements archive.Source.
-func (p *Past) Extents(ctx context.Context, name string, sinceMS int64) ([]archive.Extent, error) {
+func (p *Past) Extents(ctx context.Context, name string, sinceMS int64) (out []archive.Extent, err error) {
+	err = p.patiently(ctx, func() error {
+		out, err = p.extents(ctx, name, sinceMS)
+		return err
+	})
+	return out, err
+}
+
+func (p *Past) extents(ctx context.Context, name string, sinceMS int64) ([]archive.Extent, error) {
 	first := newReader(p.c.cl, name, 0, 0)
 	err := persist(ctx, noTopicAfter, first.locate)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
@@ -124,7 +151,15 @@ func (p *Past) Extents(ctx context.Context, name string, sinceMS int64) ([]archi
 }
 
 // Chunk implements archive.Source.
-func (p *Past) Chunk(ctx context.Context, name string, part int32, offset, end int64) ([]topic.Record, int64, error) {
+func (p *Past) Chunk(ctx context.Context, name string, part int32, offset, end int64) (recs []topic.Record, next int64, err error) {
+	err = p.patiently(ctx, func() error {
+		recs, next, err = p.chunk(ctx, name, part, offset, end)
+		return err
+	})
+	return recs, next, err
+}
+
+func (p *Past) chunk(ctx context.Context, name string, part int32, offset, end int64) ([]topic.Record, int64, error) {
 	r := p.reader(name, part, offset)
 	defer func() { p.keep(r) }()
 	var pause backoff

@@ -27,6 +27,7 @@ type reader struct {
 	id         [16]byte
 	partitions int32
 	limit      time.Duration // of list, and of readTo without progress
+	watch      *watch        // tells whoever waits; nil: nobody does
 }
 
 // chunk is what one fetch brought.
@@ -79,6 +80,14 @@ func (r *reader) locate(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("kafka: %s/%d has no leader", r.topic, r.part)
+}
+
+// find is locate as a question of its own, see [watch].
+func (r *reader) find(ctx context.Context) error {
+	r.watch.begin()
+	err := r.locate(ctx)
+	r.watch.end(err)
+	return err
 }
 
 // fetch reads from the position on, waits at most that long for something, and
@@ -181,10 +190,12 @@ const (
 // list returns an offset. It tries for a while: a new leader does not know the
 // end at once.
 func (r *reader) list(ctx context.Context, what int64) (at int64, err error) {
+	r.watch.begin()
 	err = persist(ctx, r.limit, func(ctx context.Context) error {
 		at, err = r.listOnce(ctx, what)
 		return err
 	})
+	r.watch.end(err)
 	if err != nil {
 		return 0, fmt.Errorf("kafka: list offsets of %s/%d: %w", r.topic, r.part, withRemedy(err))
 	}
@@ -246,8 +257,11 @@ func (r *reader) listOnce(ctx context.Context, what int64) (int64, error) {
 // or when time does not mend it: the caller shows that, and tries again.
 func (r *reader) readTo(ctx context.Context, end int64, fn func(*kgo.Record) error) error {
 	var pause backoff
+	question := asking{w: r.watch}
+	defer func() { question.over(errGone) }() // not answered
 	moved := time.Now()
 	for r.pos < end {
+		question.ask()
 		before := r.pos
 		c, err := r.fetch(ctx, 100*time.Millisecond, maxFetchBytes)
 		if errors.Is(err, errGone) && c.start > r.pos {
@@ -262,6 +276,7 @@ func (r *reader) readTo(ctx context.Context, end int64, fn func(*kgo.Record) err
 			}
 			continue
 		}
+		question.over(nil)
 		moved = time.Now()
 		pause.reset()
 		for _, k := range c.recs {

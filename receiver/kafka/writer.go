@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/semaphore"
@@ -47,20 +46,13 @@ func OpenWriter(ctx context.Context, cfg Config) (*Writer, error) {
 	}
 	cfg = cfg.withDefaults()
 	w := &Writer{c: Cluster{cfg: cfg, names: topic.NewNames(cfg.Prefix)}, room: semaphore.NewWeighted(maxWriting)}
-	var err error
-	w.cl, err = w.c.newClient(append(cfg.producerOpts(),
+	if err := w.c.dial(ctx, append(cfg.producerOpts(),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
-	)...)
-	if err != nil {
-		return nil, err
+	)...); err != nil {
+		return nil, errors.Join(err, w.Close())
 	}
-	w.c.cl, w.c.adm = w.cl, kadm.NewClient(w.cl)
-	ping, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	if err := w.cl.Ping(ping); err != nil {
-		return nil, errors.Join(fmt.Errorf("kafka: no broker of %v answers (check address, TLS and SASL): %w", cfg.Brokers, err), w.Close())
-	}
+	w.cl = w.c.cl
 	return w, nil
 }
 
@@ -101,7 +93,9 @@ type Holding struct {
 // Ensure creates the topics that do not exist and checks the others, as those of
 // outputs are. keep is how old records are that they must not delete at once; 0: any
 // retention will do. A topic that exists keeps its number of partitions.
-func (w *Writer) Ensure(ctx context.Context, specs []topic.Spec, keep time.Duration) ([]Holding, error) {
+func (w *Writer) Ensure(ctx context.Context, specs []topic.Spec, keep time.Duration) (held []Holding, err error) {
+	w.c.watch.begin()
+	defer func() { w.c.watch.end(err) }()
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
 	brokers, err := w.c.adm.ListBrokers(ctx)
@@ -186,14 +180,16 @@ func (w *Writer) check(ctx context.Context, specs []topic.Spec, made map[string]
 }
 
 // Exists returns those of some topics that exist, with their number of partitions.
-func (w *Writer) Exists(ctx context.Context, names ...string) (map[string]int32, error) {
+func (w *Writer) Exists(ctx context.Context, names ...string) (out map[string]int32, err error) {
+	w.c.watch.begin()
+	defer func() { w.c.watch.end(err) }()
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
 	list, err := w.c.adm.ListTopics(ctx, names...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: list topics: %w", withRemedy(err))
 	}
-	out := map[string]int32{}
+	out = map[string]int32{}
 	for _, d := range slices.Collect(maps.Values(list)) {
 		if d.Err == nil {
 			out[d.Topic] = int32(len(d.Partitions))
@@ -226,7 +222,9 @@ func (w *Writer) Put(ctx context.Context, rec topic.Record, done func()) error {
 	if k.Topic == w.c.names.Batches {
 		k.Timestamp = time.Now() // the log's time; the embedded broker has none for topics of others
 	}
+	w.c.watch.begin()
 	w.cl.Produce(context.WithoutCancel(ctx), k, func(_ *kgo.Record, err error) {
+		w.c.watch.end(err)
 		w.room.Release(size)
 		w.mu.Lock()
 		if err != nil && w.failed == nil {
@@ -256,7 +254,9 @@ func (w *Writer) Written() uint64 {
 
 // Warm does what the first record would wait for.
 func (w *Writer) Warm(ctx context.Context) error {
-	if _, _, err := w.cl.ProducerID(ctx); err != nil {
+	w.c.watch.begin()
+	_, _, err := w.cl.ProducerID(ctx)
+	if w.c.watch.end(err); err != nil {
 		return fmt.Errorf("kafka: begin to write: %w", withRemedy(err))
 	}
 	return w.Flush(ctx)
@@ -272,6 +272,6 @@ func (w *Writer) Flush(ctx context.Context) error {
 
 // Close ends the connections; what is not flushed is lost.
 func (w *Writer) Close() error {
-	w.cl.Close()
+	w.c.release()
 	return nil
 }

@@ -202,6 +202,7 @@ const maxEnvelope = 256
 func (p *decodePrinter) topic(ctx context.Context, o *decodeOptions) error {
 	c, err := kafka.Open(ctx, kafka.Config{
 		Brokers: o.brokers, Prefix: o.prefix, AllowWeak: true, Log: slog.New(slog.DiscardHandler),
+		Teller: kafka.NewTeller(func(text string) { fmt.Fprintf(p.log, "decode: %s\n", text) }),
 	})
 	if err != nil {
 		return err

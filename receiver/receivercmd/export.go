@@ -99,7 +99,7 @@ func (o *exportOptions) folder() bool {
 }
 
 func runExport(ctx context.Context, o *exportOptions, stdout, stderr io.Writer) (err error) {
-	r := &replayRun{o: &o.replayOptions, stdout: stdout, stderr: stderr}
+	r := &replayRun{o: &o.replayOptions, name: "export", stdout: stdout, stderr: stderr}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.open(ctx); err != nil {
 		return err

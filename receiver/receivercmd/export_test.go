@@ -11,29 +11,51 @@ import (
 
 	"telemetry/internal/cli"
 	"telemetry/receiver/archive/archivetest"
+	"telemetry/receiver/sequence"
 	"telemetry/receiver/sequence/sequencetest"
 )
 
 // pit is a cluster with 40 batches of 5 rows and an event of one car, sequenced.
 func pit(t *testing.T) (addr string, p *archivetest.Pit) {
 	t.Helper()
+	return pitWith(t, 0)
+}
+
+// pitWith is the same with some batches that were written before the first anchor.
+func pitWith(t *testing.T, early int) (addr string, p *archivetest.Pit) {
+	t.Helper()
 	const utc = int64(1_790_000_000_000_000_000) // of boot time 0
 	p = archivetest.Open(t, "")
 	p.Catalogue(sequencetest.Catalogue("car-1"))
 	car := sequencetest.NewCar("car-1", 1, 7)
-	p.Batches(car.Open(), car.Anchor(1, 1e9, utc+1e9, 1e6))
+	p.Batches(car.Open())
 	for i := range 40 {
+		if i == early {
+			p.Batches(car.Anchor(1, 1e9, utc+1e9, 1e6))
+		}
 		r := car.Full(int64(i+100)*10e6, 5)
 		p.Batches(r, r) // each twice
 	}
 	p.Batches(car.Event(1_200e6, "pit_stop"))
-	p.Sequence(nil)
+	p.Sequence(func(c *sequence.Config) {
+		if early > 0 {
+			c.Reorder.AnchorWait = 0
+		}
+	})
 	return "--brokers=" + p.Cluster.Brokers()[0], p
 }
 
-// TestExportEqualsSamples: a CSV has the rows of telemetry.samples, value by value.
+// TestExportEqualsSamples: a CSV has the rows of telemetry.samples, value by value, with
+// their times, also of those that were written before the car's time was known.
 func TestExportEqualsSamples(t *testing.T) {
-	addr, p := pit(t)
+	for name, early := range map[string]int{"synced": 0, "some before the first anchor": 7} {
+		t.Run(name, func(t *testing.T) { checkExport(t, early) })
+	}
+}
+
+func checkExport(t *testing.T, early int) {
+	addr, p := pitWith(t, early)
+	unsynced := 0
 	want := map[string][]string{}
 	for _, r := range p.Read(p.Cluster.Names().Samples) {
 		d := json.NewDecoder(strings.NewReader(string(r.Value)))
@@ -52,7 +74,15 @@ func TestExportEqualsSamples(t *testing.T) {
 		if !strings.Contains(rpm, ".") {
 			rpm += ".0" // a number with a scale says that it is no integer
 		}
-		want[m.TS.String()] = []string{m.TS.String(), m.Boot.String(), "1", "1", rpm, m.Gear.String()}
+		synced := "1"
+		if raw["clock"] == "unsynced" {
+			synced = "0"
+			unsynced++
+		}
+		want[m.Boot.String()] = []string{m.TS.String(), m.Boot.String(), "1", synced, rpm, m.Gear.String()}
+	}
+	if unsynced != 5*early {
+		t.Fatalf("%d rows are unsynced", unsynced)
 	}
 	path := filepath.Join(t.TempDir(), "out.csv")
 	out, err := command(t, "export", addr, "--channels", "Engine.*", "-o", path)
@@ -68,8 +98,8 @@ func TestExportEqualsSamples(t *testing.T) {
 		t.Fatalf("%d rows, want %d and a head: %v", len(rows), len(want), err)
 	}
 	for _, r := range rows[1:] {
-		if !slices.Equal(r, want[r[0]]) {
-			t.Fatalf("%v, want %v", r, want[r[0]])
+		if !slices.Equal(r, want[r[1]]) {
+			t.Fatalf("%v, want %v", r, want[r[1]])
 		}
 	}
 	if left, _ := filepath.Glob(path + "*"); len(left) != 1 {

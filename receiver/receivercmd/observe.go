@@ -25,16 +25,33 @@ type clusterFlags struct {
 	config  string
 	brokers []string
 	prefix  string
+
+	say  func(text string) // to the person who waits; nil: nobody does
+	told *kafka.Teller
 }
 
 func (f *clusterFlags) add(c *cobra.Command) {
+	f.say = func(text string) { fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", c.Name(), text) }
 	cli.ConfigFlag(c, &f.config, defaultConfig)
 	c.Flags().StringSliceVar(&f.brokers, "brokers", nil, "some brokers of the cluster, instead of a configuration: no outputs, no TLS, no login")
 	c.Flags().StringVar(&f.prefix, "prefix", topic.DefaultPrefix, "first part of the topics' names, with --brokers")
 }
 
+// teller tells that Kafka is waited for: one for all clients of the command.
+func (f *clusterFlags) teller() *kafka.Teller {
+	if f.told == nil && f.say != nil {
+		f.told = kafka.NewTeller(f.say)
+	}
+	return f.told
+}
+
+// patience is how long a reading of the past waits for brokers that are away: they
+// start again, or elect. It is told meanwhile.
+const patience = 2 * time.Minute
+
 // kafka returns how the cluster is reached.
-func (f *clusterFlags) kafka(ctx context.Context) (kafka.Config, error) {
+func (f *clusterFlags) kafka(ctx context.Context) (k kafka.Config, err error) {
+	defer func() { k.Teller, k.Patience = f.teller(), patience }()
 	log := slog.New(slog.DiscardHandler)
 	if len(f.brokers) > 0 {
 		return kafka.Config{Brokers: f.brokers, Prefix: f.prefix, AllowWeak: true, Log: log}, nil

@@ -210,7 +210,7 @@ func (o *replayOptions) readResume() error {
 
 // runReplay plays, or asks what other windows would have done.
 func runReplay(ctx context.Context, o *replayOptions, stdout, stderr io.Writer) (err error) {
-	r := &replayRun{o: o, stdout: stdout, stderr: stderr}
+	r := &replayRun{o: o, name: "replay", stdout: stdout, stderr: stderr}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.open(ctx); err != nil {
 		return err

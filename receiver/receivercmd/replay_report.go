@@ -105,13 +105,31 @@ const progressEvery = 250 * time.Millisecond
 
 func newProgress(stderr io.Writer) *progress {
 	p := &progress{}
-	if f, ok := stderr.(*os.File); ok {
-		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
-			p.out = stderr
-		}
+	if terminal(stderr) {
+		p.out = stderr
 	}
 	return p
 }
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}
+
+// onLineOfItsOwn puts a text in the place of a progress that may be shown.
+func onLineOfItsOwn(out io.Writer, text string) string {
+	if terminal(out) {
+		return clearLine + text
+	}
+	return text
+}
+
+// clearLine goes to the begin of a terminal's line and empties it.
+const clearLine = "\r\x1b[K"
 
 // read notes how far the reading is.
 func (p *progress) read(done, of int64) {
@@ -137,12 +155,12 @@ func (p *progress) show(s string) {
 	if p.of > 0 {
 		share = 100 * float64(p.done) / float64(p.of)
 	}
-	fmt.Fprintf(p.out, "\r\x1b[K%3.0f %%  %s", share, s)
+	fmt.Fprintf(p.out, clearLine+"%3.0f %%  %s", share, s)
 }
 
 // end takes the line away.
 func (p *progress) end() {
 	if p.line {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		fmt.Fprint(p.out, clearLine)
 	}
 }

@@ -25,6 +25,7 @@ import (
 // replayRun is one replay.
 type replayRun struct {
 	o              *replayOptions
+	name           string // of the command
 	stdout, stderr io.Writer
 
 	observer *kafka.Observer // nil: files are read, and catalogues are nowhere else
@@ -46,12 +47,13 @@ func (r *replayRun) close() error {
 }
 
 func (r *replayRun) note(format string, args ...any) {
-	fmt.Fprintf(r.stderr, "replay: "+format+"\n", args...)
+	fmt.Fprintf(r.stderr, onLineOfItsOwn(r.stderr, r.name+": "+format+"\n"), args...)
 }
 
 // open opens what is read. Beside files a cluster is only asked for catalogues.
 func (r *replayRun) open(ctx context.Context) (err error) {
 	o := r.o
+	o.from.say = func(text string) { r.note("%s", text) }
 	var src archive.Source
 	if len(o.files) > 0 {
 		if r.files, err = replay.OpenFiles(o.files); err != nil {
@@ -158,7 +160,7 @@ func (r *replayRun) target(ctx context.Context) (*replay.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Prefix, cfg.Outputs, cfg.Partitions = o.prefix, nil, 0
+	cfg.Prefix, cfg.Outputs, cfg.Partitions, cfg.Teller = o.prefix, nil, 0, o.from.teller()
 	if r.writer, err = kafka.OpenWriter(ctx, cfg); err != nil {
 		return nil, err
 	}

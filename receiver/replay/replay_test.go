@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -53,12 +54,39 @@ func recording() []topic.Record {
 // pit has the recording, and what a sequencer made of it.
 func pit(t *testing.T) *archivetest.Pit {
 	t.Helper()
+	return sequenced(t, recording(), nil)
+}
+
+// unsynced is the log of a car that gets the time when much has been written already, and
+// of its next start, which never gets it.
+func unsynced(t *testing.T) *archivetest.Pit {
+	t.Helper()
+	car, next := sequencetest.NewCar("car-1", 1, 7), sequencetest.NewCar("car-1", 2, 8)
+	recs := []topic.Record{car.Open(), car.Event(1e9, "boot")}
+	for i := range 20 {
+		boot := int64(i+100) * 10e6
+		recs = append(recs, car.Full(boot, 12), car.Live(boot))
+	}
+	hole := car.Full(1300e6, 12) // comes after the anchor, and with it what waits behind
+	recs = append(recs, car.Full(1310e6, 12), car.Anchor(1, 1e9, utc+1e9, 1e6), hole, car.Event(1320e6, "out"))
+	for i := range 20 {
+		boot := int64(i+133) * 10e6
+		recs = append(recs, car.Full(boot, 12), car.Live(boot))
+	}
+	other := sequencetest.NewCar("car-2", 1, 9)
+	recs = append(recs, other.Open(), other.Full(1e9, 12), other.Anchor(1, 1e9, utc+1e9, 1e6), other.Full(2e9, 12),
+		next.Open(wire.Predecessor{Epoch: car.Epoch}), next.Full(1e9, 12), next.Event(2e9, "again"), next.Live(1e9))
+	return sequenced(t, recs, func(c *sequence.Config) { c.Reorder.AnchorWait = 0 })
+}
+
+func sequenced(t *testing.T, recs []topic.Record, more func(*sequence.Config)) *archivetest.Pit {
+	t.Helper()
 	p := archivetest.Open(t, "")
 	for _, car := range []string{"car-1", "car-2"} {
 		p.Catalogue(sequencetest.Catalogue(car))
 	}
-	p.Batches(recording()...)
-	p.Sequence(nil)
+	p.Batches(recs...)
+	p.Sequence(more)
 	return p
 }
 
@@ -139,9 +167,15 @@ func TestTwiceIsTheSameBytes(t *testing.T) {
 	}
 }
 
-// Rows that are played are those that the sequencer wrote, byte for byte.
+// Rows that are played are those that the sequencer wrote, byte for byte, also those
+// that it wrote before it knew the time.
 func TestRowsAreTheSequencers(t *testing.T) {
-	p := pit(t)
+	for name, open := range map[string]func(*testing.T) *archivetest.Pit{"synced": pit, "a late anchor": unsynced} {
+		t.Run(name, func(t *testing.T) { checkRows(t, open(t)) })
+	}
+}
+
+func checkRows(t *testing.T, p *archivetest.Pit) {
 	names, again := p.Cluster.Names(), into(t, p, formats.JSON, "again").Names()
 	plain := func(name string) []string {
 		var out []string
@@ -201,7 +235,36 @@ func TestBatchesAreSequencedAlike(t *testing.T) {
 }
 
 func TestInterruptedReplayGoesOn(t *testing.T) {
-	p := pit(t)
+	for name, open := range map[string]func(*testing.T) *archivetest.Pit{"synced": pit, "a late anchor": unsynced} {
+		t.Run(name, func(t *testing.T) { checkResume(t, open(t)) })
+	}
+}
+
+// The start without the time comes first: what it has is due later than the times of
+// what follows it, which must not be left out for that.
+func TestInterruptedReplayGoesOnBehindItsTimes(t *testing.T) {
+	one, two := sequencetest.NewCar("car-1", 1, 7), sequencetest.NewCar("car-1", 2, 8)
+	recs := []topic.Record{one.Open()}
+	for i := range 5 {
+		recs = append(recs, one.Full(int64(i+1)*1e9, 12))
+	}
+	recs = append(recs, two.Open(wire.Predecessor{Epoch: one.Epoch}), two.Anchor(1, 1e9, utc+1e9, 1e6))
+	for i := range 20 {
+		recs = append(recs, two.Full(int64(i+1)*1e9, 12))
+	}
+	p := archivetest.Open(t, "")
+	p.Catalogue(sequencetest.Catalogue("car-1"))
+	p.Batches(recs[:3]...)
+	for stamp := p.Read(p.Cluster.Names().Batches)[0].TimestampMS; time.Now().UnixMilli() <= stamp+1; {
+		runtime.Gosched() // the rest has another time in the log
+	}
+	p.Batches(recs[3:]...)
+	p.Sequence(func(c *sequence.Config) { c.Reorder.AnchorWait = 0 })
+	checkResume(t, p)
+}
+
+func checkResume(t *testing.T, p *archivetest.Pit) {
+	t.Helper()
 	for _, format := range []string{replay.FormatBatches, formats.JSON} {
 		record := func(src replay.Source, limit int) (out []string, st replay.Stats) {
 			enough := errors.New("enough")

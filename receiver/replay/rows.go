@@ -39,7 +39,7 @@ const maxWaiting = 64 << 20
 // Each implements [Source].
 func (r *Rows) Each(ctx context.Context, fromNS int64, fn func(*Item) error) error {
 	q := r.Query
-	q.FromNS = max(q.FromNS, fromNS)
+	q.FromNS = max(q.FromNS, fromNS-archive.Lateness*1e6) // what comes later than its time is due then
 	f, err := r.Format()
 	if err != nil {
 		return err
@@ -167,12 +167,11 @@ func (p *rowPass) flush(beforeNS int64) error {
 func (p *rowPass) give() error {
 	w := heap.Pop(&p.waiting).(*waiting)
 	p.bytes -= w.Record.Size()
-	if w.AtNS < p.from {
+	p.last = max(p.last, w.AtNS)
+	if w.AtNS = p.last; w.AtNS < p.from {
 		w.Release()
 		return nil
 	}
-	p.last = max(p.last, w.AtNS)
-	w.AtNS = p.last
 	return p.fn(&w.Item)
 }
 

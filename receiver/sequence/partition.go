@@ -312,7 +312,7 @@ func (p *Partition) decide(c *car) {
 		case reorder.KindAnchor:
 			if v := c.maps.Add(d.ID.Stream.Epoch, d.Anchor); v != timemap.Ignored {
 				stats.Anchors++
-				p.timemap(c, d.ID.Stream.Epoch, d.Anchor, v)
+				p.timemap(c, i, v)
 			}
 		case reorder.KindSpent:
 			p.spent(c, d, stats)

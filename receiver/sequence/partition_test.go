@@ -256,8 +256,17 @@ func TestLateAnchorMakesRowsUnsynced(t *testing.T) {
 	if out[0].TimestampMS != utc/ms {
 		t.Errorf("record time %d, want its LogAppendTime %d", out[0].TimestampMS, utc/ms)
 	}
+	b.load(0) // what was written stands in the state
 	b.apply(c.Anchor(1, 1500*ms, utc+1500*ms, ms), c.Full(1600*ms, 1))
-	want(t, "after the anchor", b.write(), "timemap first", "samples full#2:1/1 synced")
+	out = b.write()
+	want(t, "after the anchor", out, "timemap first", "samples full#2:1/1 synced")
+	if told := `"unsynced":{"streams":[{"lane":"critical","numbers":[[1,2]]},{"lane":"full","numbers":[[1,1]]}]}`; !bytes.Contains(out[0].Value, []byte(told)) {
+		t.Errorf("the time map is %s, want %s in it", out[0].Value, told)
+	}
+	b.apply(c.Anchor(2, 1700*ms, utc+1700*ms+ms/10, ms/10))
+	if out = b.write(); len(out) != 1 || bytes.Contains(out[0].Value, []byte("unsynced")) {
+		t.Errorf("the next anchor's is %q", places(out))
+	}
 }
 
 func TestTakeoverWritesNothingTwice(t *testing.T) {

@@ -75,6 +75,9 @@ type timemapRecord struct {
 	SlewPPM  int          `json:"slew_ppm"`
 	DriftPPM int          `json:"drift_ppm"`
 	Segment  knotRecord   `json:"segment"`
+	// Unsynced, of a first anchor, says what was written before it was read; absent when
+	// that is nothing.
+	Unsynced *timemap.Before `json:"unsynced,omitempty"`
 }
 
 type anchorRecord struct {
@@ -97,11 +100,30 @@ type knotRecord struct {
 	AnchorBootNS int64  `json:"anchor_boot_ns"`
 }
 
-// timemap writes the map of an epoch after an anchor.
-func (p *Partition) timemap(c *car, e wire.Epoch, a wire.Anchor, v timemap.Verdict) {
+// before returns what was written of an epoch before its first anchor, which is
+// decision i: what has left, but for what leaves by the decisions behind.
+func (p *Partition) before(c *car, i int) *timemap.Before {
+	var b timemap.Before
+	c.core.Left(p.decided.Decisions[i].ID.Stream.Epoch, func(st wire.Stream, left wire.Ranges) {
+		for _, d := range p.decided.Decisions[i:] {
+			if (d.Kind == reorder.KindRelease || d.Kind == reorder.KindLate) && d.ID.Stream == st {
+				left = left.Remove(d.ID.Seq, d.ID.Seq)
+			}
+		}
+		b.Add(&st, left)
+	})
+	if len(b.Streams) == 0 {
+		return nil
+	}
+	return &b
+}
+
+// timemap writes the map of an epoch after an anchor, which is decision i.
+func (p *Partition) timemap(c *car, i int, v timemap.Verdict) {
 	if p.cfg.Topics.Timemap == "" {
 		return
 	}
+	e, a := p.decided.Decisions[i].ID.Stream.Epoch, p.decided.Decisions[i].Anchor
 	t := timemapRecord{
 		Car: c.name, Epoch: e.Counter, Nonce: nonce(e), Verdict: v.String(),
 		Anchor:  anchorRecord{a.ID, a.BootNS, a.UTCNS, a.UncertaintyNS, a.Source.String()},
@@ -110,6 +132,9 @@ func (p *Partition) timemap(c *car, e wire.Epoch, a wire.Anchor, v timemap.Verdi
 	ks := c.maps.Map(e).Knots()
 	k := ks[len(ks)-1]
 	t.Segment = knotRecord{k.Segment, k.BootNS, k.OffsetNS, k.TargetNS, k.UncNS, k.Anchor, k.AnchorBootNS}
+	if v == timemap.First {
+		t.Unsynced = p.before(c, i)
+	}
 	p.add(topic.Record{
 		Topic: p.cfg.Topics.Timemap, Partition: -1, Key: []byte(fmt.Sprintf("%s/%s/%d", c.name, e, a.ID)), Value: encode(t),
 		TimestampMS: p.nowMS,

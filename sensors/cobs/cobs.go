@@ -145,8 +145,5 @@ func (s *Splitter) Next(b []byte) (stuffed []byte, n int, ok, long bool) {
 	return nil, len(b), false, false
 }
 
-// Open reports that a packet has begun and not ended.
-func (s *Splitter) Open() bool { return s.n > 0 }
-
 // Reset forgets what has begun.
 func (s *Splitter) Reset() { s.n, s.long = 0, false }

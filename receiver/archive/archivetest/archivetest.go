@@ -5,6 +5,8 @@ package archivetest
 import (
 	"context"
 	"log/slog"
+	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ type Pit struct {
 	T       *testing.T
 	Cluster *kafka.Cluster
 	Past    *kafka.Past
+	cfg     kafka.Config
 }
 
 // Open starts a cluster; without brokers it is inside the test.
@@ -37,21 +40,44 @@ func Open(t *testing.T, prefix string, brokers ...string) *Pit {
 	if len(brokers) == 0 {
 		cfg.Embedded.Dir = t.TempDir()
 	}
-	c, err := kafka.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Pit{T: t, Cluster: c}
-	if p.Past, err = c.Past(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = p.Past.Close()
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	p := &Pit{T: t, cfg: cfg}
+	p.open()
+	t.Cleanup(p.close)
 	return p
+}
+
+func (p *Pit) open() {
+	p.T.Helper()
+	var err error
+	if p.Cluster, err = kafka.Open(p.T.Context(), p.cfg); err != nil {
+		p.T.Fatal(err)
+	}
+	if p.Past, err = p.Cluster.Past(); err != nil {
+		p.T.Fatal(err)
+	}
+}
+
+func (p *Pit) close() {
+	_ = p.Past.Close()
+	if err := p.Cluster.Close(); err != nil {
+		p.T.Error(err)
+	}
+}
+
+// Outage takes the cluster inside the test away while a function runs. It comes back
+// at the same address with what it had.
+func (p *Pit) Outage(while func()) {
+	p.T.Helper()
+	_, port, err := net.SplitHostPort(p.Cluster.Brokers()[0])
+	if err == nil {
+		p.cfg.Embedded.Port, err = strconv.Atoi(port)
+	}
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	p.close()
+	while()
+	p.open()
 }
 
 // Archive returns a new archive of the cluster.

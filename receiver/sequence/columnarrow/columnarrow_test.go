@@ -62,20 +62,11 @@ func series(t testing.TB, s *arrow.Schema, r arrow.RecordBatch, into columnstest
 			if a.IsNull(row) {
 				continue
 			}
-			p := columnstest.Point{Boot: boot.Value(row), UTC: int64(utc.Value(row))}
-			switch a := a.(type) {
-			case *array.Int64:
-				p.Value = a.Value(row)
-			case *array.Uint64:
-				p.Value = a.Value(row)
-			case *array.Float32:
-				p.Value = a.Value(row)
-			case *array.Float64:
-				p.Value = a.Value(row)
-			default:
+			v, ok := columnstest.Cell(a, row)
+			if !ok {
 				t.Fatalf("%s is a %T", name, a)
 			}
-			into[name] = append(into[name], p)
+			into[name] = append(into[name], columnstest.Point{Boot: boot.Value(row), UTC: int64(utc.Value(row)), Value: v})
 		}
 	}
 }
