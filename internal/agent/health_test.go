@@ -31,8 +31,8 @@ func TestAChangeOfALinkIsToldAtOnce(t *testing.T) {
 		rows := func(own, states int) {
 			t.Helper()
 			synctest.Wait()
-			if len(out.groups[0]) != own || len(out.groups[1]) != states {
-				t.Errorf("%d rows, %d of states, want %d and %d", len(out.groups[0]), len(out.groups[1]), own, states)
+			if gotOwn, gotStates := out.rows(0), out.rows(1); gotOwn != own || gotStates != states {
+				t.Errorf("%d rows, %d of states, want %d and %d", gotOwn, gotStates, own, states)
 			}
 		}
 		rows(1, 1)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,12 +22,22 @@ func (counting) Counters() []sensors.Counter {
 
 // healthRows keeps the rows of each group.
 type healthRows struct {
-	groups map[int][][]int64
+	mu     sync.Mutex
+	groups map[int][][]int64 // guarded by mu while rows come
 }
 
 func (r *healthRows) Append(x sensors.Rows) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.groups[x.Group] = append(r.groups[x.Group], slices.Clone(x.Values))
 	return nil
+}
+
+// rows returns how many have come of a group.
+func (r *healthRows) rows(group int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.groups[group])
 }
 
 func TestEverySourceTellsHowItIs(t *testing.T) {
