@@ -257,6 +257,25 @@ func TestProducerRefusesOnlyWhatIsTooLarge(t *testing.T) {
 	}
 }
 
+// cutOff commits one record that stands for the batches before offset, and leaves
+// another one behind whose commit is cut off half way.
+func cutOff(t *testing.T, b *Backend, part int32, offset int64) {
+	t.Helper()
+	take(t, b, part, func(ctx context.Context, s sequence.Session) error {
+		if _, err := s.Load(ctx); err != nil {
+			return err
+		}
+		if err := s.Commit(ctx, []topic.Record{sampleRecord(b.c, 1, "1/1")}, []topic.Record{stateRecord(b.c, part, offset)}, offset); err != nil {
+			return err
+		}
+		l := s.(*local)
+		if err := l.intend(ctx, l.last+1); err != nil {
+			return err
+		}
+		return l.write(ctx, []topic.Record{sampleRecord(b.c, 2, "1/1")}, "")
+	})
+}
+
 // take runs one session of a partition until body returns, then ends the owning.
 func take(t *testing.T, b *Backend, part int32, body func(ctx context.Context, s sequence.Session) error) {
 	t.Helper()

@@ -358,19 +358,7 @@ func TestOutputsAreSeparate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	take(t, b, part, func(ctx context.Context, s sequence.Session) error {
-		if _, err := s.Load(ctx); err != nil {
-			return err
-		}
-		if err := s.Commit(ctx, []topic.Record{sampleRecord(b.c, 1, "1/1")}, []topic.Record{stateRecord(b.c, part, 2)}, 2); err != nil {
-			return err
-		}
-		l := s.(*local) // and one more that is cut off
-		if err := l.intend(ctx, l.last+1); err != nil {
-			return err
-		}
-		return l.write(ctx, []topic.Record{sampleRecord(b.c, 2, "1/1")}, "")
-	})
+	cutOff(t, b, part, 2)
 	other, err := c.OutputBackend("other")
 	if err != nil {
 		t.Fatal(err)
