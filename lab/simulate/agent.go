@@ -80,6 +80,9 @@ func (c agentClock) BootNS() int64 {
 	} else {
 		c.a.rest(promptNS)
 	}
+	if !c.a.l.dead.Load() {
+		b.w.act(func() { b.w.o.due(c.a.l) })
+	}
 	return b.BootNS()
 }
 

@@ -64,6 +64,8 @@ type life struct {
 	noMore chan struct{}    // closed when the source has ended
 	fed    chan struct{}    // closed when all that it made is in the spool
 	seen   map[wire.ID]bool // that this life has read, to send it
+	due    map[wire.ID]bool // critical, and shown before a step of the uplink
+	newest wire.ID          // of due
 	made   map[wire.ID]bool // that its source has made, and its spool taken, for the durable lanes
 	dead   atomic.Bool
 	bare   atomic.Bool // a catalogue could not be kept
@@ -127,7 +129,7 @@ func (b *box) start() {
 	b.w.tracef("%s: the agent starts (%d)", b, b.starts)
 	l := &life{
 		b: b, feed: make(chan job, 64), noMore: make(chan struct{}), fed: make(chan struct{}), upDone: make(chan struct{}),
-		seen: map[wire.ID]bool{}, made: map[wire.ID]bool{}, open: map[*conn]bool{},
+		seen: map[wire.ID]bool{}, due: map[wire.ID]bool{}, made: map[wire.ID]bool{}, open: map[*conn]bool{},
 	}
 	l.log = b.w.logOf(func() bool { return !l.dead.Load() }).With("box", b.String())
 	l.ctx, l.cancel = context.WithCancel(b.w.ctx)
