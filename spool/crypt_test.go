@@ -580,3 +580,19 @@ func TestKeyFilesDoNotPileUp(t *testing.T) {
 		t.Errorf("%d key files", len(es))
 	}
 }
+
+// What looks like an encrypted batch would be locked at the next start.
+func TestPayloadThatLooksEncryptedIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.boot()
+	for _, lane := range []wire.Lane{wire.LaneLive, wire.LaneCritical, wire.LaneFull} {
+		body := wire.Body{Lane: lane, LastNS: 1, Samples: 1, Payload: append([]byte{byte(wire.SectionAtRest), 98}, noise(1, 98)...)}
+		if id, err := r.sp.Append(body); err == nil {
+			t.Errorf("%s: taken as %s", lane, id)
+		}
+	}
+	id := r.put(wire.LaneFull, 1, 100, 1)
+	if id.Seq != 1 {
+		t.Errorf("the next batch is %s: a refused one took a number", id)
+	}
+}

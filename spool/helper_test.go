@@ -79,12 +79,16 @@ func (r *rig) close() {
 	}
 }
 
-// noise returns n bytes that no compressor makes smaller, different for each tag.
+// noise returns n bytes that no compressor makes smaller, different for each tag. It
+// never looks like an encrypted batch.
 func noise(tag uint64, n int) []byte {
 	rnd := rand.New(rand.NewPCG(tag, 99))
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(rnd.Uint32())
+	}
+	if n > 0 {
+		b[0] &= 0x7f
 	}
 	return b
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -143,7 +145,7 @@ func checkKilled(t *testing.T, k int, sp *spool.Spool, acked map[wire.ID]bool) {
 		}
 	}
 	if len(acked) > 0 {
-		t.Fatalf("kill %d: %d acknowledged batches are lost", k, len(acked))
+		t.Fatalf("kill %d: %d acknowledged batches are lost: %v", k, len(acked), slices.Collect(maps.Keys(acked)))
 	}
 }
 

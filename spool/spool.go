@@ -108,11 +108,15 @@ func (s *Spool) Wake() <-chan struct{} { return s.wake }
 // unless the lane's queue is full; then it blocks until the disk takes some of
 // it. The batch is durable with the next group commit. b.Payload is not kept.
 // While the disk fails Append does not block: the oldest queued batches of the
-// lane are dropped with a loss record (reason disk).
+// lane are dropped with a loss record (reason disk). A payload that begins with a
+// section of the type of encrypted batches is refused.
 func (s *Spool) Append(b wire.Body) (wire.ID, error) {
 	now := s.cfg.Clock.BootNS()
 	if b.LastNS < b.FirstNS {
 		return wire.ID{}, fmt.Errorf("spool: batch ends at %d ns, before its start at %d ns", b.LastNS, b.FirstNS)
+	}
+	if len(b.Payload) > 0 && b.Payload[0] == byte(wire.SectionAtRest) {
+		return wire.ID{}, fmt.Errorf("spool: %s payload begins with a section of type %d, by which encrypted batches are known", b.Lane, wire.SectionAtRest)
 	}
 	switch b.Lane {
 	case wire.LaneLive:

@@ -10,9 +10,9 @@ import (
 )
 
 // A payload says which batch it belongs to, so that a reader knows it without
-// asking: counter u32, nonce u64, lane u8, number among the lane's payloads u64,
+// asking: lane u8, counter u32, nonce u64, number among the lane's payloads u64,
 // length u32, CRC32C of all that follows u32, then bytes that follow from these.
-const payloadHead = 4 + 8 + 1 + 8 + 4 + 4
+const payloadHead = 1 + 4 + 8 + 8 + 4 + 4
 
 var errForeign = errors.New("lab: payload that nobody wrote")
 
@@ -27,9 +27,9 @@ func crcOf(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Cas
 
 // makePayload fills b, at least payloadHead long. One in four compresses well.
 func makePayload(b []byte, t tag) {
-	binary.LittleEndian.PutUint32(b, t.epoch.Counter)
-	binary.LittleEndian.PutUint64(b[4:], t.epoch.Nonce)
-	b[12] = byte(t.lane)
+	b[0] = byte(t.lane)
+	binary.LittleEndian.PutUint32(b[1:], t.epoch.Counter)
+	binary.LittleEndian.PutUint64(b[5:], t.epoch.Nonce)
 	binary.LittleEndian.PutUint64(b[13:], t.n)
 	binary.LittleEndian.PutUint32(b[21:], uint32(len(b)))
 	body := b[payloadHead:]
@@ -57,7 +57,7 @@ func readPayload(b []byte) (tag, error) {
 		return tag{}, errForeign
 	}
 	return tag{
-		epoch: wire.Epoch{Counter: binary.LittleEndian.Uint32(b), Nonce: binary.LittleEndian.Uint64(b[4:])},
-		lane:  wire.Lane(b[12]), n: binary.LittleEndian.Uint64(b[13:]),
+		epoch: wire.Epoch{Counter: binary.LittleEndian.Uint32(b[1:]), Nonce: binary.LittleEndian.Uint64(b[5:])},
+		lane:  wire.Lane(b[0]), n: binary.LittleEndian.Uint64(b[13:]),
 	}, nil
 }
