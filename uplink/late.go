@@ -59,7 +59,7 @@ func (e *Engine) sendLate() bool {
 		}
 		size := int64(f.item.Size) + sendOverhead
 		e.bar(wire.LaneLive, size)
-		i := best(e.pathsBuf, size, false, func(p *PathState) bool { return !p.Shun && p.open(size, liveTargetNS) })
+		i := best(e.pathsBuf, size, (*PathState).delivery, func(p *PathState) bool { return !p.Shun && p.open(size, liveTargetNS) })
 		if i < 0 {
 			continue
 		}

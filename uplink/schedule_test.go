@@ -6,6 +6,7 @@ func TestPick(t *testing.T) {
 	const mbit = int64(1e6 / 8)
 	fast := PathState{Usable: true, Rate: 10 * mbit, CapRate: 10 * mbit, RTT: 40 * ms, MinRTT: 40 * ms, Credit: 1 << 30}
 	slow := PathState{Usable: true, Rate: 1 * mbit, CapRate: 1 * mbit, RTT: 80 * ms, MinRTT: 80 * ms, Credit: 1 << 30}
+	mid := PathState{Usable: true, Rate: 2 * mbit, CapRate: 2 * mbit, RTT: 80 * ms, MinRTT: 80 * ms, Credit: 1 << 30}
 	with := func(p PathState, change func(*PathState)) PathState { change(&p); return p }
 	tests := []struct {
 		name    string
@@ -20,6 +21,13 @@ func TestPick(t *testing.T) {
 		{"the fast one is a little above its cap: live waits", []PathState{with(slow, func(p *PathState) { p.RTT = 400 * ms }), with(fast, func(p *PathState) { p.InFlight = 198_000 })}, 0, -1},
 		{"between the caps of full and live", []PathState{with(fast, func(p *PathState) { p.InFlight = 160_000 })}, -1, 0},
 		{"its writer is busy: full overflows, live waits", []PathState{slow, with(fast, func(p *PathState) { p.Busy = true })}, 0, -1},
+		{"its writer is busy and its socket watched: full waits as well", []PathState{slow, with(fast, func(p *PathState) { p.Busy, p.Watched, p.NowRate = true, true, p.Rate })}, -1, -1},
+		{"the same beside a young one: full shows what that can do", []PathState{with(slow, func(p *PathState) { p.Young = true }), with(fast, func(p *PathState) { p.Busy, p.Watched, p.NowRate = true, true, p.Rate })}, 0, -1},
+		{"the same and stalled just now: full overflows", []PathState{slow, with(fast, func(p *PathState) { p.Busy, p.Watched, p.NowRate, p.InFlight = true, true, 0, 4096 })}, 0, 0},
+		{"busy, and no sooner than the free one", []PathState{with(fast, func(p *PathState) { p.InFlight = 1 }), with(fast, func(p *PathState) { p.Busy, p.Watched, p.NowRate = true, true, p.Rate })}, 0, -1},
+		{"what is on its way is no queue for live", []PathState{mid, with(fast, func(p *PathState) { p.Watched, p.NowRate, p.InFlight, p.Recent = true, p.Rate, 50_000, 50_000 })}, 0, 1},
+		{"what should be confirmed is one", []PathState{mid, with(fast, func(p *PathState) { p.Watched, p.NowRate, p.InFlight = true, p.Rate, 50_000 })}, 0, 0},
+		{"more than fits on its way is one", []PathState{mid, with(fast, func(p *PathState) { p.Watched, p.NowRate, p.InFlight, p.Recent = true, p.Rate, 100_000, 100_000 })}, 0, 0},
 		{"a suspect is not there", []PathState{slow, with(fast, func(p *PathState) { p.Usable = false })}, 0, 0},
 		{"an unknown rate takes one batch", []PathState{{Usable: true, RTT: 40 * ms, MinRTT: 40 * ms, Credit: 1 << 20}}, 0, 0},
 		{"an unknown rate takes not more than that", []PathState{{Usable: true, RTT: 40 * ms, MinRTT: 40 * ms, Credit: 1 << 20, InFlight: 18 << 10}}, -1, -1},

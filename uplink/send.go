@@ -14,6 +14,7 @@ const (
 	roomStepNS      = 3 * ms    // least time until room is looked for again
 	watchStepNS     = 20 * ms   // most time, where sockets tell of it
 	lastingNS       = 5000 * ms // a backlog that has stood for so long is there for longer
+	youngNS         = 5000 * ms // a connection that is up for less may not have had what shows its rate
 )
 
 // candidate is the batch that a lane would send next.
@@ -90,8 +91,16 @@ func (e *Engine) sendOne() bool {
 	return e.sendControl() ||
 		e.sendBulk(wire.LaneLive, PickFirst) ||
 		e.sendLate() ||
-		e.sendBulk(wire.LaneFull, PickStriped) ||
+		e.sendBulk(wire.LaneFull, e.pickFull()) ||
 		e.probe()
+}
+
+// pickFull returns how the full lane's next batch finds its path.
+func (e *Engine) pickFull() func([]PathState, int64) int {
+	if e.lasting() {
+		return PickFilling
+	}
+	return PickStriped
 }
 
 // readPaths collects the connections that are up and their states.
@@ -112,8 +121,9 @@ func (e *Engine) pathState(c *connection) PathState {
 	p := PathState{
 		Usable:   c.trusted() && !e.heldOn(c) && !e.quiet(c),
 		Busy:     c.pending > 0,
-		InFlight: c.expected(e.now), Rate: c.est.known(), NowRate: nowRate, CapRate: capRate, Watched: c.socket.atNS != 0,
+		InFlight: c.expected(e.now), Recent: c.recent(e.now), Rate: c.est.known(), NowRate: nowRate, CapRate: capRate, Watched: c.socket.atNS != 0,
 		RTT: c.est.rtt(), MinRTT: c.est.minRTT(), Starting: c.est.starting(),
+		Young: e.now-c.upNS < youngNS,
 	}
 	if p.Usable {
 		p.Credit = e.creditFor(c)

@@ -49,15 +49,20 @@ func (c *connection) look(now, bytes int64) {
 	if t.n > 0 && now-t.marks[(t.n-1)%socketMarks].atNS < socketStepNS {
 		return
 	}
-	young := int64(0) // can't be confirmed yet
-	for i := len(c.fifo) - 1; i >= 0 && now-c.fifo[i].sentNS < c.est.minRTT()+leadNS; i-- {
-		young += c.fifo[i].bytes
-	}
-	t.marks[t.n%socketMarks] = socketMark{now, int64(c.echoable) - bytes, bytes > young}
+	t.marks[t.n%socketMarks] = socketMark{now, int64(c.echoable) - bytes, bytes > c.recent(now)}
 	t.n++
 	if bps, busy, ok := t.rate(recentNS); ok && busy {
 		t.busyBps = bps
 	}
+}
+
+// recent returns how many bytes were handed to c so lately that they can't be
+// confirmed yet.
+func (c *connection) recent(now int64) (bytes int64) {
+	for i := len(c.fifo) - 1; i >= 0 && now-c.fifo[i].sentNS < c.est.minRTT()+leadNS; i-- {
+		bytes += c.fifo[i].bytes
+	}
+	return bytes
 }
 
 // While there is a lasting backlog a batch that a slow link is given at once stands
