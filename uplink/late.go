@@ -19,10 +19,9 @@ func (e *Engine) expect(f *flight, c *connection, n int64) {
 	if f.sends >= maxLateSends {
 		return
 	}
-	there := e.now + p.completion(n, false) + p.RTT/2
-	f.lateNS = there + 2*c.est.rttvarNS + lateSlackNS
+	f.lateNS = e.now + p.completion(n, false) + p.RTT/2 + 2*c.est.rttvarNS + lateSlackNS
 	if p.Watched {
-		f.stuckNS = there + stuckSlackNS
+		f.stuckNS = e.now + p.delivery(n) + p.MinRTT/2 + stuckSlackNS
 	}
 }
 

@@ -128,15 +128,17 @@ func (p *PathState) completion(size int64, explore bool) int64 {
 // link that was never measured.
 func (p *PathState) explored(size int64) int64 { return p.completion(size, true) }
 
-// delivery is completion for previews, as far as it can be known: of what was given to a watched
-// path within a round trip, as much as fits on the way there and back is no queue.
-// Older bytes that are not confirmed are one, or the path has stopped.
+// delivery is completion for previews, as far as it can be known: of what was given to
+// a watched path within a round trip, as much as fits on the way there and back is no
+// queue. Older bytes that are not confirmed are one, or the path has stopped. The way is
+// that of an empty path: a usual round trip would count the queue twice.
 func (p *PathState) delivery(size int64) int64 {
-	t := p.completion(size, false)
-	if p.Watched && p.Rate > 0 {
-		t -= min(transmit(min(p.Recent, p.InFlight), p.nowRate(false)), p.MinRTT)
+	if !p.Watched || p.Rate == 0 {
+		return p.completion(size, false)
 	}
-	return t
+	r := p.nowRate(false)
+	onTheWay := min(transmit(min(p.Recent, p.InFlight), r), p.MinRTT)
+	return transmit(p.InFlight+size, r) - onTheWay + p.MinRTT/2
 }
 
 // transmit is how long n bytes take at rate bytes/s, in ns.

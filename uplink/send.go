@@ -14,6 +14,7 @@ const (
 	roomStepNS      = 3 * ms    // least time until room is looked for again
 	watchStepNS     = 20 * ms   // most time, where sockets tell of it
 	lastingNS       = 5000 * ms // a backlog that has stood for so long is there for longer
+	startingPct     = 75        // of its best rate is what a path delivers while it is given more than that
 	youngNS         = 5000 * ms // a connection that is up for less may not have had what shows its rate
 )
 
@@ -122,8 +123,9 @@ func (e *Engine) pathState(c *connection) PathState {
 		Usable:   c.trusted() && !e.heldOn(c) && !e.quiet(c),
 		Busy:     c.pending > 0,
 		InFlight: c.expected(e.now), Recent: c.recent(e.now), Rate: c.est.known(), NowRate: nowRate, CapRate: capRate, Watched: c.socket.atNS != 0,
-		RTT: c.est.rtt(), MinRTT: c.est.minRTT(), Starting: c.est.starting(),
-		Young: e.now-c.upNS < youngNS,
+		RTT: c.est.rtt(), MinRTT: c.est.minRTT(),
+		Starting: c.est.starting() && capRate*100 >= c.est.known()*startingPct,
+		Young:    e.now-c.upNS < youngNS,
 	}
 	if p.Usable {
 		p.Credit = e.creditFor(c)
