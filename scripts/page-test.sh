@@ -8,8 +8,9 @@
 #
 #   --pictures   only make the README's pictures, docs/img/pitwall-*.png
 #   --only       take these steps only: moves, links, strips, holes, keys, address,
-#                slow, laps, take, replay, looks, roles, console, silent, speed; those that
-#                they need come with them (take, replay and looks need laps)
+#                slow, laps, take, replay, looks, labels, failing, roles, console, silent,
+#                speed; those that they need come with them (take, replay, looks, labels and
+#                failing need laps)
 #   --keep       keep the stack's folder with its logs, and say where
 #
 # Pictures stay in .cache/page/*.png. Frames and times are those of the machine that

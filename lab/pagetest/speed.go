@@ -2,7 +2,9 @@ package pagetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,10 +57,11 @@ func (s *suite) speed(ctx context.Context) (err error) {
 	if err := s.reports(ctx); err != nil {
 		return err
 	}
-	names, err := fastChannels(s.car, speedPlots)
+	names, err := fastChannels(s.car, speedPlots+1)
 	if err != nil {
 		return err
 	}
+	names, other := names[:speedPlots], names[speedPlots]
 	base := s.url + "#car=" + carName + "&p=" + strings.Join(names, ";")
 	for _, c := range []struct {
 		name, hash string
@@ -89,6 +92,46 @@ func (s *suite) speed(ctx context.Context) (err error) {
 		faults := s.page.Faults()
 		s.l.check(c.name+": no errors in the console", len(faults) == 0, "%s", strings.Join(faults, "; "))
 	}
+	return s.newChart(ctx, other)
+}
+
+// newChart looks what a window of 10 s begins with when nobody has charted its channel:
+// all but the newest 3 s, which may still be on their way.
+func (s *suite) newChart(ctx context.Context, name string) error {
+	var list struct {
+		Channels []struct {
+			ID int `json:"id"`
+		} `json:"channels"`
+	}
+	if err := s.api.Get(ctx, fmt.Sprintf("cars/%s/channels?name=%s", carName, url.QueryEscape(name)), &list); err != nil {
+		return err
+	}
+	if len(list.Channels) != 1 {
+		return fmt.Errorf("pagetest: %d channels are called %s", len(list.Channels), name)
+	}
+	var w struct {
+		StepMS int64 `json:"step_ms"`
+		Series [][3]json.RawMessage
+	}
+	to := time.Now().UnixMilli() - 3000
+	from := to - 6500
+	if err := s.api.Get(ctx, fmt.Sprintf("cars/%s/window?charts=%d&from_ms=%d&to_ms=%d&points=650", carName, list.Channels[0].ID, from, to), &w); err != nil {
+		return err
+	}
+	var steps int
+	for _, run := range w.Series {
+		var flat []*float64
+		if err := json.Unmarshal(run[2], &flat); err != nil {
+			return fmt.Errorf("pagetest: window: %w", err)
+		}
+		for i := 0; i < len(flat); i += 2 {
+			if flat[i] != nil {
+				steps++
+			}
+		}
+	}
+	s.l.put(Result{Name: "a new chart of 10 s begins in steps of", Value: float64(w.StepMS), Unit: "ms", OK: w.StepMS == 10})
+	s.l.atLeast("steps of them that have a value", float64(steps)/float64((to-from)/w.StepMS), 0.9, "")
 	return nil
 }
 

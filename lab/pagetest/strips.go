@@ -2,6 +2,7 @@ package pagetest
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -23,16 +24,19 @@ const renamed = `(async () => {
   return [first, then, last, left].join('; ');
 })()`
 
-// wasDead is true when the strip of the link that was dead shows it: the newest part of
-// its width, 4 %, is left out.
-const wasDead = `(c => {
+// drawn is true when a strip shows something: the newest part of its width, 4 %, is left
+// out, which is what a page has seen for 5 s.
+func drawn(row string) string {
+	return `(c => {
+  if (!c?.width) return false;
   const own = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
   own.drawImage(c, 0, 0);
   return own.getImageData(0, 0, Math.floor(c.width * 0.96), c.height).data.some(x => x > 0);
-})(document.querySelector('[data-link="lte-a"] canvas.spark'))`
+})(document.querySelector('` + row + ` canvas.spark'))`
+}
 
 // strips looks whether the strips are those of the links that the car names, and whether
-// they know that one of them was dead before the page was opened.
+// they know that one of them was dead, and what the lanes were, before the page was opened.
 func (s *suite) strips(context.Context) error {
 	var got string
 	if err := s.page.Eval(renamed, &got); err != nil {
@@ -50,8 +54,8 @@ func (s *suite) strips(context.Context) error {
 	if err := p.Go(s.wall()); err != nil {
 		return err
 	}
-	took, err := p.Wait(4*time.Second, wasDead)
-	s.l.check("a strip knows that its link was dead", err == nil, "%v", err)
-	s.l.told("it knew after", ms(took), "ms")
-	return nil
+	took, err := p.Wait(4*time.Second, drawn(`[data-link="lte-a"]`)+" && "+drawn(`[data-lane="full"]`))
+	s.l.check("a strip knows that its link was dead, and what its lane was", err == nil, "%v", err)
+	s.l.told("they knew after", ms(took), "ms")
+	return p.Picture(filepath.Join(s.cfg.Dir, "strips.png"), false)
 }

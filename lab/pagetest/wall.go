@@ -39,6 +39,8 @@ func wallSteps() []step {
 		{"take", (*suite).take, lapped},
 		{"replay", (*suite).replay, lapped},
 		{"looks", (*suite).looks, lapped},
+		{"labels", (*suite).labels, lapped},
+		{"failing", (*suite).failing, lapped},
 		{"roles", (*suite).roles, page},
 		{"console", (*suite).console, page},
 	}

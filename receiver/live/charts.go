@@ -37,10 +37,7 @@ func (s *store) chart(ch *channel, nowMS int64) *strip.Strip {
 	ch.strip = &strip.Strip{}
 	s.striped = append(s.striped, ch)
 	if ch.hist != nil {
-		born := (ch.hist.newest + 1) * StepMS
-		for _, b := range ch.hist.since(0) {
-			ch.strip.AddCoarse(int64(b[0])*StepMS, b[1], b[2], born)
-		}
+		ch.hist.fill(ch.strip)
 	} else if ch.version > 0 {
 		ch.strip.Add(ch.tsMS, ch.value)
 	}

@@ -18,10 +18,11 @@
 // # Memory
 //
 // Of each channel the last value is kept (60 MB at [MaxChannels]); of the first 1,024,
-// the last minute in steps of 100 ms (15 MB); of those that somebody has charted, at
-// most 256 at once, the pyramid of package strip: 774 KB each when full, 200 MB
-// together, given back 10 minutes after the last look. Holes take 72 KB of a car, its
-// way 72 KB, its sessions some 300 KB. A stream's kernel buffer is 64 KB.
+// the last minute in steps of 100 ms (15 MB) and, of those of more than 10 Hz, the last
+// 10 s in steps of 10 ms (17 MB); of those that somebody has charted, at most 256 at
+// once, the pyramid of package strip: 774 KB each when full, 200 MB together, given back
+// 10 minutes after the last look. Holes take 72 KB of a car, its way 72 KB, its lanes
+// 16 KB, its sessions some 300 KB. A stream's kernel buffer is 64 KB.
 //
 // # HTTP
 //
@@ -38,6 +39,9 @@
 //	                         "enum"}]} by name; q: words that the name, group or unit has; limit at most 200
 //	GET /api/v1/cars/{car}/channels?name=…&name=…
 //	                         those with exactly these names, at most 200
+//	GET /api/v1/cars/{car}/lanes
+//	                         {"now_ms","step_ms","lanes":{"full":[[lag_ms, rows_s, holes] or null,…],…}}: what lanes were in
+//	                         the last 2 minutes, oldest first, up to now; null is what nobody knows
 //	GET /api/v1/cars/{car}/laps
 //	                         {"sessions":[…]}, newest first, at most 3 ([Session])
 //	GET /api/v1/cars/{car}/track

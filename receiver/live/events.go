@@ -112,10 +112,10 @@ func (t *stream) run(ctx context.Context) {
 	defer push.Stop()
 	<-push.C
 	for n, last := 0, time.Now(); ; n++ {
+		changed := t.changes() // before the frame, which may miss what comes while it is sent
 		if n%int(t.pace.every()/frameEvery) == 0 && (t.frame(n) != nil || t.keepPace() != nil) {
 			return
 		}
-		changed := t.changes()
 		for waits := true; waits; {
 			select {
 			case <-ctx.Done():

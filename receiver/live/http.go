@@ -33,6 +33,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/cars", func(w http.ResponseWriter, _ *http.Request) { status.Reply(w, s.carList(), nil) })
 	mux.HandleFunc("GET /api/v1/cars/{car}", s.car)
 	mux.HandleFunc("GET /api/v1/cars/{car}/channels", s.channels)
+	mux.HandleFunc("GET /api/v1/cars/{car}/lanes", s.carLanes)
 	mux.HandleFunc("GET /api/v1/cars/{car}/laps", s.carLaps)
 	mux.HandleFunc("GET /api/v1/cars/{car}/track", s.carTrack)
 	mux.HandleFunc("GET /api/v1/cars/{car}/window", s.carWindow)
@@ -268,31 +269,39 @@ func (s *Server) extra(w http.ResponseWriter, r *http.Request) {
 	}
 	// Until it begins to answer, it may take its time.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a writer without deadlines is that of a test
-	s.opt.Extra.ServeHTTP(&patient{ResponseWriter: w, rc: http.NewResponseController(w)}, r)
+	p := &patient{ResponseWriter: w, rc: http.NewResponseController(w), limit: writeLimit, rests: r.ProtoMajor >= 2}
+	defer p.move() // for what is written at the end
+	s.opt.Extra.ServeHTTP(p, r)
 }
 
-// patient gives each write its own deadline.
+// patient gives each write its own deadline. HTTP/2 ends a stream whose deadline goes by
+// although nothing is being written, so that none is left there.
 type patient struct {
 	http.ResponseWriter
-	rc   *http.ResponseController
-	next time.Time // when the deadline is moved again
+	rc    *http.ResponseController
+	limit time.Duration
+	rests bool      // no deadline between two writes
+	next  time.Time // when the deadline is moved again
 }
 
 // Write implements [http.ResponseWriter].
 func (p *patient) Write(b []byte) (int, error) {
 	p.move()
+	defer p.rest()
 	return p.ResponseWriter.Write(b)
 }
 
 // WriteHeader implements [http.ResponseWriter].
 func (p *patient) WriteHeader(code int) {
 	p.move()
+	defer p.rest()
 	p.ResponseWriter.WriteHeader(code)
 }
 
 // Flush implements [http.Flusher].
 func (p *patient) Flush() {
 	p.move()
+	defer p.rest()
 	_ = p.rc.Flush() // it says so to whoever writes next
 }
 
@@ -302,7 +311,15 @@ func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 // move moves the deadline, not with every small write.
 func (p *patient) move() {
 	if now := time.Now(); !now.Before(p.next) {
-		p.next = now.Add(writeLimit / 10)
-		_ = p.rc.SetWriteDeadline(now.Add(writeLimit)) // a writer without deadlines is that of a test
+		p.next = now.Add(p.limit / 10)
+		_ = p.rc.SetWriteDeadline(now.Add(p.limit)) // a writer without deadlines is that of a test
+	}
+}
+
+// rest takes the deadline away until the next write.
+func (p *patient) rest() {
+	if p.rests {
+		p.next = time.Time{}
+		_ = p.rc.SetWriteDeadline(time.Time{}) // see move
 	}
 }

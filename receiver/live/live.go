@@ -25,7 +25,7 @@ const (
 	MaxCarChannels = 60_000  // of one car
 	MaxChannels    = 150_000 // of all cars: some 60 MB
 	MaxView        = 200     // channels of one stream, or of one answer
-	maxHistories   = 1024    // channels with 60 s in steps of 100 ms in memory, 15 KB each
+	maxHistories   = 1024    // channels whose newest past is in memory, 31 KB each at most
 	maxConns       = 256     // connections, open streams included
 	maxEvents      = 20      // newest events and gaps kept of a car
 	maxNameBytes   = 512     // of a channel's name as it stands in a row

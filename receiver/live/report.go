@@ -66,19 +66,20 @@ func (r *rate) step(n uint64, seconds float64) {
 // ratesEvery is how often rates are formed and the other roles are asked.
 const ratesEvery = 500 * time.Millisecond
 
-// rates forms the rates of all counters while somebody looks, until ctx ends.
+// rates forms the rates of all counters while somebody looks, and asks the other roles
+// now and then while nobody does, until ctx ends.
 func (s *Server) rates(ctx context.Context) {
 	t := time.NewTicker(ratesEvery)
 	defer t.Stop()
 	last := time.Now()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		if !s.watched() {
-			s.store.dropIdle(time.Now().UnixMilli())
+		watched := s.watched()
+		if !watched && n%int(idleReports/ratesEvery) != 0 {
 			continue
 		}
 		var rep Report
@@ -86,9 +87,13 @@ func (s *Server) rates(ctx context.Context) {
 			rep = s.opt.Report(ctx)
 		}
 		now := time.Now()
-		s.store.step(rep, now.Sub(last).Seconds(), now.UnixMilli())
+		if watched {
+			s.store.step(rep, now.Sub(last).Seconds(), now.UnixMilli())
+			last = now
+		} else {
+			s.store.idle(rep, now.UnixMilli())
+		}
 		s.store.dropIdle(now.UnixMilli())
-		last = now
 	}
 }
 
@@ -117,6 +122,7 @@ func (s *store) step(rep Report, seconds float64, nowMS int64) {
 		}
 		c.linkRates = next
 	}
+	s.noteLanes(nowMS, true)
 }
 
 // Channels that tell of a link: link_<name>_<what>, the state in a group of the agent's

@@ -70,6 +70,7 @@ type lane struct {
 	rows, batches, late, missing uint64
 	rowRate, batchRate, inRate   rate
 	newestMS                     int64 // event time
+	past                         lanePast
 }
 
 // Event is one event of a car, or one gap in its data.

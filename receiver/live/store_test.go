@@ -3,10 +3,12 @@ package live
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
 
+	"telemetry/receiver/live/strip"
 	"telemetry/wire"
 )
 
@@ -189,6 +191,74 @@ func TestHistoryKeepsLeastAndGreatest(t *testing.T) {
 	}
 	if tail := h.since(int64(got[bins-1][0])); len(tail) != 1 {
 		t.Errorf("tail: %v", tail)
+	}
+}
+
+// What a strip is told of a history, in steps of a width: all that was added, at its
+// place, as finely as it is known.
+func TestAChartBeginsWithFineSteps(t *testing.T) {
+	const from, end = day, day + 30_000
+	cases := []struct {
+		name   string
+		every  int64 // ms between two values
+		step   int64
+		fineMS int64 // before the end; what is older is known in steps of 100 ms
+	}{
+		{"200 Hz in steps of 10 ms", 5, 10, fineBins * fineMS},
+		{"200 Hz in steps of 5 ms", 5, 5, fineBins * fineMS},
+		{"50 Hz in steps of 20 ms", 20, 20, fineBins * fineMS},
+		{"10 Hz in steps of 20 ms", 100, 20, 0},
+		{"1 Hz in steps of 20 ms", 1000, 20, 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var h history
+			var st strip.Strip
+			for ms := int64(from); ms < end; ms += c.every {
+				h.add(ms, float64(ms-from))
+			}
+			h.add(end-4500, -1) // late
+			h.fill(&st)
+			runs, _ := st.Read(nil, nil, c.step, from/c.step, end/c.step, nil)
+			least, n := map[int64]float64{}, 0
+			for _, r := range runs {
+				for i := 0; i < len(r.Values); i += 2 {
+					if r.Values[i] == r.Values[i] {
+						least[(r.First+int64(i/2))*c.step] = r.Values[i]
+						n++
+					}
+				}
+			}
+			width := max(c.step, fineMS) // of what is known best
+			fineFrom := (end - c.fineMS + StepMS) / StepMS * StepMS
+			want := (min(fineFrom, int64(end))-from)/max(StepMS, c.every) + (end-min(fineFrom, end))/max(width, c.every)
+			if int64(n) < want-1 || int64(n) > want+1 {
+				t.Errorf("%d steps have something, want %d", n, want)
+			}
+			if v, ok := least[(end-4500+width/2)/c.step*c.step]; c.fineMS > 0 && (!ok || v != -1) {
+				t.Errorf("a late value is told as %v, %v", v, ok)
+			}
+			if c.fineMS == 0 && h.fine != nil && c.every > StepMS {
+				t.Error("fine steps are kept of a slow channel")
+			}
+		})
+	}
+}
+
+func TestFineStepsOfAClockThatLeaps(t *testing.T) {
+	var h history
+	var st strip.Strip
+	for ms := day; ms < day+1000; ms += 5 {
+		h.add(ms, 1)
+	}
+	h.add(day+9_000_000, 2) // far ahead
+	h.add(day+995, 9)       // behind all steps
+	h.add(day+9_000_000, math.NaN())
+	h.add(day+9_000_000, math.Inf(1))
+	h.fill(&st)
+	runs, _ := st.Read(nil, nil, 10, day/10, day/10+900_001, nil)
+	if len(runs) != 1 || len(runs[0].Values) != 2 || runs[0].Values[1] != 2 {
+		t.Errorf("got %+v", runs)
 	}
 }
 

@@ -44,8 +44,10 @@ func classify(err error) (int, string) {
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, history.ErrStore):
 		return http.StatusBadGateway, err.Error() + "; add source=batches to read Kafka instead"
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, "Kafka has not answered in time: try again; if it stays so, `receiver doctor` looks at its brokers (" + err.Error() + ")"
 	default:
-		return http.StatusServiceUnavailable, "the past cannot be read: " + err.Error()
+		return http.StatusServiceUnavailable, "the past cannot be read: " + err.Error() + ": try again; if it stays so, `receiver doctor` looks at Kafka"
 	}
 }
 

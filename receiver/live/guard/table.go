@@ -24,6 +24,7 @@ var Routes = []Route{
 	{Pattern: "GET /api/v1/cars", Role: Viewer},
 	{Pattern: "GET /api/v1/cars/{car}", Role: Viewer},
 	{Pattern: "GET /api/v1/cars/{car}/channels", Role: Viewer},
+	{Pattern: "GET /api/v1/cars/{car}/lanes", Role: Viewer},
 	{Pattern: "GET /api/v1/cars/{car}/laps", Role: Viewer},
 	{Pattern: "GET /api/v1/cars/{car}/track", Role: Viewer},
 	{Pattern: "GET /api/v1/cars/{car}/window", Role: Viewer},

@@ -205,6 +205,7 @@ function takeCar(d) {
   else d.now_ms = d.replay.at_ms; // ages are those of then
   put($("session"), `${d.session ? `session ${d.session} · ` : ""}${d.synced ? "clock synced" : "clock not synced"} · ${d.channels} channels`);
   strips.take(d);
+  if (!d.replay) strips.remember(d.car);
   if (!agent.told && !d.replay) agent.past(d.now_ms).then((past) => strips.recall(past));
   tiles(d, live.holes.count("open"));
   events(d.events, (ms) => state.set({ at: Math.round(ms + state.span / 2), view: "wall" }));

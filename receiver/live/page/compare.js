@@ -1,9 +1,9 @@
 // compare owns two laps on top of each other: channels of the wall by distance or
 // by time, and how far B is behind A.
 
-import { carPath, long } from "./net.js";
+import { carPath, longPast } from "./net.js";
 import { $, el, put, show } from "./dom.js";
-import { delta, lapTime, short, unit } from "./format.js";
+import { delta, lapTime, reading, short, unit } from "./format.js";
 import { find, ordered } from "./lap.js";
 import { colors, onTheme } from "./theme.js";
 import { tickText, ticks } from "./scale.js";
@@ -54,14 +54,14 @@ export class Compare {
     const stop = (this.stop = new AbortController());
     put($("compare-note"), "reading both laps …");
     try {
-      const r = await long(path, { signal: stop.signal, progress: (d, of) => put($("compare-note"), of ? `reading both laps, ${Math.round((100 * d) / of)} %` : "reading both laps …") });
+      const r = await longPast(path, { signal: stop.signal, progress: (...far) => put($("compare-note"), reading("reading both laps", ...far)) });
       const notes = [r.distance && this.state.by === "distance" ? `distance from ${r.distance}` : "", ...(r.notes ?? [])].filter(Boolean);
       put($("compare-note"), r.x?.length ? notes.join("; ") : ["these laps have none of the wall's channels", ...notes].join("; "));
       this.draw(r);
     } catch (e) {
       if (e.name === "AbortError") return;
       this.asked = "";
-      put($("compare-note"), e.message);
+      put($("compare-note"), `The laps cannot be compared: ${e.message}`);
     }
   }
 
@@ -93,7 +93,7 @@ export class Compare {
       cursor: { sync: { key: "compare", setSeries: false }, y: false, points: { show: false }, drag: { x: true, y: false } },
       scales: { x: { time: false, range: (_, lo, hi) => [lo, hi] }, y: { range } },
       axes: [
-        { size: 18, gap: 3, font, stroke: () => colors.soft, ticks: { show: false }, grid: { stroke: () => colors.grid, width: 1 }, values: (_, s) => s.map((v) => (this.state.by === "time" ? `${short(v)} s` : `${Math.round(v)} m`)) },
+        { size: 22, gap: 7, font, stroke: () => colors.soft, ticks: { show: false }, grid: { stroke: () => colors.grid, width: 1 }, values: (_, s) => s.map((v) => (this.state.by === "time" ? `${short(v)} s` : `${Math.round(v)} m`)) },
         { size: 44, gap: 4, font, stroke: () => colors.soft, ticks: { show: false }, grid: { stroke: () => colors.grid, width: 1 },
           splits: (_, i, lo, hi) => ticks(lo, hi, 4), values: (_, s) => s.map((v) => tickText(v, s.length > 1 ? s[1] - s[0] : 1)) },
       ],

@@ -128,3 +128,6 @@ export function eventText(e) {
   const d = detailText(e.detail);
   return !d ? e.text : e.text === "sector" || e.text === "lap" ? d : `${e.text}: ${d}`;
 }
+
+// reading says how far a reading of the past is; slow: it takes long.
+export const reading = (what, done, of, slow) => `${what}${of ? `, ${Math.round((100 * done) / of)} %` : " …"}${slow ? " It takes long: a shorter time or fewer channels are read sooner." : ""}`;

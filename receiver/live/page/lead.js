@@ -2,7 +2,7 @@
 // channel that is charted for the first time: it is read out of the archive, once for
 // each choice of channels and span, and joins the bins of the stream.
 
-import { carPath, long } from "./net.js";
+import { carPath, longPast } from "./net.js";
 import { fromPast } from "./series.js";
 
 const leastMS = 60_000; // of the view: the server keeps so much of every channel
@@ -68,7 +68,7 @@ export class Lead {
     const q = new URLSearchParams({ from, to, points: Math.round((to - from) / step), channels: [...ids.keys()].join(",") });
     for (const id of ids.values()) this.ids.add(id);
     try {
-      const r = await long(`${carPath(car, "/past")}?${q}`, { signal: stop.signal });
+      const r = await longPast(`${carPath(car, "/past")}?${q}`, { signal: stop.signal });
       if (of !== this.of || r.step_ms !== step) return;
       const bins = fromPast(r, ids);
       this.bins = this.bins.concat(bins);

@@ -25,9 +25,9 @@ export async function api(path, { method = "GET", body, signal } = {}) {
     });
   } catch (e) {
     if (e.name === "AbortError") throw e;
-    throw new ApiError(0, "the server cannot be reached");
+    throw new ApiError(0, unreachable);
   }
-  const words = await r.text();
+  const words = await r.text().catch((e) => { throw e.name === "AbortError" ? e : new ApiError(r.status, brokeOff); });
   if (!r.ok) throw refusal(r.status, words);
   try {
     return words ? JSON.parse(words) : null;
@@ -36,23 +36,48 @@ export async function api(path, { method = "GET", body, signal } = {}) {
   }
 }
 
-// long asks for what takes time: progress(done, of) is called on the way.
+const slowMS = 10_000; // a reading of the past takes long
+
+// long asks for what takes time: progress(done, of, slow) is called on the way, of is 0
+// while nobody knows. What fails has words that say what to do.
 export async function long(path, { signal, progress } = {}) {
-  let r;
+  let r, done = 0, of = 0, slow = false;
+  const timer = setTimeout(() => {
+    slow = true;
+    progress?.(done, of, slow);
+  }, slowMS);
   try {
     r = await fetch(`api/v1/${path}`, { signal, credentials: "same-origin", headers: { Accept: "application/x-ndjson" } });
+    if (!r.ok) throw refusal(r.status, await r.text());
+    if (!r.headers.get("Content-Type")?.includes("ndjson")) return await r.json();
+    return await lines(r, (d, o) => progress?.(done = d, of = o, slow));
   } catch (e) {
-    if (e.name === "AbortError") throw e;
-    throw new ApiError(0, "the server cannot be reached");
+    if (e.name === "AbortError" || e instanceof ApiError) throw e;
+    throw new ApiError(r?.status ?? 0, r ? brokeOff : unreachable);
+  } finally {
+    clearTimeout(timer);
   }
-  if (!r.ok) throw refusal(r.status, await r.text());
-  if (!r.headers.get("Content-Type")?.includes("ndjson")) return r.json();
+}
+
+// longPast is long of values of the past: where the store that has them fails, they are
+// read out of Kafka.
+export async function longPast(path, options) {
+  try {
+    return await long(path, options);
+  } catch (e) {
+    if (e.status !== 502) throw e;
+    return long(`${path}&source=batches`, options);
+  }
+}
+
+// lines reads lines of JSON until the one with the result.
+async function lines(r, progress) {
   let rest = "", result = null;
   const line = (text) => {
     if (!text.trim()) return;
     const m = JSON.parse(text);
     if (m.error) throw new ApiError(r.status, m.error);
-    if (m.progress) progress?.(m.progress.done, m.progress.of);
+    if (m.progress) progress(m.progress.done, m.progress.of);
     if ("result" in m) result = m.result;
   };
   const reader = r.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -65,17 +90,29 @@ export async function long(path, { signal, progress } = {}) {
     parts.forEach(line);
   }
   line(rest);
-  if (result === null) throw new ApiError(r.status, "the answer broke off");
+  if (result === null) throw new ApiError(r.status, brokeOff);
   return result;
 }
 
-function refusal(status, words) {
+// refusal is what an answer that is not 2xx says; what stands before the receiver may say
+// nothing, or a page of its own.
+export function refusal(status, words) {
   let message = words.trim();
   try {
     message = JSON.parse(words).error ?? message;
   } catch { /* plain text */ }
   if (status === 401) for (const fn of loginNeeded) fn(message);
-  return new ApiError(status, message || `answer ${status}`);
+  return new ApiError(status, !message || message.startsWith("<") ? silent(status) : message);
+}
+
+export const unreachable = "the receiver cannot be reached: look whether it runs, and try again";
+const brokeOff = "the answer broke off before it was whole: try again; if it breaks off again, the receiver's log says why, and a shorter time or fewer channels may do";
+
+// silent has words for an answer without any.
+function silent(status) {
+  if (status === 408 || status === 504) return "what stands between this page and the receiver has waited for too long: choose a shorter time or fewer channels, or let the proxy wait longer";
+  if (status >= 500) return `the receiver did not answer (${status}): try again; if it stays so, look at its log and its status`;
+  return `answer ${status}`;
 }
 
 // car is the path of a car.

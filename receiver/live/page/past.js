@@ -1,9 +1,9 @@
 // past owns the view of what has been: sessions and laps that are kept, looking
 // at them, replaying them, and what another waiting window would have made.
 
-import { api, carPath, long } from "./net.js";
+import { carPath, long } from "./net.js";
 import { $, button, el, head, put, show, table } from "./dom.js";
-import { age, clock, count, lapTime, stamp } from "./format.js";
+import { age, clock, count, lapTime, reading, stamp } from "./format.js";
 import { merge, pair, sessions, table as lapRows } from "./lap.js";
 import { choose, lapTable } from "./laps.js";
 
@@ -53,9 +53,9 @@ export class Past {
     let list = [], note = "";
     this.asking = true;
     try {
-      list = sessions(await api(carPath(car, "/sessions")));
+      list = sessions(await long(carPath(car, "/sessions"), { progress: (...far) => { if (car === this.car) put($("past-note"), reading("reading the sessions that are kept", ...far)); } }));
     } catch (e) {
-      note = e.status === 404 ? "no archive here: only what the page has seen live" : e.message;
+      note = e.status === 404 ? "no archive here: only what the page has seen live" : `The sessions that are kept cannot be read: ${e.message}`;
     }
     if (car !== this.car) return;
     this.asking = false;
@@ -130,11 +130,11 @@ export class Past {
     show($("whatif-stop"), true);
     put($("whatif-note"), "reading …");
     try {
-      const r = await long(`${carPath(this.car, "/whatif")}?${q}`, { signal: stop.signal, progress: (d, of) => put($("whatif-note"), of ? `${Math.round((100 * d) / of)} % read` : "reading …") });
+      const r = await long(`${carPath(this.car, "/whatif")}?${q}`, { signal: stop.signal, progress: (...far) => put($("whatif-note"), reading("reading", ...far)) });
       this.outcome(r.rows ?? []);
       put($("whatif-note"), `${s.name}, at ${clock(Date.now())}`);
     } catch (e) {
-      put($("whatif-note"), e.name === "AbortError" ? "stopped" : e.message);
+      put($("whatif-note"), e.name === "AbortError" ? "stopped" : `What other windows would have made cannot be told: ${e.message}`);
     }
     show($("whatif-stop"), false);
   }

@@ -2,14 +2,14 @@
 // unit (the first two are drawn), its holes, and the legend with the values.
 
 import { Columns } from "./series.js";
-import { Range, axisSize, ticks, tickText, timeStep } from "./scale.js";
+import { Range, axisSize, fits, ticks, tickText, timeStep } from "./scale.js";
 import { draw, shade } from "./paths.js";
 import { clock, short, unit, valueText } from "./format.js";
 import { button, el, put, show } from "./dom.js";
 import { colors } from "./theme.js";
 
 const font = '11px system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
-const axisW = 44, axisNarrowW = 32, axisGap = 4, axisH = 18, narrowPX = 240, edgePX = 26; // CSS pixels
+const axisW = 44, axisNarrowW = 32, axisGap = 4, axisH = 18, narrowPX = 240; // CSS pixels
 const legendMS = 200; // between two writings of the values
 
 // textWidth measures a label of an axis, in CSS pixels.
@@ -129,7 +129,13 @@ export class Plot {
         for (let t = Math.ceil(lo / step) * step; t <= hi; t += step) out.push(t);
         return out;
       },
-      values: (u, splits) => splits.map((t) => ((u.scales.x.max - t) * u.bbox.width < edgePX * devicePixelRatio * (u.scales.x.max - u.scales.x.min) ? "" : clock(t, u.timeStep < 10 ? 3 : u.timeStep < 100 ? 2 : u.timeStep < 1000 ? 1 : 0))),
+      values: (u, splits) => {
+        const { min, max } = u.scales.x, w = u.bbox.width / devicePixelRatio, digits = u.timeStep < 10 ? 3 : u.timeStep < 100 ? 2 : u.timeStep < 1000 ? 1 : 0;
+        return splits.map((t) => {
+          const text = clock(t, digits);
+          return fits(((t - min) / (max - min)) * w, textWidth(text), w) ? text : "";
+        });
+      },
     };
   }
 

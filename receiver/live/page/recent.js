@@ -4,6 +4,15 @@
 export const points = 240; // two minutes at two a second
 export const stepMS = 500; // between two points
 
+const behindMS = 2000; // a lane lags
+
+// laneLevel is how bad it is that a lane lags and waits for batches.
+export const laneLevel = (lagMS, holes) => (lagMS > behindMS || holes ? 1 : 0);
+
+// lanePoint is what is drawn of a moment of a lane, [lag, rows/s, holes], of which any may
+// be null: [v, how bad]; a moment that nobody knows is null, too.
+export const lanePoint = (m) => (m ? [m[0] ?? m[1], laneLevel(m[0], m[2])] : [null, 0]);
+
 // Recent is a ring of two numbers per point; how bad: 0 good, 1 warning, 2 bad.
 export class Recent {
   constructor() {

@@ -36,6 +36,11 @@ export function tickText(v, step) {
   return v.toFixed(digits).replace("-", "−");
 }
 
+// fits reports whether a label of a width that is centred at a place of an axis, from 0 to
+// its length, stays within it, in CSS pixels: beyond either end there are labels of the
+// axes beside it.
+export const fits = (at, label, length) => at >= label / 2 && at + label / 2 <= length;
+
 // axisSize returns the width of a value axis whose widest label has a width, in CSS
 // pixels. It is never less than the least, and shrinks only by more than a digit, so
 // that a plot holds still.

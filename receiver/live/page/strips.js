@@ -5,7 +5,8 @@ import { $, el, kind, put, show } from "./dom.js";
 import { age, bytes, count, mbit, perS } from "./format.js";
 import { colors, onTheme } from "./theme.js";
 import { counters } from "./frame.js";
-import { points, Recent } from "./recent.js";
+import { api, carPath } from "./net.js";
+import { laneLevel, lanePoint, points, Recent, stepMS } from "./recent.js";
 
 const stateKinds = { up: "good", suspect: "warn", dialing: "warn", held: "warn", quiet: "warn", dead: "bad", down: "bad" };
 const signs = { good: "●", warn: "◐", bad: "○", soft: "·" };
@@ -86,6 +87,7 @@ export class Strips {
     this.pending = pending;
     this.links = new Map();
     this.lanes = new Map();
+    this.car = "";
     onTheme(() => this.sparks());
   }
 
@@ -95,6 +97,7 @@ export class Strips {
       m.clear();
     }
     this.last = null;
+    this.car = ""; // whose lanes have been asked for
     counters.links = {};
     for (const id of ["credit", "lanes-note"]) put($(id), "");
     for (const id of ["links-none", "lanes-none"]) show($(id), true);
@@ -140,6 +143,21 @@ export class Strips {
     }
   }
 
+  // remember puts what the server knows of the lanes of a car, of the time before the page
+  // was opened, before what has been seen of them. It is asked once.
+  async remember(car) {
+    if (this.car === car) return;
+    this.car = car;
+    const past = await api(carPath(car, "/lanes")).catch(() => null);
+    if (this.car !== car || past?.step_ms !== stepMS) return;
+    for (const [name, list] of Object.entries(past.lanes)) {
+      const s = this.lanes.get(name);
+      if (!s) continue;
+      s.recent.before(list.map(lanePoint));
+      spark(s.canvas, s.recent);
+    }
+  }
+
   // states shows new states between two reports.
   states() {
     for (const l of this.last?.links ?? []) this.link(l, this.last.now_ms, false);
@@ -167,9 +185,9 @@ export class Strips {
 
   lane(l, d) {
     const s = this.of(this.lanes, "lanes", l.lane, laneWords), pending = this.pending(l.lane);
-    const waits = l.holes ? "warn" : "", k = l.lag_ms > 2000 || l.holes ? "warn" : l.newest_ms ? "good" : "soft";
-    s.say(l.holes ? "waits" : l.lag_ms > 2000 ? "behind" : l.newest_ms ? "flows" : "nothing yet", k);
-    s.set(0, age(l.lag_ms), l.lag_ms > 2000 ? "warn" : "");
+    const behind = laneLevel(l.lag_ms, 0), waits = l.holes ? "warn" : "", k = behind || l.holes ? "warn" : l.newest_ms ? "good" : "soft";
+    s.say(l.holes ? "waits" : behind ? "behind" : l.newest_ms ? "flows" : "nothing yet", k);
+    s.set(0, age(l.lag_ms), behind ? "warn" : "");
     s.set(1, pending === null ? count(l.holes) : `${count(l.holes)} + ${count(pending)} in car`, waits);
     s.set(2, count(l.missing), l.missing ? "bad" : "");
     s.set(3, count(l.late), l.late ? "warn" : "");

@@ -1,7 +1,7 @@
 // take owns the dialog that takes data home: a window, channels and a format. The
 // file comes from the server, value by value as in Kafka.
 
-import { carPath } from "./net.js";
+import { carPath, refusal, unreachable } from "./net.js";
 import { $, put, show } from "./dom.js";
 import { base } from "./past.js";
 
@@ -66,14 +66,8 @@ export class Take {
     try {
       const url = this.url();
       this.note("asking the server …");
-      const r = await fetch(url, { signal: stop.signal, credentials: "same-origin" });
-      if (!r.ok) {
-        let words = await r.text();
-        try {
-          words = JSON.parse(words).error ?? words;
-        } catch { /* plain text */ }
-        return this.note(words.trim());
-      }
+      const r = await fetch(url, { signal: stop.signal, credentials: "same-origin" }).catch((e) => { throw e.name === "AbortError" ? e : new Error(unreachable); });
+      if (!r.ok) throw refusal(r.status, await r.text());
       stop.abort();
       const a = document.createElement("a");
       a.href = url;

@@ -2,7 +2,8 @@
 // stopped it), the span, and the bins of a window that has gone by, which it asks
 // the server for and otherwise takes from the browser's own memory.
 
-import { api, ApiError, carPath, long } from "./net.js";
+import { api, ApiError, carPath, longPast } from "./net.js";
+import { reading } from "./format.js";
 import { notice } from "./report.js";
 import { Store, fromPast } from "./series.js";
 import { Holes } from "./holes.js";
@@ -134,10 +135,11 @@ export class Timeline {
   async past(car, from, to, points, charted) {
     this.stop?.abort();
     this.stop = new AbortController();
-    notice("window", "Reading a time that the live page no longer keeps …");
+    const tell = (...far) => notice("window", reading("Reading a time that the live page no longer keeps", ...far));
+    tell();
     const named = charted.filter(([, name]) => name), ids = new Map(named.map(([id, name]) => [name, id]));
     const q = new URLSearchParams({ from, to, points: Math.min(points, 2000), channels: named.map(([, name]) => name).join(",") });
-    const r = await long(`${carPath(car, "/past")}?${q}`, { signal: this.stop.signal });
+    const r = await longPast(`${carPath(car, "/past")}?${q}`, { signal: this.stop.signal, progress: tell });
     return { step_ms: r.step_ms, series: fromPast(r, ids), coverage: { lanes: { full: holesOf(r.gaps) } } };
   }
 }

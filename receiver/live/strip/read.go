@@ -55,7 +55,7 @@ func (s *Strip) Read(dst []Steps, values []float64, stepMS, from, to int64, sinc
 		start = len(values)
 	}
 	for k := max(from, 0); k < to; {
-		if next := s.skip(l, k*per, since); next >= (k+1)*per && (since != nil || k*stepMS >= s.bornMS) {
+		if next := s.skip(l, k*per, since); next >= (k+1)*per && (since != nil || s.stretch(l, k*stepMS) == l) {
 			k = next / per
 			continue
 		}
@@ -86,15 +86,16 @@ func (s *Strip) Read(dst []Steps, values []float64, stepMS, from, to int64, sinc
 func (s *Strip) step(l int, k, stepMS int64, since *Mark) (least, greatest float64, changed bool) {
 	per := stepMS / unitsMS[l]
 	least, greatest, changed = s.bins(l, k*per, (k+1)*per, since)
-	if l >= coarse || k*stepMS >= s.bornMS {
+	wide := s.stretch(l, k*stepMS)
+	if wide == l {
 		return least, greatest, changed
 	}
-	// What is known of a stretch of 100 ms only as a whole is told once, in its middle.
-	slot := k * stepMS / unitsMS[coarse]
-	if middle := slot*unitsMS[coarse] + unitsMS[coarse]/2; k != middle/stepMS {
+	// What is known of a stretch only as a whole is told once, in its middle.
+	slot := k * stepMS / unitsMS[wide]
+	if middle := slot*unitsMS[wide] + unitsMS[wide]/2; k != middle/stepMS {
 		return least, greatest, changed
 	}
-	a, b, known := s.bins(coarse, slot, slot+1, nil)
+	a, b, known := s.bins(wide, slot, slot+1, nil)
 	switch {
 	case !known:
 		return least, greatest, changed
@@ -102,6 +103,15 @@ func (s *Strip) step(l int, k, stepMS int64, since *Mark) (least, greatest float
 		return a, b, since == nil
 	}
 	return min(least, a), max(greatest, b), changed
+}
+
+// stretch returns the level that knows what a finer one lacks at an instant; the finer
+// one when it lacks nothing.
+func (s *Strip) stretch(l int, ms int64) int {
+	for l < coarse && ms < s.known[l] {
+		l++
+	}
+	return l
 }
 
 // skip returns the first slot of the next page when a slot's own page has nothing to

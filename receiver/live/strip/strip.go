@@ -58,7 +58,7 @@ type Strip struct {
 	gen    uint32                // of the changes that are made now
 	dirty  bool                  // something has changed at gen
 	used   int                   // pages
-	bornMS int64                 // before it, fine levels may lack what coarse ones have; 0: nowhere
+	known  [coarse]int64         // UTC ms; before it, a level may lack what the next one has; 0: nowhere
 }
 
 // Bytes returns the memory in use.
@@ -77,19 +77,25 @@ func (s *Strip) Add(ms int64, v float64) {
 	}
 }
 
-// AddCoarse takes the extremes of a stretch of 100 ms that is known no better;
-// before bornMS, readings at finer steps show them in the middle of the stretch.
-func (s *Strip) AddCoarse(ms int64, least, greatest float64, bornMS int64) {
-	s.bornMS = bornMS
+// AddStretch takes the extremes of a stretch of 10 or of 100 ms that is known no better,
+// NaN twice for none.
+func (s *Strip) AddStretch(ms, widthMS int64, least, greatest float64) {
 	if ms <= 0 || math.IsNaN(least) || math.IsNaN(greatest) {
 		return
 	}
-	for l := coarse; l < len(unitsMS); l++ {
-		s.widen(l, ms/unitsMS[l], least, greatest)
+	for l := range unitsMS {
+		if unitsMS[l] >= widthMS && !s.widen(l, ms/unitsMS[l], least, greatest) {
+			return // as in Add
+		}
 	}
 }
 
-// coarse is the level of [Strip.AddCoarse].
+// Known says from when on values are known better than by stretches of 100 ms, and from
+// when on to the ms; both at the begin of a stretch. Before, readings in finer steps show
+// a stretch once, in its middle.
+func (s *Strip) Known(fineMS, bornMS int64) { s.known = [coarse]int64{bornMS, fineMS} }
+
+// coarse is the level of the widest stretches of [Strip.AddStretch].
 const coarse = 2
 
 // widen makes a bin hold two values; it reports whether that changed it, or

@@ -176,8 +176,9 @@ func TestStepsWithNothingWithinARun(t *testing.T) {
 func TestCoarseStretchesAreShownUntilFinerOnesExist(t *testing.T) {
 	var s Strip
 	for i := range int64(10) {
-		s.AddCoarse(t0+100*i, float64(-i), float64(i), t0+1000)
+		s.AddStretch(t0+100*i, 100, float64(-i), float64(i))
 	}
+	s.Known(t0+1000, t0+1000)
 	s.Add(t0+1005, 3)
 	s.Add(t0+210, 1) // late, and known to the ms
 	got := read(&s, 20, t0/20, t0/20+60, nil)
@@ -186,6 +187,58 @@ func TestCoarseStretchesAreShownUntilFinerOnesExist(t *testing.T) {
 	}
 	if wide := read(&s, 100, t0/100, t0/100+11, nil); wide[t0/100+2] != [2]float64{-2, 2} {
 		t.Errorf("wide: %v", wide)
+	}
+}
+
+// Each instant is told by the finest stretch that knows all of it, once.
+func TestStretchesOfTwoWidths(t *testing.T) {
+	var s Strip
+	for i := range int64(6) { // 600 ms, the last 300 of them better
+		s.AddStretch(t0+100*i, 100, float64(-i), float64(i))
+	}
+	for i := range int64(30) {
+		s.AddStretch(t0+300+10*i, 10, float64(i%10)/10, float64(3+i/10))
+	}
+	s.Known(t0+300, t0+600)
+	for ms := t0 + 600; ms < t0+700; ms++ {
+		s.Add(ms, 9)
+	}
+	cases := []struct {
+		name      string
+		step      int64
+		steps     int
+		at        int64 // ms from t0
+		want      [2]float64
+		otherwise int64 // nothing is told there
+	}{
+		{"ms, stretches of 100", 1, 3 + 30 + 100, 150, [2]float64{-1, 1}, 151},
+		{"ms, stretches of 10", 1, 3 + 30 + 100, 415, [2]float64{0.1, 4}, 416},
+		{"5 ms, stretches of 10", 5, 3 + 30 + 20, 415, [2]float64{0.1, 4}, 410},
+		{"10 ms, stretches of 100", 10, 3 + 30 + 10, 250, [2]float64{-2, 2}, 240},
+		{"10 ms, stretches of 10", 10, 3 + 30 + 10, 590, [2]float64{0.9, 5}, 700},
+		{"20 ms", 20, 3 + 15 + 5, 580, [2]float64{0.8, 5}, 280},
+		{"50 ms, stretches of 100", 50, 3 + 6 + 2, 50, [2]float64{0, 0}, 0},
+		{"100 ms", 100, 7, 500, [2]float64{-5, 5}, 700},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := read(&s, c.step, t0/c.step, t0/c.step+1000/c.step, nil)
+			if v, ok := got[(t0+c.at)/c.step]; !ok || v != c.want {
+				t.Errorf("at %d ms: %v, want %v", c.at, v, c.want)
+			}
+			if v, ok := got[(t0+c.otherwise)/c.step]; ok && !math.IsNaN(v[0]) {
+				t.Errorf("at %d ms: %v", c.otherwise, v)
+			}
+			n := 0
+			for _, v := range got {
+				if !math.IsNaN(v[0]) {
+					n++
+				}
+			}
+			if n != c.steps {
+				t.Errorf("%d steps with a value, want %d", n, c.steps)
+			}
+		})
 	}
 }
 

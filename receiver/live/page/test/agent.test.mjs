@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Agent } from "../agent.js";
-import { points, Recent } from "../recent.js";
+import { lanePoint, points, Recent } from "../recent.js";
 
 const listed = (r) => Array.from({ length: r.n }, (_, i) => (r.at - r.n + i + points) % points).map((i) => [r.v[i], r.k[i]]);
 
@@ -16,6 +16,13 @@ test("older points come before what has been seen", () => {
   for (let i = 0; i < points; i++) r.add(i, 0);
   r.before(Array.from({ length: 2 * points }, () => [1, 1]));
   assert.deepEqual([r.n, listed(r)[0], listed(r).at(-1)], [points, [0, 0], [points - 1, 0]], "a full ring stays");
+});
+
+test("what is drawn of a moment of a lane", () => {
+  for (const [moment, want] of [
+    [[70, null, 0], [70, 0]], [[70, 512, 3], [70, 1]], [[2500, null, 0], [2500, 1]], [[2000, null, 0], [2000, 0]],
+    [[null, 512, null], [512, 0]], [[null, null, null], [null, 0]], [null, [null, 0]],
+  ]) assert.deepEqual(lanePoint(moment), want, JSON.stringify(moment));
 });
 
 // agent returns one of a car with a link, whose window the server answers with.

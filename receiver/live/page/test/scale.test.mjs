@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Range, axisSize, gridRows, roundStep, spans, ticks, tickText, timeStep, zoom } from "../scale.js";
+import { Range, axisSize, gridRows, roundStep, spans, ticks, tickText, timeStep, zoom, fits } from "../scale.js";
 
 test("zoom goes through the spans and stops at both ends", () => {
   assert.equal(zoom(10_000, 1), 20_000);
@@ -82,4 +82,10 @@ test("a flat line lies in the middle, and nothing changes nothing", () => {
   assert.ok(!r.fit(NaN, NaN, 6000));
   assert.ok(!r.fit(Infinity, -Infinity, 7000));
   assert.deepEqual([r.lo, r.hi], [lo, hi]);
+});
+
+test("a label of an axis that would stand beyond its ends is left out", () => {
+  for (const [at, label, length, want] of [[23, 46, 300, true], [22.9, 46, 300, false], [0, 46, 300, false], [277, 46, 300, true], [277.1, 46, 300, false], [20, 46, 40, false], [23, 46, 46, true]]) {
+    assert.equal(fits(at, label, length), want, `${label} px at ${at} of ${length}`);
+  }
 });
