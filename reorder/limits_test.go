@@ -3,6 +3,7 @@ package reorder
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,6 +189,16 @@ func TestEpochLimits(t *testing.T) {
 	s.put(5, full, 1, "main 5/full#1")
 }
 
+// cpuTime returns the CPU time of the process, which no other one adds to.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // TestHostileCar floods a car with what no car sends: it stays small and quick.
 func TestHostileCar(t *testing.T) {
 	cfg := Defaults()
@@ -204,7 +215,7 @@ func TestHostileCar(t *testing.T) {
 		c.Apply(&in, &out)
 		out.Reset()
 	}
-	begin := time.Now()
+	begin := cpuTime(t)
 	put(1, critical, 1, opens())
 	for i := range uint64(4_000) {
 		l := wire.Lanes[i%3]
@@ -214,8 +225,8 @@ func TestHostileCar(t *testing.T) {
 		put(1, full, 1<<20+2*i, pulled)
 		put(int(i)+2, critical, 1, opens(holds(int(i)), holds(int(i)+1, ranges(full, 1, 1<<48))))
 	}
-	if d := time.Since(begin); d > 20*time.Second {
-		t.Errorf("20,000 records took %v", d)
+	if d := cpuTime(t) - begin; d > 20*time.Second {
+		t.Errorf("20,000 records took %v of a processor", d)
 	}
 	l := cfg.Limits
 	if len(c.epochs) > l.Epochs || c.streamCount > l.Streams || c.gapCount > l.GapRanges+l.HeldRanges ||

@@ -63,6 +63,9 @@ func TestDatagramsMakeMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := far.(*net.UDPConn).SetReadBuffer(1 << 20); err != nil { // holds all of them, also when the reader is slow
+				t.Fatal(err)
+			}
 			near, err := new(net.Dialer).DialContext(t.Context(), "udp4", far.LocalAddr().String())
 			if err != nil {
 				t.Fatal(err)

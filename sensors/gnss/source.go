@@ -175,12 +175,16 @@ func (r *run) loop(ctx context.Context) error {
 	now := r.cfg.Clock.BootNS()
 	r.heardAt, r.since, r.goodAt = now, now, now
 	for ctx.Err() == nil {
+		asked := now // nothing came until then, at least, when there is nothing
 		n, err := r.port.Read(buf, readWait)
 		now = r.cfg.Clock.BootNS()
-		if n > 0 {
+		switch {
+		case n > 0:
 			r.heardAt = now
 			r.count.bytes.Add(uint64(n))
 			r.scan.feed(buf[:n], now)
+		case asked-r.heardAt > pauseNS:
+			r.pause()
 		}
 		if err == nil {
 			err = r.watch(now)
@@ -195,9 +199,6 @@ func (r *run) loop(ctx context.Context) error {
 // watch does what time asks for.
 func (r *run) watch(now int64) error {
 	r.tally()
-	if now-r.heardAt > pauseNS {
-		r.pause()
-	}
 	if err := r.search(now); err != nil {
 		return err
 	}
