@@ -111,7 +111,7 @@ func defaultName(host string, m config.MQTT, pid int) string {
 func serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	if err != nil {
-		return nil, fmt.Errorf("receiver: certificate for the cars: %w", err)
+		return nil, fmt.Errorf("mqtt.tls: certificate for the cars: %w", err)
 	}
 	pool, err := readPool(c.CA)
 	if err != nil {

@@ -30,6 +30,7 @@ func configure(t *testing.T, yaml string, files map[string]string) *config.Agent
 }
 
 func TestPrepareNamesEveryFault(t *testing.T) {
+	const goodLog = "(1.5) can0 100#01\n"
 	const bus = "sources: [{name: bus, candump: {file: lap.log, dbc: car.dbc}}]\n"
 	tests := []struct {
 		name     string
@@ -39,10 +40,10 @@ func TestPrepareNamesEveryFault(t *testing.T) {
 		faults   []string // the agent runs without these sources
 		warnings []string
 	}{
-		{name: "good", yaml: bus, files: map[string]string{"lap.log": "", "car.dbc": goodDBC}},
+		{name: "good", yaml: bus, files: map[string]string{"lap.log": goodLog, "car.dbc": goodDBC}},
 		{
 			name: "board and identity", yaml: bus + "board: nosuch\nreceiver: {addresses: ['tls://a:1'], tls: {ca: ca, cert: cert, key: key}}\n",
-			files: map[string]string{"lap.log": "", "car.dbc": goodDBC},
+			files: map[string]string{"lap.log": goodLog, "car.dbc": goodDBC},
 			fatal: []string{`:6:8: board: no profile "nosuch"`, ":7:43: receiver.tls: certificate of the car: open "},
 		},
 		{
@@ -50,16 +51,16 @@ func TestPrepareNamesEveryFault(t *testing.T) {
 			faults: []string{":5:39: sources[0].candump.file: ", "lap.log: no such file or directory"},
 		},
 		{
-			name: "nothing that can be used", yaml: bus, files: map[string]string{"lap.log": "", "car.dbc": "hello"},
+			name: "nothing that can be used", yaml: bus, files: map[string]string{"lap.log": goodLog, "car.dbc": "hello"},
 			fatal: []string{":5:53: sources[0].candump.dbc: ", "car.dbc: no message (BO_) in it"},
 		},
 		{
 			name: "one database of two", yaml: "sources: [{name: bus, candump: {file: lap.log, bus_dbc: {can0: car.dbc, can1: no.dbc}}}, {name: sim, sim: {}}]\n",
-			files:  map[string]string{"lap.log": "", "car.dbc": goodDBC},
+			files:  map[string]string{"lap.log": goodLog, "car.dbc": goodDBC},
 			faults: []string{"sources[0].candump.bus_dbc.can1: ", "no.dbc: no such file"},
 		},
 		{
-			name: "tolerated", yaml: bus, files: map[string]string{"lap.log": "", "car.dbc": goodDBC + strings.Repeat(" SG_ broken : what\n", maxWarnings+7)},
+			name: "tolerated", yaml: bus, files: map[string]string{"lap.log": goodLog, "car.dbc": goodDBC + strings.Repeat(" SG_ broken : what\n", maxWarnings+7)},
 			warnings: []string{"sources[0].candump.dbc: ", "line 3", "and 7 more faults"},
 		},
 	}
@@ -98,6 +99,9 @@ func TestSurroundings(t *testing.T) {
 		t.Errorf("the spool was made: %v", err)
 	}
 	cfg.Links = nil
+	cfg.Receiver = config.Endpoint{Addresses: []string{"tls://a:1", "tcp://a:1"}, TLS: &config.ClientTLS{}}
+	contains(t, Surroundings(cfg), []string{"receiver.addresses[1]: tcp://a:1 is dialled in the clear"})
+	cfg.Receiver = config.Endpoint{}
 	contains(t, Surroundings(cfg), nil)
 	cfg.Spool.Quota = 1 << 60
 	contains(t, Surroundings(cfg), []string{":3:28: spool.quota: is ", "the disk has room for"})

@@ -100,6 +100,13 @@ func (b *builder) candump(at string, c *config.Candump, log *slog.Logger) (senso
 	if f, err := os.Open(c.File); err != nil {
 		_ = b.fault(at+".file", err)
 	} else {
+		st, err := f.Stat()
+		if err == nil && (st.Mode().IsRegular() || st.IsDir()) { // what a pipe gives is gone once read
+			err = can.Look(f, c.File)
+		}
+		if err != nil {
+			b.warnings = append(b.warnings, b.cfg.Fault(at+".file", "%v", err))
+		}
 		_ = f.Close() // only read
 	}
 	var buses []can.Bus

@@ -33,6 +33,13 @@ func Surroundings(c *config.Agent) config.Faults {
 			}
 		}
 	}
+	if c.Receiver.TLS != nil {
+		for i, a := range c.Receiver.Addresses {
+			if strings.HasPrefix(a, "tcp://") {
+				warn(fmt.Sprintf("receiver.addresses[%d]", i), "%s is dialled in the clear, without receiver.tls: write tls:// to use it", a)
+			}
+		}
+	}
 	for i, l := range c.Links {
 		if l.Interface == "" {
 			continue

@@ -73,7 +73,14 @@ func mark(c *cobra.Command) {
 			args = cobra.ArbitraryArgs
 		}
 	}
-	c.Args = func(c *cobra.Command, a []string) error { return Usage(args(c, a)) }
+	c.Args = func(c *cobra.Command, a []string) error {
+		err := args(c, a)
+		if err == nil || strings.HasPrefix(err.Error(), "unknown command") {
+			return Usage(err)
+		}
+		// Of a wrong count cobra says the number alone.
+		return Usage(fmt.Errorf("want `%s`, got %q: see `%s --help`", strings.TrimSuffix(c.UseLine(), " [flags]"), a, c.CommandPath()))
+	}
 	if c.HasSubCommands() && c.RunE == nil {
 		c.RunE = func(c *cobra.Command, a []string) error {
 			if len(a) == 0 {

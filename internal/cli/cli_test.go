@@ -50,7 +50,7 @@ func tree(run func() error) *cobra.Command {
 	root := &cobra.Command{Use: "box"}
 	sub := &cobra.Command{Use: "open", RunE: func(*cobra.Command, []string) error { return run() }}
 	sub.Flags().Bool("wide", false, "")
-	root.AddCommand(sub)
+	root.AddCommand(sub, &cobra.Command{Use: "paint COLOUR", Args: cobra.ExactArgs(1), RunE: func(*cobra.Command, []string) error { return run() }})
 	root.SetOut(io.Discard)
 	return cli.Command(root)
 }
@@ -67,6 +67,7 @@ func TestMainPrintsOneErrorOnce(t *testing.T) {
 		{"failure", []string{"open"}, errors.New("hinge is stuck"), 1, "box: hinge is stuck\n"},
 		{"no command", nil, nil, 2, "box: want a command: see `box --help`\n"},
 		{"near miss", []string{"opne"}, nil, 2, "box: unknown command \"opne\" for \"box\", did you mean \"open\"?\n"},
+		{"an argument too few", []string{"paint"}, nil, 2, "box: want `box paint COLOUR`, got []: see `box paint --help`\n"},
 		{"far off", []string{"destroy"}, nil, 2, "box: unknown command \"destroy\" for \"box\"\n"},
 		{"unknown flag", []string{"open", "--narrow"}, nil, 2, "box: unknown flag: --narrow (see `box open --help`)\n"},
 		{"too many", []string{"open", "x"}, nil, 2, "box: unknown command \"x\" for \"box open\"\n"},

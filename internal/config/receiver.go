@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -132,6 +133,9 @@ type Health struct {
 var roleNames = map[string]bool{"ingest": true, "sequence": true, "live": true}
 
 var topicPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// TopicPrefix reports whether topics' names may begin with s.
+func TopicPrefix(s string) bool { return topicPrefix.MatchString(s) }
 
 // ReadReceiver reads, completes and validates the file at path. A fault of the
 // file is returned as [Faults]. Relative paths count from the file's folder.
@@ -281,7 +285,7 @@ func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {
 
 func (c *Receiver) validateKafka(report func(path, format string, args ...any)) {
 	k := c.Kafka
-	if !topicPrefix.MatchString(k.Prefix) {
+	if !TopicPrefix(k.Prefix) {
 		report("kafka.prefix", "%q cannot begin a topic's name (want 1 to 64 of letters, digits, '.', '_', '-')", k.Prefix)
 	}
 	if k.Partitions < 1 || k.Partitions > 4096 {
@@ -328,7 +332,10 @@ func (p *PerCar) validate(at string, report reporter) {
 }
 
 func checkListen(path, addr string, report func(path, format string, args ...any)) {
-	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" {
 		report(path, "%q is no address to listen on (want host:port)", addr)
+	} else if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > 65535) {
+		report(path, "%q has no such port (want 1 to 65535, or 0 for a free one)", addr)
 	}
 }

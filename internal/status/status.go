@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -102,6 +103,9 @@ func Call(ctx context.Context, path, method, url string, v any) error {
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {
+			if errors.Is(err, fs.ErrPermission) {
+				return fmt.Errorf("status: this user may not ask on %s: do it as the one that it runs as, or as root (%w)", path, op.Err)
+			}
 			return fmt.Errorf("status: nobody answers on %s: is it running, and with this socket? (%w)", path, op.Err)
 		}
 		return fmt.Errorf("status: %w", err)
@@ -115,10 +119,10 @@ func Call(ctx context.Context, path, method, url string, v any) error {
 		var e struct {
 			Error string `json:"error"`
 		}
-		if json.Unmarshal(b, &e) != nil || e.Error == "" {
-			e.Error = string(bytes.TrimSpace(b))
+		if json.Unmarshal(b, &e) == nil && e.Error != "" {
+			return errors.New(e.Error) // what Reply was given: its own words are enough
 		}
-		return fmt.Errorf("status: %s: %s", resp.Status, e.Error)
+		return fmt.Errorf("status: %s: %s", resp.Status, bytes.TrimSpace(b))
 	}
 	if v == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,8 +61,12 @@ func TestServeAndCall(t *testing.T) {
 		t.Errorf("without a place for the answer: %v", err)
 	}
 	for url, want := range map[string]string{"/bad": "the disk is full", "/text": "not like this", "/odd": "answer to /odd"} {
-		if err := Call(t.Context(), path, http.MethodGet, url, &got); err == nil || !strings.Contains(err.Error(), want) {
+		err := Call(t.Context(), path, http.MethodGet, url, &got)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", url, err)
+		}
+		if url == "/bad" && strings.Contains(err.Error(), "500") {
+			t.Errorf("HTTP's words stand before the reason: %v", err)
 		}
 	}
 	if err := Serve(t.Context(), path, http.NotFoundHandler()); err == nil || !strings.Contains(err.Error(), "in use") {
@@ -72,6 +77,24 @@ func TestServeAndCall(t *testing.T) {
 	}
 	if err := Call(t.Context(), path, http.MethodGet, "/good", nil); err == nil || !strings.Contains(err.Error(), "nobody answers") {
 		t.Errorf("call of nobody: %v", err)
+	}
+}
+
+func TestAUserWithoutRightIsToldSo(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may ask everywhere")
+	}
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Chmod(filepath.Join(dir, "s"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := Call(t.Context(), filepath.Join(dir, "s"), http.MethodGet, "/", nil); err == nil || !strings.Contains(err.Error(), "this user may not ask") {
+		t.Errorf("got %v", err)
 	}
 }
 

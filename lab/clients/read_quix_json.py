@@ -23,7 +23,8 @@ def run(args, means, rows, **until):
                       timestamp_extractor=lambda v, h, ts, t: v["ts_ns"] // 1_000_000)
     sdf = app.dataframe(topic)
     sdf = sdf.update(rows.append)
-    sdf = sdf[sdf["group"] == "engine"].apply(lambda row: row["rpm"])
+    sdf = sdf[sdf["group"] == "engine"]
+    sdf = sdf[sdf.contains("rpm")].apply(lambda row: row["rpm"])
     sdf = sdf.tumbling_window(timedelta(seconds=1)).mean().final()
     sdf.to_topic(app.topic(means, value_serializer="json", key_serializer="str"))
     app.run(**until)

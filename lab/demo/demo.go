@@ -383,7 +383,7 @@ func (d *demo) judge(out *Outcome) {
 	d.mu.Lock()
 	m := madeOf(&d.agent)
 	d.mu.Unlock()
-	out.Read = d.reader.Snapshot()
+	out.Read = d.reader.Final()
 	out.Critical, out.Full = settle(m.critical, out.Read.Critical), settle(m.full, out.Read.Full)
 	if at := out.Read.FirstAt; !at.IsZero() {
 		out.FirstData = at.Sub(d.begun)

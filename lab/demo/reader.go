@@ -194,6 +194,14 @@ func (r *Reader) Snapshot() Read {
 	return s
 }
 
+// Final is Snapshot when nothing more will be read.
+func (r *Reader) Final() Read {
+	r.mu.Lock()
+	r.checker.End()
+	r.mu.Unlock()
+	return r.Snapshot()
+}
+
 // Open returns how many batches are there only in part.
 func (r *Reader) Open() int {
 	r.mu.Lock()

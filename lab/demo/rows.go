@@ -23,10 +23,18 @@ type Checker struct {
 	groups map[string]int
 	start  int64 // boot time of tick 0; 0 = not known
 	values []int64
+	absent map[tickOf]map[string]bool // channels that no row of a tick has brought yet, where one has come
 
 	Checked uint64 // values compared
 	Wrong   uint64 // of these: not what the car measured, or absent
 	First   string // the first wrong one, in words
+}
+
+// tickOf names a tick of a group. Its channels may come in several rows: a group
+// whose columns did not fit one batch goes on in the next.
+type tickOf struct {
+	group string
+	tick  int64
 }
 
 // row is a decoded record: what all rows have, and the channels' texts.
@@ -43,7 +51,7 @@ func NewChecker(cfg sim.Config) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checker{model: m, groups: map[string]int{}}
+	c := &Checker{model: m, groups: map[string]int{}, absent: map[tickOf]map[string]bool{}}
 	for i, g := range m.Groups() {
 		c.groups[g.Name] = i
 	}
@@ -82,7 +90,7 @@ func (r *row) samples() int {
 	return len(r.channels)
 }
 
-// Check compares one row. Rows of other groups than the car's are not judged.
+// Check compares one row; End says when there are no more. Rows of other groups than the car's are not judged.
 // The first row of the car that it sees must be of its first tick.
 func (c *Checker) Check(r *row) {
 	g, ok := c.groups[r.group]
@@ -93,11 +101,11 @@ func (c *Checker) Check(r *row) {
 		c.start = r.bootNS
 	}
 	channels := c.model.Groups()[g].Channels
-	c.Checked += uint64(len(channels))
+	c.Checked += uint64(len(r.channels))
 	at := r.bootNS - c.start
 	tick := c.model.TickAt(g, at)
 	if c.model.TickNS(g, tick) != at {
-		c.wrong(len(channels), "a row of %s is stamped %d ns after the start, which is no tick", r.group, at)
+		c.wrong(len(r.channels), "a row of %s is stamped %d ns after the start, which is no tick", r.group, at)
 		return
 	}
 	if cap(c.values) < len(channels) {
@@ -105,16 +113,54 @@ func (c *Checker) Check(r *row) {
 	}
 	values := c.values[:len(channels)]
 	c.model.Fill(g, tick, values)
+	known := 0
 	for i := range channels {
+		text, ok := r.channels[channels[i].Name]
+		if !ok {
+			continue
+		}
+		known++
 		want := physical(&channels[i], values[i])
-		got, err := strconv.ParseFloat(string(r.channels[channels[i].Name]), 64)
+		got, err := strconv.ParseFloat(string(text), 64)
 		if err != nil || got != want {
-			c.wrong(1, "%s of tick %d of %s is %q, the car measured %v", channels[i].Name, tick, r.group, r.channels[channels[i].Name], want)
+			c.wrong(1, "%s of tick %d of %s is %q, the car measured %v", channels[i].Name, tick, r.group, text, want)
 		}
 	}
-	if extra := len(r.channels) - len(channels); extra > 0 {
-		c.wrong(extra, "a row of %s has %d channels, the car has %d there", r.group, len(r.channels), len(channels))
+	if extra := len(r.channels) - known; extra > 0 {
+		c.wrong(extra, "a row of %s has %d channels that the car does not have there", r.group, extra)
 	}
+	if key := (tickOf{r.group, tick}); known < len(channels) || c.absent[key] != nil {
+		c.join(key, channels, r)
+	}
+}
+
+// join notes which channels of a tick one of its rows has brought.
+func (c *Checker) join(key tickOf, channels []wire.Channel, r *row) {
+	left := c.absent[key]
+	if left == nil {
+		left = make(map[string]bool, len(channels))
+		for i := range channels {
+			left[channels[i].Name] = true
+		}
+		c.absent[key] = left
+	}
+	for name := range r.channels {
+		delete(left, name)
+	}
+	if len(left) == 0 {
+		delete(c.absent, key)
+	}
+}
+
+// End judges what no row has brought: nothing more will come.
+func (c *Checker) End() {
+	for key, left := range c.absent {
+		c.Checked += uint64(len(left))
+		for name := range left {
+			c.wrong(1, "%s of tick %d of %s is in no row", name, key.tick, key.group)
+		}
+	}
+	clear(c.absent)
 }
 
 func (c *Checker) wrong(n int, format string, args ...any) {

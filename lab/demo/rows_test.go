@@ -64,8 +64,65 @@ func TestEveryValueIsComparedWithTheSimulation(t *testing.T) {
 				}
 				check.Check(&r)
 			}
+			check.End()
 			if (check.Wrong > 0) != c.wrong || (check.First != "") != c.wrong || check.Checked == 0 {
 				t.Errorf("%d of %d values are wrong: %q", check.Wrong, check.Checked, check.First)
+			}
+		})
+	}
+}
+
+func TestATickMayComeInSeveralRows(t *testing.T) {
+	cfg := sim.Config{Channels: 60, RateMilliHz: 200_000, Seed: 3}
+	m, err := sim.NewModel(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const start = 5_000_000_000
+	group := m.Groups()[0]
+	width := len(group.Channels)
+	only := func(from, to int) func(map[string]any) {
+		return func(v map[string]any) {
+			for i := range group.Channels {
+				if i < from || i >= to {
+					delete(v, group.Channels[i].Name)
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		rows  []func(map[string]any)
+		wrong uint64
+	}{
+		{"in two", []func(map[string]any){only(0, 2), only(2, width)}, 0},
+		{"the last columns first", []func(map[string]any){only(3, width), only(1, 3), only(0, 1)}, 0},
+		{"one of two is missing", []func(map[string]any){only(0, 2)}, uint64(width - 2)},
+		{"one of three is missing", []func(map[string]any){only(0, 1), only(2, width)}, 1},
+		{"whole, and a part once more", []func(map[string]any){nil, only(0, 1)}, uint64(width - 1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			check, err := NewChecker(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows := [][]byte{rowOf(t, m, 0, 0, start, nil)}
+			for _, change := range c.rows {
+				rows = append(rows, rowOf(t, m, 0, 777, start, change))
+			}
+			for _, b := range rows {
+				r, err := parseRow(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				check.Check(&r)
+			}
+			if check.Wrong != 0 {
+				t.Errorf("%d values are wrong before the end: %q", check.Wrong, check.First)
+			}
+			check.End()
+			if check.Wrong != c.wrong || (check.First != "") != (c.wrong > 0) {
+				t.Errorf("%d values are wrong, want %d: %q", check.Wrong, c.wrong, check.First)
 			}
 		})
 	}

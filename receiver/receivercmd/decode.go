@@ -149,11 +149,17 @@ func (p *decodePrinter) row(line []byte) error {
 	return p.err
 }
 
+// maxNamed is how many batches that are not whole are named.
+const maxNamed = 20
+
 // batch decodes one batch. One that is not whole is named and passed.
 func (p *decodePrinter) batch(value []byte, appendMS int64) error {
 	if err := p.dec.Batch(value, appendMS, p.row); err != nil && p.err == nil {
-		p.bad++
-		_, err = fmt.Fprintln(p.log, err)
+		if p.bad++; p.bad <= maxNamed {
+			_, err = fmt.Fprintln(p.log, err)
+		} else if err = nil; p.bad == maxNamed+1 {
+			_, err = fmt.Fprintln(p.log, "… further ones are only counted")
+		}
 		return err
 	}
 	return p.err

@@ -92,6 +92,7 @@ func TestDecodeOfAFile(t *testing.T) {
 		{"a DBC of its interface", []string{"--dbc", "can3=" + dbc, "--interfaces", "can3", "--batches", file("ok3", framed(one))}, []string{`"rpm":10}`}, ""},
 		{"a DBC of another interface", []string{"--dbc", "can4=" + dbc, "--interfaces", "can3", "--batches", file("ok4", framed(one))}, []string{"2 frames, 0 of ids", "0 rows"}, ""},
 		{"a damaged batch", []string{"--dbc", dbc, "--batches", file("bad", append(framed(hurt), framed(one)...))}, []string{`"rpm":10}`}, "1 batches could not be decoded"},
+		{"many damaged batches", []string{"--dbc", dbc, "--batches", file("many", bytes.Repeat(framed(hurt), maxNamed+9))}, []string{"… further ones are only counted"}, "29 batches could not be decoded"},
 		{"cut short", []string{"--dbc", dbc, "--batches", file("cut", framed(one)[:50])}, nil, "batch 1: unexpected EOF"},
 		{"no such file", []string{"--dbc", dbc, "--batches", "nosuch"}, nil, "no such file"},
 		{"something else", []string{"--dbc", dbc, "--batches", file("text", []byte(strings.Repeat("\xff", 9)+"\x01 text"))}, nil, "is it what"},

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,7 +123,12 @@ func runExport(ctx context.Context, o *exportOptions, stdout, stderr io.Writer) 
 		return err
 	}
 	rep, n, err := writeExport(ctx, o, r, d)
-	if err = d.end(err); err != nil {
+	if err = d.end(err); errors.Is(err, export.ErrEmpty) {
+		if cars, lerr := r.archive.Cars(ctx); lerr == nil && !slices.Contains(cars, r.query.Car) {
+			err = fmt.Errorf("%w: --car is %s, there are %v", err, r.query.Car, cars)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(stderr, "export: %d values of %s in %s\n", n, r.query.Car, strings.Join(d.made(), ", "))

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"telemetry/internal/cli"
+	"telemetry/internal/config"
 	"telemetry/receiver/replay"
 	"telemetry/receiver/topic"
 	"telemetry/wire"
@@ -107,6 +108,8 @@ func (o *replayOptions) check(now time.Time) (err error) {
 	switch {
 	case o.whatIf == "" && o.prefix == "":
 		return errors.New("want --prefix P, the first part of the topics to write (or --what-if)")
+	case o.whatIf == "" && !config.TopicPrefix(o.prefix):
+		return fmt.Errorf("--prefix: %q cannot begin a topic's name (want 1 to 64 of letters, digits, '.', '_', '-')", o.prefix)
 	case o.whatIf != "" && len(o.files) > 0:
 		return errors.New("--what-if needs arrivals, which files do not have (want a cluster)")
 	case !slices.Contains(replay.FormatNames(), o.format):

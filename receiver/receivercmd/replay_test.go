@@ -118,6 +118,7 @@ func TestReplayRefuses(t *testing.T) {
 		want string
 	}{
 		{"no prefix", []string{addr}, cli.ExitUsage, "want --prefix"},
+		{"a prefix that names no topic", []string{addr, "--prefix", "x y"}, cli.ExitUsage, "cannot begin a topic's name"},
 		{"the topics that are read", []string{addr, "--prefix", "telemetry"}, cli.ExitFailed, "telemetry.batches is of the receiver"},
 		{"rows beside them", []string{addr, "--prefix", "telemetry", "-f", "json"}, cli.ExitFailed, "telemetry.samples is of the receiver"},
 		{"no format", []string{addr, "--prefix", "x", "-f", "csv"}, cli.ExitUsage, "want batches, json, batch"},

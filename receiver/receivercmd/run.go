@@ -26,7 +26,7 @@ func run(ctx context.Context, path string, stderr io.Writer) error {
 	log, level := cli.Logger(cfg.Log, stderr)
 	first, err := receiver.Prepare(cfg, log)
 	if err != nil {
-		return err
+		return &cli.ExitError{Code: cli.ExitConfig, Err: err}
 	}
 	// The socket outlives a reload: whoever asks is answered by the receiver
 	// that runs now.

@@ -238,7 +238,7 @@ func (r *Replay) Run(ctx context.Context, out sensors.Sink) error {
 			}
 			return err
 		case frames == 0:
-			return fmt.Errorf("can: replay %s: no frame in the log: is it a candump log, and are these its interfaces?", r.name())
+			return fmt.Errorf("can: replay %s: no frame in the log: is it a candump log, and are these its interfaces?%s", r.name(), HowToConvert(r.cfg.Path))
 		case !r.cfg.Loop:
 			return nil
 		}

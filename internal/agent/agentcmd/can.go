@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -111,7 +112,7 @@ func (p *canPrinter) damage(path string, s can.ReaderStats) error {
 	case s.Damage != "":
 		return fmt.Errorf("%s: ends early after line %d: %s", path, s.Lines, s.Damage)
 	case s.BadLines > 0:
-		return fmt.Errorf("%s: %d lines are no frames; the first is line %d: %s", path, s.BadLines, s.Bad[0].Line, s.Bad[0].Reason)
+		return fmt.Errorf("%s: %d lines are no frames; the first is line %d: %s%s", path, s.BadLines, s.Bad[0].Line, s.Bad[0].Reason, can.HowToConvert(path))
 	}
 	return nil
 }
@@ -132,7 +133,10 @@ func (p *canPrinter) watch(ctx context.Context, stderr io.Writer) error {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := socketcan.New(socketcan.Config{Interface: p.bus, Raw: true, Listen: socketcan.ListenNever, Clock: c, Log: log})
 	if err != nil {
-		return cli.Usage(err)
+		return cli.Usage(fmt.Errorf("%s is no file that is there, and no interface: %w", p.bus, err))
+	}
+	if _, err := net.InterfaceByName(p.bus); err != nil {
+		fmt.Fprintf(stderr, "can: %s is neither a file nor an interface that is there now: waiting for the interface\n", p.bus)
 	}
 	err = s.Run(ctx, p)
 	if errors.Is(err, errEnough) || ctx.Err() != nil {

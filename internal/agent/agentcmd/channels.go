@@ -71,9 +71,6 @@ func tailCommand() *cobra.Command {
 			told := map[string]int64{}
 			for {
 				list, err := askChannels(c.Context(), socket, names)
-				if err == nil && len(list) == 0 {
-					err = fmt.Errorf("no channel is called %q: edgeagent channels lists them", names)
-				}
 				if err == nil {
 					err = printNews(c.OutOrStdout(), list, told, asJSON)
 				}
@@ -103,6 +100,9 @@ func askChannels(ctx context.Context, socket string, names []string) ([]agent.Ch
 		if wanted(s.Name, names) {
 			out = append(out, s)
 		}
+	}
+	if len(out) == 0 && len(names) > 0 {
+		return nil, fmt.Errorf("no channel is called %q: edgeagent channels lists them", names)
 	}
 	return out, nil
 }

@@ -9,8 +9,11 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"math/big"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -298,4 +301,27 @@ func TestPermissionFindings(t *testing.T) {
 	r = look()
 	r.wants(t, checkup.Fail, "GPIO lines", "no GPIO chip", "set board")
 	r.wants(t, checkup.OK, "link a: network administration", "permitted", "")
+}
+
+func TestReceiverFindings(t *testing.T) {
+	secure := httptest.NewTLSServer(nil)
+	defer secure.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	plain := httptest.NewServer(nil) // answers a handshake with words of its own
+	defer plain.Close()
+	for name, c := range map[string]struct {
+		addr    string
+		level   checkup.Level
+		why, do string
+	}{
+		"in the clear":              {plain.Listener.Addr().String(), checkup.OK, "answers within", ""},
+		"TLS, dialled in the clear": {secure.Listener.Addr().String(), checkup.Fail, "speaks TLS", "tls://"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := looking(fstest.MapFS{}, &config.Agent{Car: "car-7"})
+			r.opt.Timeout = 5 * time.Second
+			r.receiver(t.Context(), "link a", "tcp://"+c.addr, modem.NewInterface("a", "", fstest.MapFS{}))
+			r.wants(t, c.level, "link a: receiver tcp://"+c.addr, c.why, c.do)
+		})
+	}
 }

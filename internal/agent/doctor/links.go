@@ -168,6 +168,10 @@ func (r *report) receiver(ctx context.Context, what, address string, m *modem.In
 	took := time.Since(start)
 	defer func() { _ = c.Close() }() // only looked at
 	if u.Scheme != "tls" || r.cfg.Receiver.TLS == nil {
+		if speaksTLS(ctx, c) {
+			r.Add(checkup.Fail, what, "speaks TLS, and would be dialled in the clear", "write tls:// for tcp://, and set receiver.tls")
+			return
+		}
 		r.OK(what, "answers within %v", took.Round(100*time.Microsecond))
 		return
 	}
@@ -176,7 +180,18 @@ func (r *report) receiver(ctx context.Context, what, address string, m *modem.In
 		r.Add(checkup.Fail, what, "connects, but TLS fails: "+short(err), "check CA, certificate and the board's clock")
 		return
 	}
-	r.OK(what, "answers within %v, TLS %s", took.Round(100*time.Microsecond), tls.VersionName(tc.ConnectionState().Version))
+	r.OK(what, "answers within %v, %s", took.Round(100*time.Microsecond), tls.VersionName(tc.ConnectionState().Version))
+}
+
+// speaksTLS reports whether the other end of a fresh connection answers a
+// handshake with TLS, whatever it thinks of it; c is of no use afterwards.
+func speaksTLS(ctx context.Context, c net.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	tc := tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // nothing is sent or believed
+	err := tc.HandshakeContext(ctx)
+	var alert tls.AlertError
+	return err == nil || errors.As(err, &alert)
 }
 
 func (r *report) handshake(ctx context.Context, c net.Conn, host string) (*tls.Conn, error) {

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"telemetry/internal/cli"
 	"telemetry/spool"
 	"telemetry/wire"
 )
@@ -53,8 +55,8 @@ func eachLane(v *spool.View, lane string, fn func(wire.Batch) error) error {
 	for _, l := range lanes {
 		if lane != "" {
 			want, err := wire.ParseLane(lane)
-			if err != nil {
-				return err
+			if err != nil || !slices.Contains(lanes[:], want) {
+				return cli.Usage(fmt.Errorf("--lane: %q is no lane of a spool (want critical or full)", lane))
 			}
 			if want != l {
 				continue

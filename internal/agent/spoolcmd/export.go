@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"telemetry/internal/cli"
 	"telemetry/spool"
 	"telemetry/wire"
 )
@@ -54,7 +55,7 @@ func exportCommand(def string) *cobra.Command {
 func export(dir string, keys spool.KeyBox, format, to string, pending bool, stdout io.Writer) (err error) {
 	open := formats[format]
 	if open == nil {
-		return fmt.Errorf("spool: unknown format %q (want %s)", format, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
+		return cli.Usage(fmt.Errorf("--format: %q is no format (want %s)", format, strings.Join(slices.Sorted(maps.Keys(formats)), ", ")))
 	}
 	v, err := spool.OpenView(dir, nil)
 	if err != nil {
@@ -74,21 +75,32 @@ func export(dir string, keys spool.KeyBox, format, to string, pending bool, stdo
 		defer func() { err = errors.Join(err, f.Close()) }()
 		out = f
 	}
+	if err := exportTo(out, v, open, pending, to); err != nil {
+		if to != "" {
+			err = fmt.Errorf("%w; %s is not whole: remove it before the next try", err, to)
+		}
+		return fmt.Errorf("spool: export: %w", err)
+	}
+	return locked(v)
+}
+
+// exportTo writes what v shows to out, which is the file to unless that is empty.
+func exportTo(out io.Writer, v *spool.View, open func(io.Writer) (exporter, error), pending bool, to string) error {
 	buf := bufio.NewWriterSize(out, 1<<20)
 	e, err := open(buf)
 	if err != nil {
-		return fmt.Errorf("spool: export: %w", err)
+		return err
 	}
 	w := &walk{v: v, to: e, pending: pending, cats: map[wire.CatalogueHash]*wire.Catalogue{}, clocks: map[wire.Epoch]*utc{}}
 	if err := w.run(); err != nil {
-		return fmt.Errorf("spool: export: %w", err)
+		return err
 	}
 	if _, verbatim := e.(*batches); verbatim && to != "" {
 		if err := w.catalogues(to); err != nil {
-			return fmt.Errorf("spool: export: %w", err)
+			return err
 		}
 	}
-	return errors.Join(e.end(), buf.Flush(), locked(v))
+	return errors.Join(e.end(), buf.Flush())
 }
 
 // catalogues writes the catalogues of what was exported beside the file: batches alone
