@@ -35,7 +35,9 @@ type gapRecord struct {
 	Details string `json:"details,omitempty"`
 }
 
-// gap writes a record to telemetry.gaps.
+// gap writes a record to telemetry.gaps. Its place is all that it says of its first
+// number, so that an owner whose predecessor died inside of a commit does not say it
+// again.
 func (p *Partition) gap(id wire.ID, last uint64, change reorder.GapChange, reason string, was wire.Reason, offset *int64, details string) {
 	st := id.Stream
 	if !p.cfg.takes(st.Lane) {
@@ -55,11 +57,11 @@ func (p *Partition) gap(id wire.ID, last uint64, change reorder.GapChange, reaso
 	}
 	p.add(topic.Record{
 		Topic: p.cfg.Topics.Gaps, Partition: -1, Key: []byte(key), Value: encode(g), TimestampMS: p.nowMS,
-		Headers: []topic.Header{
-			{Key: topic.HeaderCar, Value: []byte(st.Car)},
-			{Key: topic.HeaderReason, Value: []byte(g.Reason)},
-			{Key: topic.HeaderContentType, Value: []byte("application/json")},
-		},
+		Headers: append(topic.IDHeaders(id),
+			topic.Header{Key: topic.HeaderPart, Value: fmt.Appendf(nil, "%s/%d/%s/%s", g.Change, last, g.Reason, g.Was)},
+			topic.Header{Key: topic.HeaderReason, Value: []byte(g.Reason)},
+			topic.Header{Key: topic.HeaderContentType, Value: []byte("application/json")},
+		),
 	})
 }
 

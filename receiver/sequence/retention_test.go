@@ -229,3 +229,25 @@ func TestNewCarInAnOldLog(t *testing.T) {
 		})
 	}
 }
+
+// An owner dies between its outputs and its state: the next one repeats none of them,
+// gaps included.
+func TestAGapIsToldOnce(t *testing.T) {
+	cfg := config()
+	cfg.Reorder.Windows[wire.LaneFull] = 100 * time.Millisecond
+	b, c := opened(t, cfg)
+	c.Full(1000*ms, 1) // lost
+	b.apply(c.Full(1001*ms, 1))
+	want(t, "within the window", b.write())
+	state, offset := maps.Clone(b.state), b.offset
+	b.tick(200 * time.Millisecond)
+	written := b.write()
+	want(t, "after the window", written, "gaps full#1-1 settled gap", "samples full#2:1/1 synced")
+
+	b.state, b.offset = state, offset
+	b.inherit(0, written...)
+	want(t, "by the next owner", b.write())
+	late := c.Full(1002*ms, 2)
+	b.apply(late)
+	want(t, "what follows", b.write(), "samples full#3:1/2 synced", "samples full#3:2/2 synced")
+}

@@ -27,7 +27,7 @@ const (
 	HeaderDurableNS   = "durable_ns"  // likewise
 	HeaderReceivedNS  = "received_ns" // of sampled batches: when ingest had it by its clock, ns since 1970
 	HeaderRow         = "row"         // "i/n": place of a row in its batch
-	HeaderPart        = "part"        // place of another output in its batch
+	HeaderPart        = "part"        // place of another output in its batch; of a gap, what it says
 	HeaderCatalogue   = "catalogue"
 	HeaderGroup       = "group"
 	HeaderContentType = "content-type"
@@ -52,8 +52,8 @@ type BatchInfo struct {
 // ErrHeaders marks a record of the batches topic whose headers are not ours.
 var ErrHeaders = errors.New("topic: not the headers of a batch")
 
-// BatchHeaders returns the text headers of one record of the batches topic.
-func BatchHeaders(id wire.ID, s wire.Send, instance string) []Header {
+// IDHeaders returns the text headers that name a batch, with room for nine more.
+func IDHeaders(id wire.ID) []Header {
 	st := id.Stream
 	hs := make([]Header, 0, 15)
 	add := func(k string, v []byte) { hs = append(hs, Header{k, v}) }
@@ -65,6 +65,13 @@ func BatchHeaders(id wire.ID, s wire.Send, instance string) []Header {
 		add(HeaderShard, strconv.AppendUint(nil, uint64(st.Shard), 10))
 	}
 	add(HeaderSeq, strconv.AppendUint(nil, id.Seq, 10))
+	return hs
+}
+
+// BatchHeaders returns the text headers of one record of the batches topic.
+func BatchHeaders(id wire.ID, s wire.Send, instance string) []Header {
+	hs := IDHeaders(id)
+	add := func(k string, v []byte) { hs = append(hs, Header{k, v}) }
 	add(HeaderBase, strconv.AppendUint(nil, s.Base, 10))
 	add(HeaderPulled, strconv.AppendBool(nil, s.Pulled))
 	add(HeaderLink, strconv.AppendUint(nil, uint64(s.Link), 10))
