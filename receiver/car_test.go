@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
 	"telemetry/receiver/sequence/sequencetest"
@@ -46,7 +47,7 @@ func dialCar(t *testing.T, addr, clientID, name string, config *tls.Config) (*mq
 	}
 	c := &mqttCar{Car: sequencetest.NewCar(name, 1, 0xabc), t: t, durable: map[wire.Lane]wire.Ranges{}}
 	c.client = paho.NewClient(paho.ClientConfig{
-		Conn: conn, PacketTimeout: dialLimit,
+		Conn: packets.NewThreadSafeConn(conn), PacketTimeout: dialLimit, // its first ping may meet any packet
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			c.heard(p.Packet.Payload)
 			return true, nil
