@@ -118,13 +118,14 @@ func (e *Engine) readPaths() {
 }
 
 func (e *Engine) pathState(c *connection) PathState {
+	best := c.est.known()
 	nowRate, capRate := c.rates(e.lasting())
 	p := PathState{
 		Usable:   c.trusted() && !e.heldOn(c) && !e.quiet(c),
 		Busy:     c.pending > 0,
-		InFlight: c.expected(e.now), Recent: c.recent(e.now), Rate: c.est.known(), NowRate: nowRate, CapRate: capRate, Watched: c.socket.atNS != 0,
+		InFlight: c.expected(e.now), Recent: c.recent(e.now), Rate: best, NowRate: nowRate, CapRate: capRate, Watched: c.socket.atNS != 0,
 		RTT: c.est.rtt(), MinRTT: c.est.minRTT(),
-		Starting: c.est.starting() && capRate*100 >= c.est.known()*startingPct,
+		Starting: c.est.starting() && capRate*100 >= best*startingPct,
 		Young:    e.now-c.upNS < youngNS,
 	}
 	if p.Usable {

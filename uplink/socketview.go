@@ -59,7 +59,8 @@ func (c *connection) look(now, bytes int64) {
 // recent returns how many bytes were handed to c so lately that they can't be
 // confirmed yet.
 func (c *connection) recent(now int64) (bytes int64) {
-	for i := len(c.fifo) - 1; i >= 0 && now-c.fifo[i].sentNS < c.est.minRTT()+leadNS; i-- {
+	trip := c.est.minRTT() + leadNS
+	for i := len(c.fifo) - 1; i >= 0 && now-c.fifo[i].sentNS < trip; i-- {
 		bytes += c.fifo[i].bytes
 	}
 	return bytes

@@ -290,6 +290,7 @@ func parseShown(tok, rest []byte, f *Frame) error {
 		return lineError("bad length", size)
 	}
 	f.Len = uint8(n)
+	f.BRS, f.ESI = f.BRS && f.FD, f.ESI && f.FD // classical CAN has no such bits, whatever the line says
 	if bytes.HasPrefix(bytes.TrimSpace(rest), []byte("remote request")) {
 		f.RTR = true
 	}

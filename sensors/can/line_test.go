@@ -49,6 +49,7 @@ func TestParseLine(t *testing.T) {
 		{"shown", "(1436509052.249713)  can0  123   [4]  11 22 33 44", frame(0x123, "\x11\x22\x33\x44", nil)},
 		{"shown with text", "(1436509052.249713)  can0  18FEF100   [2]  41 42   'AB'", frame(0x18FEF100, "AB", ext)},
 		{"shown, fd", "(1436509052.249713)  can0  123  [04]  11 22 33 44", frame(0x123, "\x11\x22\x33\x44", func(f *Frame) { f.FD = true })},
+		{"shown, flags of CAN FD on a classical frame", "(1436509052.249713)  can0  RX B E  123  [1]  11", frame(0x123, "\x11", nil)},
 		{"shown, flags", "(1436509052.249713)  can0  TX B -  123  [01]  11", frame(0x123, "\x11", func(f *Frame) { f.TX, f.FD, f.BRS = true, true, true })},
 		{"shown, remote", "(1436509052.249713)  can0  123   [3]  remote request", frame(0x123, "", func(f *Frame) { f.RTR, f.Len = true, 3 })},
 		{"shown, raw dlc", "(1436509052.249713)  can0  123   {B}  11 22 33 44 55 66 77 88", frame(0x123, "\x11\x22\x33\x44\x55\x66\x77\x88", func(f *Frame) { f.DLC = 11 })},
@@ -128,6 +129,7 @@ func FuzzParseLine(f *testing.F) {
 	for _, s := range []string{
 		"(1436509052.249713) can0 123#11223344", "(0.5) can0 12345678##3AA", "(1.0) c 20000080#R8_9 T",
 		"(1.0)  can0  RX B E  123  [04]  11 22 33 44", "(2015-07-10 06:17:32.249713) can0 123#", "# x",
+		"(0.0)0 RX 0 E 000 [0]",
 	} {
 		f.Add([]byte(s))
 	}
