@@ -9,14 +9,12 @@ package agent
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"periph.io/x/conn/v3/gpio"
 
@@ -84,6 +82,11 @@ func prepare(cfg *config.Agent, root fs.FS, log *slog.Logger, clk clocks) (*Agen
 	b := &builder{cfg: cfg, clock: clk, log: log, root: root}
 	a.sources = b.sources()
 	a.faults, a.warnings = b.faults, b.warnings
+	if identity != nil {
+		if why, _ := WrongIdentity(identity.Certificates[0].Leaf, cfg.Car, time.Unix(0, clk.Compare().UTCNS)); why != "" {
+			a.warnings = append(a.warnings, cfg.Fault("receiver.tls.cert", "%s %s: no receiver takes anything from it, the spool keeps it", cfg.Receiver.TLS.Cert, why))
+		}
+	}
 	if !slices.ContainsFunc(a.sources, func(s namedSource) bool { _, bad := s.source.(broken); return !bad }) {
 		fatal = append(fatal, a.faults...)
 	}
@@ -132,21 +135,3 @@ func (a *Agent) Faults() config.Faults { return a.faults }
 
 // Warnings returns what was wrong and could be tolerated, as in DBC files.
 func (a *Agent) Warnings() config.Faults { return a.warnings }
-
-// clientTLS reads a client's identity.
-// ClientTLS reads the identity that the car shows to its receivers.
-func ClientTLS(c *config.ClientTLS) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate of the car: %w", err)
-	}
-	pem, err := os.ReadFile(c.CA)
-	if err != nil {
-		return nil, fmt.Errorf("CA of the receiver: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate (want PEM)", c.CA)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: pool, ServerName: c.ServerName}, nil
-}

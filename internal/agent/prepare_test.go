@@ -2,12 +2,14 @@ package agent
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"telemetry/internal/config"
+	"telemetry/lab/pki"
 )
 
 const goodDBC = "BO_ 256 Engine: 2 ECU\n SG_ rpm : 0|16@1+ (1,0) [0|0] \"1/min\" X\n"
@@ -108,4 +110,21 @@ func TestSurroundings(t *testing.T) {
 	cfg.Spool.Quota = 10 << 20
 	cfg.Spool.Dir = filepath.Join(filepath.Dir(cfg.Spool.Dir), "file", "spool")
 	contains(t, Surroundings(cfg), []string{":3:14: spool.dir: ", "file is no directory"})
+}
+
+// A car with the certificate of another one runs and spools, and says it.
+func TestCertificateOfAnotherCar(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := pki.Write(dir, []string{"127.0.0.1"}, "car-7", "car-8"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{"car-7": nil, "car-8": {"receiver.tls.cert: ", `speaks for "car-8", the car is "car-7"`, "the spool keeps it"}} {
+		identity := "{ca: " + filepath.Join(dir, "ca.crt") + ", cert: " + filepath.Join(dir, name+".crt") + ", key: " + filepath.Join(dir, name+".key") + "}"
+		cfg := configure(t, "sources: [{name: sim, sim: {}}]\nreceiver: {addresses: ['tls://a:1'], tls: "+identity+"}\n", map[string]string{})
+		a, err := Prepare(cfg, os.DirFS("/"), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		contains(t, a.Warnings(), want)
+	}
 }

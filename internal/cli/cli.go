@@ -109,7 +109,8 @@ func Main(root *cobra.Command, args []string, stderr io.Writer) int {
 	if err == nil {
 		return ExitOK
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
+	begins := root.Name() + ": " // the name of its package too, for some errors
+	fmt.Fprintln(stderr, begins+strings.TrimPrefix(err.Error(), begins))
 	return Code(err)
 }
 

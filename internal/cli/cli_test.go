@@ -65,6 +65,7 @@ func TestMainPrintsOneErrorOnce(t *testing.T) {
 	}{
 		{"good", []string{"open", "--wide"}, nil, 0, ""},
 		{"failure", []string{"open"}, errors.New("hinge is stuck"), 1, "box: hinge is stuck\n"},
+		{"failure of the package of its name", []string{"open"}, errors.New("box: hinge is stuck"), 1, "box: hinge is stuck\n"},
 		{"no command", nil, nil, 2, "box: want a command: see `box --help`\n"},
 		{"near miss", []string{"opne"}, nil, 2, "box: unknown command \"opne\" for \"box\", did you mean \"open\"?\n"},
 		{"an argument too few", []string{"paint"}, nil, 2, "box: want `box paint COLOUR`, got []: see `box paint --help`\n"},

@@ -202,6 +202,31 @@ func TestReceiverWindows(t *testing.T) {
 	}
 }
 
+func TestReceiverPorts(t *testing.T) {
+	const quiet = "live: {listen: 'off'}\n"
+	for _, tt := range []struct{ name, yaml, want string }{
+		{"page on the broker's", "mqtt: {insecure: true, listen: '127.0.0.1:1883'}\nlive: {listen: '127.0.0.1:1883'}\n", "live.listen: 127.0.0.1:1883 is taken by mqtt.listen (127.0.0.1:1883)"},
+		{"every address and one", "mqtt: {insecure: true, listen: ':8080'}\n", "live.listen: 127.0.0.1:8080 is taken by mqtt.listen (:8080)"},
+		{"IPv6's every address", "mqtt: {insecure: true, listen: '127.0.0.1:81'}\nhealth: {listen: '[::]:81'}\n" + quiet, "health.listen: [::]:81 is taken by mqtt.listen"},
+		{"the embedded Kafka's", "mqtt: {insecure: true}\nkafka: {embedded: {dir: k, port: 8081}}\nhealth: {listen: ':8081'}\n" + quiet, "kafka.embedded.port: 127.0.0.1:8081 is taken by health.listen"},
+		{"free ports", "mqtt: {insecure: true, listen: '127.0.0.1:0'}\nlive: {listen: '127.0.0.1:0'}\n", ""},
+		{"two addresses", "mqtt: {insecure: true, listen: '10.0.0.1:81'}\nlive: {listen: '127.0.0.1:81'}\n", ""},
+		{"a broker of others", "mqtt: {broker: 'tcp://a:1883', listen: ':8080'}\n", ""},
+		{"no page here", "roles: [ingest]\nmqtt: {insecure: true, listen: ':8080'}\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			yaml := "version: 1\n" + tt.yaml
+			if !strings.Contains(yaml, "kafka:") {
+				yaml += "kafka: {embedded: {dir: k}}\n"
+			}
+			_, err := ReadReceiver(write(t, yaml))
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestReceiverBroker(t *testing.T) {
 	read := func(mqtt string) (*Receiver, error) {
 		return ReadReceiver(write(t, "version: 1\nkafka: {embedded: {dir: k}}\nmqtt: {"+mqtt+"}\n"))

@@ -242,7 +242,48 @@ func (c *Receiver) validate(report func(path, format string, args ...any)) {
 		}
 	}
 	c.validateOutputs(report)
+	c.validatePorts(report)
 	c.Log.validate(report)
+}
+
+// validatePorts reports two listeners of this process at one address: the second
+// would only fail when the first runs.
+func (c *Receiver) validatePorts(report reporter) {
+	type listener struct{ path, addr string }
+	var all []listener
+	if c.MQTT.Broker == "" && slices.Contains(c.Roles, "ingest") {
+		all = append(all, listener{"mqtt.listen", c.MQTT.Listen})
+	}
+	if c.Live.Listen != "off" && slices.Contains(c.Roles, "live") {
+		all = append(all, listener{"live.listen", c.Live.Listen})
+	}
+	if c.Health.Listen != "" {
+		all = append(all, listener{"health.listen", c.Health.Listen})
+	}
+	if len(c.Kafka.Brokers) == 0 && c.Kafka.Embedded.Port > 0 {
+		all = append(all, listener{"kafka.embedded.port", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Kafka.Embedded.Port))})
+	}
+	for i, l := range all {
+		for _, other := range all[:i] {
+			if collide(l.addr, other.addr) {
+				report(l.path, "%s is taken by %s (%s): want a port of its own", l.addr, other.path, other.addr)
+			}
+		}
+	}
+}
+
+// collide reports whether two addresses to listen on cannot be had at once.
+func collide(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	every := func(host string) bool {
+		ip := net.ParseIP(host)
+		return host == "" || ip != nil && ip.IsUnspecified()
+	}
+	return strings.EqualFold(hostA, hostB) || every(hostA) || every(hostB)
 }
 
 func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {

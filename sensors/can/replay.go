@@ -218,8 +218,9 @@ type run struct {
 	*Replay
 	out   sensors.Sink
 	time  timeline
-	start int64 // boot time of the first frame
-	woken int64 // boot time of the latest wake-up
+	start int64  // boot time of the first frame
+	woken int64  // boot time of the latest wake-up
+	said  string // what the pass before was reported with
 }
 
 // Run plays the log. It ends without error at the log's end, or with ctx. A log
@@ -399,28 +400,38 @@ func (p *run) tally(seen *ReaderStats, now ReaderStats) {
 	p.mu.Unlock()
 }
 
-// report names what was wrong with a log that has ended.
+// report names what was wrong with a log that has ended, unless the pass before had
+// the same: a log that is played in a loop says it once.
 func (p *run) report(s ReaderStats) {
 	p.count.passes.Add(1)
+	ids := p.dec.Unknown(loggedIDs)
+	names := make([]string, len(ids))
+	for i, u := range ids {
+		names[i] = fmt.Sprintf("%s %X", u.Bus, u.ID)
+	}
+	if s.Damage != "" {
+		p.count.damaged.Add(1)
+	}
+	c := &p.dec.count
+	foreign := c.rows.Load() == 0 && c.frames.Load() > 0
+	before := p.said
+	if p.said = fmt.Sprint(s.Bad, s.Damage, c.cut.Load() > 0, foreign, names); p.said == before {
+		return
+	}
 	for _, b := range s.Bad[:min(len(s.Bad), loggedLines)] {
 		p.log.Warn("bad line in log", "log", p.name(), "line", b.Line, "reason", b.Reason)
 	}
 	if s.Damage != "" {
-		p.count.damaged.Add(1)
 		p.log.Warn("compressed log ended early", "log", p.name(), "lines", s.Lines, "reason", s.Damage)
 	}
-	if n := p.dec.count.cut.Load(); n > 0 {
+	if n := c.cut.Load(); n > 0 {
 		p.log.Warn("log ends inside a frame, which is left out", "log", p.name(), "lines", s.Lines, "frames_cut", n)
 	}
-	if c := &p.dec.count; c.rows.Load() == 0 && c.frames.Load() > 0 {
+	if foreign {
 		p.log.Warn("no frame of the log is known to the database: is it the right DBC, and for this interface?",
 			"log", p.name(), "frames", c.frames.Load(), "frames_unknown", c.unknown.Load(), "frames_unmapped", c.unmapped.Load())
 	}
-	if ids := p.dec.Unknown(loggedIDs); len(ids) > 0 {
-		names := make([]string, len(ids))
-		for i, u := range ids {
-			names[i] = fmt.Sprintf("%s %X", u.Bus, u.ID)
-		}
-		p.log.Info("frames with ids that no database knows", "log", p.name(), "frames", p.dec.count.unknown.Load(), "most", names)
+	if len(names) > 0 {
+		p.log.Info("frames with ids that no database knows", "log", p.name(), "frames", c.unknown.Load(), "most", names)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -232,6 +233,37 @@ func TestReplayLoops(t *testing.T) {
 		}
 		if n := counter(t, r, "passes"); n < 999 {
 			t.Errorf("%d passes", n)
+		}
+	})
+}
+
+// What a log that is played in a loop lacks is said once, not once in a pass.
+func TestALoopSaysItOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unknown := Frame{StampNS: 100e9 + 5e6, Bus: "can0", ID: 0x7FF}
+		log := countLine(100e9, 0) + string(AppendLine(nil, &unknown)) + "(oops) can0 1#\n" + countLine(100e9+9e6, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		var said strings.Builder
+		clock := virtualClock{time.Now()}
+		r := replay(t, ReplayConfig{Open: open(log), Clock: clock, Loop: true, Log: slog.New(slog.NewTextHandler(&said, nil))})
+		if err := r.Run(ctx, &arrivals{clock: clock, after: func(rows int) error {
+			if rows >= 100 {
+				cancel()
+			}
+			return nil
+		}}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("ended with %v", err)
+		}
+		if n := counter(t, r, "passes"); n < 10 {
+			t.Fatalf("%d passes", n)
+		}
+		for _, line := range []string{`msg="bad line in log" log=log line=3`, `msg="frames with ids that no database knows" log=log frames=1 most="[can0 7FF]"`} {
+			if strings.Count(said.String(), line) != 1 {
+				t.Errorf("not once: %s\n%s", line, said.String())
+			}
+		}
+		if n := strings.Count(said.String(), "\n"); n != 3 { // with the start
+			t.Errorf("%d lines:\n%s", n, said.String())
 		}
 	})
 }

@@ -165,13 +165,10 @@ func (r *report) certificates() {
 		return
 	}
 	left := cert.NotAfter.Sub(r.opt.Now)
+	why, remedy := agent.WrongIdentity(cert, r.cfg.Car, r.opt.Now)
 	switch {
-	case cert.Subject.CommonName != r.cfg.Car:
-		r.Add(checkup.Fail, "certificate", fmt.Sprintf("speaks for %q, the car is %q", cert.Subject.CommonName, r.cfg.Car), "use the certificate of this car")
-	case left < 0:
-		r.Add(checkup.Fail, "certificate", fmt.Sprintf("expired on %s", cert.NotAfter.Format(time.DateOnly)), "receiver ca issue "+r.cfg.Car+" makes a new one")
-	case r.opt.Now.Before(cert.NotBefore):
-		r.Add(checkup.Fail, "certificate", fmt.Sprintf("not valid before %s: is the board's clock right?", cert.NotBefore.Format(time.DateOnly)), "set the clock")
+	case why != "":
+		r.Add(checkup.Fail, "certificate", why, remedy)
 	case left < soon:
 		r.Add(checkup.Warn, "certificate", fmt.Sprintf("expires in %d days", int(left.Hours()/24)), "receiver ca issue "+r.cfg.Car+" makes a new one")
 	default:
