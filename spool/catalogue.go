@@ -57,7 +57,7 @@ func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
 		}
 	}
 	if err == nil {
-		err = s.disk.Write(temp, canonical)
+		err = s.writeSpared(temp, canonical)
 	}
 	if err == nil {
 		err = s.disk.Rename(temp, s.cataloguePath(h))
@@ -67,9 +67,26 @@ func (s *Spool) PutCatalogue(canonical []byte) (wire.CatalogueHash, error) {
 	}
 	if err != nil {
 		_ = s.disk.RemoveAll(temp) // the next start removes it otherwise
-		return h, fmt.Errorf("spool: put catalogue %x: %w", h, err)
+		return h, fmt.Errorf("spool: put catalogue %s: %w", h, err)
 	}
 	return h, nil
+}
+
+// writeSpared writes a file that a start cannot do without. On a full disk it gives the
+// reserve up, unless Run is under way, whose it is.
+func (s *Spool) writeSpared(name string, data []byte) error {
+	write := func() error { return s.disk.Write(name, data) }
+	err := write()
+	if !outOfSpace(err) {
+		return err
+	}
+	select {
+	case s.owner <- struct{}{}:
+		defer func() { <-s.owner }()
+		return s.withSpace(write)
+	default:
+		return err
+	}
 }
 
 // Catalogue returns the canonical bytes of a catalogue that a pending batch may
@@ -93,30 +110,34 @@ const wrappedCatalogue = "TSPC1\n"
 func (s *Spool) catalogue(h wire.CatalogueHash) (canonical []byte, wrapped bool, err error) {
 	b, err := readAll(s.disk, s.cataloguePath(h), maxCatalogueBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, fmt.Errorf("%w: %x", ErrNoCatalogue, h)
+		return nil, false, fmt.Errorf("%w: %s", ErrNoCatalogue, h)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("spool: catalogue %x: %w", h, err)
+		return nil, false, fmt.Errorf("spool: catalogue %s: %w", h, err)
 	}
 	if rest, ok := bytes.CutPrefix(b, []byte(wrappedCatalogue)); ok {
 		if s.cfg.Keys == nil {
-			return nil, true, fmt.Errorf("%w: %x is encrypted: %w", ErrNoCatalogue, h, ErrNoKey)
+			return nil, true, fmt.Errorf("%w: %s is encrypted: %w", ErrNoCatalogue, h, ErrNoKey)
 		}
 		if b, err = s.cfg.Keys.Unwrap(rest); err != nil {
-			return nil, true, fmt.Errorf("%w: %x: %w", ErrNoCatalogue, h, err)
+			return nil, true, fmt.Errorf("%w: %s: %w", ErrNoCatalogue, h, err)
 		}
 		wrapped = true
 	}
 	if wire.HashCatalogue(b) != h {
-		return nil, wrapped, fmt.Errorf("%w: %x is damaged", ErrNoCatalogue, h)
+		return nil, wrapped, fmt.Errorf("%w: %s is damaged", ErrNoCatalogue, h)
 	}
 	return b, wrapped, nil
 }
 
 // dropCatalogues removes catalogues of earlier starts that no pending batch refers
-// to. Until this start has put one, nothing goes: the newest always stays. Owner
-// only.
+// to. Until this start has put one, nothing goes: the newest always stays. Nor while
+// batches may stand on the card that do not show, as without their key: a later start
+// sends them, and they name their catalogues only where they are read. Owner only.
 func (s *Spool) dropCatalogues() {
+	if !s.sawAll() {
+		return
+	}
 	es, err := s.disk.ReadDir(s.catalogueDir())
 	if err != nil {
 		return
@@ -129,7 +150,7 @@ func (s *Spool) dropCatalogues() {
 		}
 		copy(h[:], raw)
 		s.mu.Lock()
-		keep := len(s.putCats) == 0 || s.putCats[h] || s.cats.used(h)
+		keep := len(s.putCats) == 0 || s.count.Locked > 0 || s.putCats[h] || s.cats.used(h)
 		s.mu.Unlock()
 		if !keep {
 			_ = s.disk.RemoveAll(s.cataloguePath(h)) // the next round tries again

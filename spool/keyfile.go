@@ -124,10 +124,16 @@ func (s *Spool) keyCounter() uint32 {
 	return uint32(top)
 }
 
-// dropKeys removes the key files of starts of which no chunk is left. A start that did
-// not see all of the card, or that lost what an earlier one knew, removes none. Open only.
+// sawAll reports that Open saw all of the card, and lost nothing that an earlier start
+// knew: what nothing refers to now is of no use to a better start either.
+func (s *Spool) sawAll() bool {
+	return !s.blind && !s.report.EpochLost && !s.report.CursorLost && s.report.Quarantined == 0 && s.report.RepairFailures == 0
+}
+
+// dropKeys removes the key files of starts of which no chunk is left, if Open saw all.
+// Open only.
 func (s *Spool) dropKeys() {
-	if s.blind || s.report.EpochLost || s.report.CursorLost || s.report.Quarantined > 0 || s.report.RepairFailures > 0 {
+	if !s.sawAll() {
 		return
 	}
 	dir := keysDir(s.cfg.Dir)

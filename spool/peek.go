@@ -67,12 +67,22 @@ func (s *Spool) glance(c *chunk, table map[chunkKey]vouched, last bool) peeked {
 	return s.peek(c)
 }
 
-// peek reads what a chunk holds, payloads included.
+// peek reads what a chunk holds, payloads included. A card that refuses something is
+// asked again: what it does not give counts as damaged, and what a start calls lost is
+// not sent any more once the cloud knows.
 func (s *Spool) peek(c *chunk) (p peeked) {
+	for again, n := true, 0; again && n < readTries; n++ {
+		p, again = s.peekOnce(c)
+	}
+	return p
+}
+
+// peekOnce is peek without patience; again reports that the card refused something.
+func (s *Spool) peekOnce(c *chunk) (p peeked, again bool) {
 	es, err := s.disk.ReadDir(c.path)
 	if err != nil {
 		p.err = err
-		return p
+		return p, true
 	}
 	for _, e := range es {
 		if e.Name == SegmentName && !e.IsDir {
@@ -83,20 +93,21 @@ func (s *Spool) peek(c *chunk) (p peeked) {
 	}
 	f, err := s.disk.Open(filepath.Join(c.path, SegmentName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return p
+		return p, false
 	}
 	if err != nil {
 		p.err = err
-		return p
+		return p, true
 	}
 	defer f.Close()
 	if p.size == 0 { // or the directory could not tell
 		if p.size, p.err = f.Size(); p.err != nil || p.size == 0 {
-			return p
+			return p, p.err != nil
 		}
 	}
-	p.scan = scan(f, p.size, true)
-	return p
+	w := &watched{File: f}
+	p.scan = scan(w, p.size, true)
+	return p, w.err != nil
 }
 
 // take judges what peek found. ok is false when nothing of the chunk can be used;
