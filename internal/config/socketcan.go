@@ -1,5 +1,11 @@
 package config
 
+import "time"
+
+// maxCANRestart bounds the time after bus off; the kernel takes whole milliseconds
+// in 32 bits.
+const maxCANRestart = time.Hour
+
 // Socketcan reads a network interface of the kernel's CAN.
 type Socketcan struct {
 	Interface     string     `yaml:"interface"`      // as ip link shows it; default can0
@@ -29,7 +35,10 @@ func (s *Socketcan) validate(at string, report reporter) {
 	default:
 		report(at+".filter", "%q is no kind of filter (want auto, none or dbc)", s.Filter)
 	}
-	if s.Restart != 0 && s.Bitrate == 0 {
+	switch d := s.Restart.D(); {
+	case d != 0 && s.Bitrate == 0:
 		report(at+".restart", "needs bitrate")
+	case d%time.Millisecond != 0 || d > maxCANRestart:
+		report(at+".restart", "%v is no time after which the kernel restarts a controller (want whole milliseconds, at most %v; 0 is never)", d, maxCANRestart)
 	}
 }

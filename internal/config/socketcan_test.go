@@ -52,6 +52,9 @@ func TestSocketcanFaults(t *testing.T) {
 		{"nothing to decode with", "socketcan: {interface: can0}", "sources[0].socketcan.dbc"},
 		{"unknown filter", "socketcan: {raw: true, filter: some}", "sources[0].socketcan.filter"},
 		{"restart of a foreign interface", "socketcan: {raw: true, restart: 1s}", "sources[0].socketcan.restart"},
+		{"restart below what the kernel counts in, which would be never", "socketcan: {raw: true, bitrate: 500kbit/s, restart: 500us}", "sources[0].socketcan.restart"},
+		{"restart with a part of a millisecond", "socketcan: {raw: true, bitrate: 500kbit/s, restart: 1500us}", "sources[0].socketcan.restart"},
+		{"restart beyond the kernel's 32 bits", "socketcan: {raw: true, bitrate: 500kbit/s, restart: 1200h}", "sources[0].socketcan.restart"},
 		{"unknown listen mode", "socketcan: {raw: true, listen_only: perhaps}", "sources[0].socketcan.listen_only"},
 		{"two kinds", "socketcan: {raw: true}, sim: {}", "sources[0]"},
 	} {

@@ -17,6 +17,7 @@ type Database struct {
 	standard map[uint32]*Message
 	extended map[uint32]*Message
 	pgn      map[uint32]*Message
+	source   map[uint32]*Message // by PGN<<8 and source address
 }
 
 // Message is one message with its decode plan.
@@ -77,9 +78,14 @@ func PGN(id uint32) uint32 {
 	return pgn
 }
 
+// anySource is the address that nobody has: J1939 messages that are no one's in
+// particular are written with it.
+const anySource = 0xfe
+
 // Lookup returns the message of an id, or nil. Extended ids that no message has
-// are matched by their PGN against J1939 messages. Where a file has an id
-// twice, the last message is found.
+// are matched by their PGN against J1939 messages: of several with one PGN the one
+// of the same source address is found, else the one of any source. Where a file
+// has an id twice, the last message is found.
 func (d *Database) Lookup(id uint32, extended bool) *Message {
 	if !extended {
 		return d.standard[id]
@@ -87,7 +93,20 @@ func (d *Database) Lookup(id uint32, extended bool) *Message {
 	if m := d.extended[id]; m != nil || len(d.pgn) == 0 {
 		return m
 	}
-	return d.pgn[PGN(id)]
+	pgn := PGN(id)
+	if m := d.source[pgn<<8|id&0xff]; m != nil {
+		return m
+	}
+	return d.pgn[pgn]
+}
+
+// addJ1939 notes a message by its PGN.
+func (d *Database) addJ1939(m *Message) {
+	pgn := PGN(m.ID)
+	d.source[pgn<<8|m.ID&0xff] = m
+	if old := d.pgn[pgn]; old == nil || old.ID&0xff != anySource || m.ID&0xff == anySource {
+		d.pgn[pgn] = m
+	}
 }
 
 // Compile builds the decode plans. Signals that cannot be decoded are left out
@@ -96,7 +115,7 @@ func Compile(f *File) (*Database, []Warning) { return compileFile(f, false) }
 
 func compileFile(f *File, all bool) (*Database, []Warning) {
 	warn := warnings{all: all}
-	d := &Database{standard: map[uint32]*Message{}, extended: map[uint32]*Message{}, pgn: map[uint32]*Message{}}
+	d := &Database{standard: map[uint32]*Message{}, extended: map[uint32]*Message{}, pgn: map[uint32]*Message{}, source: map[uint32]*Message{}}
 	for _, def := range f.Messages {
 		m := compileMessage(def, &warn)
 		d.Messages = append(d.Messages, m)
@@ -109,7 +128,7 @@ func compileFile(f *File, all bool) (*Database, []Warning) {
 		}
 		ids[m.ID] = m
 		if m.J1939 && m.Extended {
-			d.pgn[PGN(m.ID)] = m
+			d.addJ1939(m)
 		}
 	}
 	return d, warn.done()

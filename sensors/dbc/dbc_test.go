@@ -225,6 +225,32 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// TestSourcesOfOneGroup: several devices send one parameter group, at whatever priority
+// they have been given; each one's frames are its own message.
+func TestSourcesOfOneGroup(t *testing.T) {
+	db, _ := compile(t, `BO_ 2566843904 EngineTemp: 8 A
+ SG_ T1 : 0|8@1+ (1,-40) [0|0] "degC" B
+BO_ 2566844158 AnyTemp: 8 A
+ SG_ T2 : 0|8@1+ (1,-40) [0|0] "degC" B
+BO_ 2566843919 RetarderTemp: 8 A
+ SG_ T3 : 0|8@1+ (1,-40) [0|0] "degC" B
+BO_ 2565866496 Engine1: 8 A
+ SG_ T4 : 0|8@1+ (1,0) [0|0] "" B
+BO_ 2565866497 Engine2: 8 A
+ SG_ T5 : 0|8@1+ (1,0) [0|0] "" B
+BA_DEF_ BO_ "VFrameFormat" ENUM "StandardCAN","ExtendedCAN","reserved","J1939PG";
+BA_DEF_DEF_ "VFrameFormat" "J1939PG";
+`)
+	for id, want := range map[uint32]string{
+		0x18FEEE00: "EngineTemp", 0x0CFEEE00: "EngineTemp", 0x0CFEEE0F: "RetarderTemp", 0x18FEEE0F: "RetarderTemp",
+		0x0CFEEEFE: "AnyTemp", 0x18FEEE21: "AnyTemp", 0x0CF00400: "Engine1", 0x0CF00401: "Engine2", 0x0CF00402: "Engine2",
+	} {
+		if m := db.Lookup(id, true); m == nil || m.Name != want {
+			t.Errorf("%X is %+v, want %s", id, m, want)
+		}
+	}
+}
+
 func TestFaultsAreToldWithTheirLines(t *testing.T) {
 	db, warn := compile(t, testdata(t, "faulty.dbc"))
 	var got []string

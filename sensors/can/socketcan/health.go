@@ -75,6 +75,7 @@ type health struct {
 	errorAt  time.Time
 	errors   uint64 // since the latest event
 	switches int    // of the stamp source
+	changes  sensors.Burst
 }
 
 // maxSwitches bounds the events about stamp sources of one run.
@@ -91,7 +92,8 @@ func (h *health) stamped(r *run, from StampSource) {
 	}
 }
 
-// changed tells of a new state of the bus.
+// changed tells of a new state of the bus: a bus at the edge of one changes its state
+// with every other frame.
 func (h *health) changed(r *run, to busState, why string) {
 	if to == h.state || to == stateUnknown {
 		return
@@ -105,6 +107,9 @@ func (h *health) changed(r *run, to busState, why string) {
 	case stateBusOff:
 		r.count.busOff.Add(1)
 	}
+	if !h.changes.Tell(r.cfg.Clock.BootNS()) {
+		return
+	}
 	detail := to.String()
 	if why != "" && why != detail {
 		detail += ": " + why
@@ -112,8 +117,15 @@ func (h *health) changed(r *run, to busState, why string) {
 	r.event(stateEvent, detail)
 }
 
-// errorFrame counts an error frame and tells of it: each change of state, and
-// other errors at most once a second.
+// tellChanges makes an event of the changes of state that were too many to be told.
+func (h *health) tellChanges(r *run, last bool) {
+	if n := h.changes.Rest(r.cfg.Clock.BootNS(), last); n > 0 {
+		r.event(stateEvent, fmt.Sprintf("%s, after %d more changes", h.state, n))
+	}
+}
+
+// errorFrame counts an error frame and tells of it: changes of state, the first few of
+// a second one by one, and other errors at most once a second.
 func (h *health) errorFrame(r *run, f *can.Frame) {
 	for i := range errorClasses {
 		if f.ID>>i&1 != 0 {

@@ -115,7 +115,14 @@ func (n *netlink) get(name string) (link, error) {
 	return parseLink(answer)
 }
 
-// setUp sets the bit rates of a controller and starts it. listen asks for a
+// isSet reports that a controller runs as setUp would set it: then it is not stopped
+// for that.
+func (l *link) isSet(c *Config, listen bool) bool {
+	return l.up && l.bitrate == c.Bitrate && (c.DataBitrate == 0 || l.dataRate == c.DataBitrate) &&
+		(l.mode&controlListen != 0) == listen && l.restartMS == c.RestartMS
+}
+
+// setUp sets the bit rates of a controller, what it does when it is bus off, and starts it. listen asks for a
 // controller that only listens; those that can't fail with EOPNOTSUPP.
 func (n *netlink) setUp(name string, l link, c *Config, listen bool) error {
 	var flags uint32
@@ -137,7 +144,7 @@ func (n *netlink) setUp(name string, l link, c *Config, listen bool) error {
 		data = attribute(data, canDataTiming, timing(c.DataBitrate))
 	}
 	data = attribute(data, canControl, pair)
-	if c.RestartMS > 0 {
+	if c.RestartMS != l.restartMS { // a driver that cannot restart refuses it
 		data = attribute(data, canRestart, binary.NativeEndian.AppendUint32(nil, uint32(c.RestartMS)))
 	}
 	info := attribute(nil, infoKind, []byte("can"))

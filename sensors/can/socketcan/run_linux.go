@@ -126,8 +126,7 @@ func (r *run) await(ctx context.Context, nl *netlink) (link, error) {
 func (r *run) setUp(nl *netlink, l link) (link, error) {
 	c := &r.cfg
 	listen := c.Listen != ListenNever
-	if c.Bitrate > 0 && l.controller && !(l.up && l.bitrate == c.Bitrate && (c.DataBitrate == 0 || l.dataRate == c.DataBitrate) &&
-		(l.mode&controlListen != 0) == listen) {
+	if c.Bitrate > 0 && l.controller && !l.isSet(c, listen) {
 		err := nl.setUp(c.Interface, l, c, listen)
 		if errors.Is(err, unix.EOPNOTSUPP) && c.Listen == ListenAuto {
 			err = nl.setUp(c.Interface, l, c, false)
@@ -250,6 +249,7 @@ func (r *run) watch(s *socket, nl *netlink, now time.Time) error {
 		r.lost(n)
 	}
 	r.tellLoss(now, false)
+	r.health.tellChanges(r, false)
 	if nl == nil {
 		return r.refuse
 	}
@@ -277,5 +277,6 @@ func (r *run) finish(s *socket) error {
 		r.lost(n)
 	}
 	r.tellLoss(time.Now(), true)
+	r.health.tellChanges(r, true)
 	return r.flush()
 }
