@@ -146,11 +146,12 @@ type run struct {
 	port    *serialport.Port
 	split   cobs.Splitter
 	plain   []byte
-	flushed int64  // boot time of the latest flush
-	heard   int64  // of the latest byte
-	told    int64  // of the latest event about losses
-	untold  uint64 // packets lost since
-	err     error  // of the sink
+	flushed int64         // boot time of the latest flush
+	heard   int64         // of the latest byte
+	told    int64         // of the latest event about losses
+	untold  uint64        // packets lost since
+	anew    sensors.Burst // times that the board counted anew
+	err     error         // of the sink
 }
 
 // loop reads until ctx ends or the port is gone.
@@ -205,6 +206,11 @@ func (r *run) flush(now int64, last bool) error {
 	c.restarts.Store(n.Restarts)
 	c.strange.Store(clocks.Strange)
 	c.clocks.Store(clocks.Restarts)
+	if n := r.anew.Rest(now, last); n > 0 {
+		if err := r.out.Event(wire.Event{BootNS: now, Name: "device_restart", Detail: fmt.Sprintf("the board has counted packets anew %d times more", n)}); err != nil {
+			return err
+		}
+	}
 	if r.untold > 0 && (last || now-r.told >= tellEveryNS) {
 		err := r.out.Event(wire.Event{BootNS: now, Name: "packets_lost", Detail: fmt.Sprintf("%d packets of %s were lost", r.untold, r.cfg.Port)})
 		r.told, r.untold = now, 0
@@ -273,7 +279,7 @@ func (r *run) packet(stuffed []byte, now int64) (bad *atomic.Uint64) {
 		r.count.packets.Add(1)
 		v, lost := s.Add(info, now)
 		r.untold += lost
-		if v == packed.Restart && r.err == nil {
+		if v == packed.Restart && r.err == nil && r.anew.Tell(now) {
 			r.err = r.out.Event(wire.Event{BootNS: now, Name: "device_restart", Detail: "the board counts packets anew: " + s.Name})
 		}
 		return nil

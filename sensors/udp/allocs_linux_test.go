@@ -19,7 +19,7 @@ func TestDatagramsDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{Source: src, out: deaf{}, untold: map[string]uint64{}}
+	r := &run{Source: src, out: deaf{}, untold: map[string]uint64{}, anew: map[string]*sensors.Burst{}}
 	b := makeDatagram(t, 1, 700, 10, 0)
 	seq, now := uint32(0), int64(1e9)
 	take := func() {

@@ -46,12 +46,13 @@ const (
 
 // Pace of the loop.
 const (
-	idleWait    = 50 * time.Millisecond // bounds how late a stop is seen
-	maxPending  = 64 << 10              // values of a stream before a flush
-	flushMostNS = int64(10 * time.Millisecond)
-	tellEveryNS = int64(time.Second) // between events about losses
-	lookEveryNS = int64(time.Second) // at what the kernel dropped
-	lossEvent   = "datagrams_lost"
+	idleWait     = 50 * time.Millisecond // bounds how late a stop is seen
+	maxPending   = 64 << 10              // values of a stream before a flush
+	flushMostNS  = int64(10 * time.Millisecond)
+	tellEveryNS  = int64(time.Second) // between events about losses
+	lookEveryNS  = int64(time.Second) // at what the kernel dropped
+	lossEvent    = "datagrams_lost"
+	restartEvent = "device_restart"
 )
 
 // Source listens to one socket.
@@ -142,11 +143,12 @@ func (s *Source) Counters() []sensors.Counter {
 type run struct {
 	*Source
 	out    sensors.Sink
-	wrote  int64             // boot time of the latest flush
-	told   int64             // boot time of the latest event about losses
-	looked int64             // of the latest look at what the kernel dropped
-	untold map[string]uint64 // lost and not yet in an event, by stream
-	err    error             // of the sink
+	wrote  int64                     // boot time of the latest flush
+	told   int64                     // boot time of the latest event about losses
+	looked int64                     // of the latest look at what the kernel dropped
+	untold map[string]uint64         // lost and not yet in an event, by stream
+	anew   map[string]*sensors.Burst // streams that counted anew
+	err    error                     // of the sink
 }
 
 // take takes one datagram that came at now.
@@ -174,7 +176,14 @@ func (r *run) take(b []byte, now int64) {
 	case packed.AfterGap:
 		r.untold[s.Name] += lost
 	case packed.Restart:
-		r.event(now, "device_restart", "stream "+s.Name+" counts anew")
+		b := r.anew[s.Name]
+		if b == nil {
+			b = &sensors.Burst{}
+			r.anew[s.Name] = b
+		}
+		if b.Tell(now) { // two senders of one stream count anew with every datagram
+			r.event(now, restartEvent, "stream "+s.Name+" counts anew")
+		}
 	}
 	r.count.rows.Add(uint64(info.Rows))
 	if s.Pending()*s.Width() >= maxPending && r.err == nil {
@@ -203,6 +212,11 @@ func (r *run) flush(now int64, last bool) error {
 	r.count.restarts.Store(n.Restarts)
 	r.count.strange.Store(clocks.Strange)
 	r.count.clocks.Store(clocks.Restarts)
+	for name, b := range r.anew {
+		if n := b.Rest(now, last); n > 0 {
+			r.event(now, restartEvent, fmt.Sprintf("stream %s has counted anew %d times more", name, n))
+		}
+	}
 	if len(r.untold) > 0 && (last || now-r.told >= tellEveryNS) {
 		for name, lost := range r.untold {
 			r.event(now, lossEvent, fmt.Sprintf("%d datagrams of stream %s", lost, name))
@@ -225,7 +239,7 @@ func (s *Source) Run(ctx context.Context, out sensors.Sink) error {
 	if sock.buffer < s.cfg.ReceiveBuffer {
 		s.log.Warn("receive buffer is smaller than wanted: raise net.core.rmem_max or give CAP_NET_ADMIN", "wanted_bytes", s.cfg.ReceiveBuffer, "bytes", sock.buffer)
 	}
-	r := &run{Source: s, out: out, untold: map[string]uint64{}, looked: s.cfg.Clock.BootNS()}
+	r := &run{Source: s, out: out, untold: map[string]uint64{}, anew: map[string]*sensors.Burst{}, looked: s.cfg.Clock.BootNS()}
 	err = r.loop(ctx, sock)
 	s.count.dropped.Add(uint64(sock.newDrops()))
 	err = errors.Join(err, r.flush(s.cfg.Clock.BootNS(), true), sock.close())

@@ -430,6 +430,36 @@ func TestConfigFaults(t *testing.T) {
 	}
 }
 
+// TestTwoSendersOfOneStream: each datagram counts anew. All rows are taken, and the
+// critical lane is not filled with the news.
+func TestTwoSendersOfOneStream(t *testing.T) {
+	src, err := New(Config{Listen: netip.MustParseAddrPort("127.0.0.1:5600"), Streams: []Stream{newStream(t, 1, 3)}, Clock: bootClock{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink := &book{t: t, groups: src.Groups(), seen: map[string]int{}}
+	r := &run{Source: src, out: sink, untold: map[string]uint64{}, anew: map[string]*sensors.Burst{}}
+	now := int64(time.Hour)
+	const pairs = 1500
+	for i := range uint32(pairs) { // 3 s
+		now += int64(2 * time.Millisecond)
+		r.take(makeDatagram(t, 1, 3, 1, i), now)
+		r.take(makeDatagram(t, 1, 3, 1, 1<<24+i), now)
+		if err := r.flush(now, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.flush(now, true); err != nil {
+		t.Fatal(err)
+	}
+	if rows, anew := counter(src, "rows"), counter(src, "restarts"); rows != 2*pairs || anew < pairs {
+		t.Errorf("%d rows, counted anew %d times", rows, anew)
+	}
+	if n := sink.told(restartEvent); n < 3 || n > 40 {
+		t.Errorf("%d events in three seconds", n)
+	}
+}
+
 func FuzzTake(f *testing.F) {
 	f.Add(makeDatagram(f, 1, 3, 2, 0), uint8(24))
 	f.Add([]byte("EC\x01\x00\x01\x00"), uint8(3))
@@ -439,7 +469,7 @@ func FuzzTake(f *testing.F) {
 			t.Fatal(err)
 		}
 		sink := &book{t: &testing.T{}, groups: src.Groups(), seen: map[string]int{}}
-		r := &run{Source: src, out: sink, untold: map[string]uint64{}}
+		r := &run{Source: src, out: sink, untold: map[string]uint64{}, anew: map[string]*sensors.Burst{}}
 		at := min(int(cut), len(b))
 		r.take(b[:at], 1e9)
 		r.take(b[at:], 2e9)
