@@ -51,7 +51,7 @@ func TestBudgetSurvivesARestartAndEndsWithTheDay(t *testing.T) {
 		go func() { done <- u.Run(ctx) }() // ends with ctx
 		time.Sleep(ledgerEvery + time.Second)
 		synctest.Wait()
-		if all, err := u.cfg.Ledger.load(); err != nil || all["roaming"] != (Spent{day, 900}) {
+		if all, err := u.cfg.Ledger.load(); err != nil || all["roaming"] != (Spent{Day: day, Top: day, Bytes: 900}) {
 			t.Errorf("after %v the file says %v (%v), want 900 bytes", ledgerEvery, all, err)
 		}
 		u.post(func(u *Uplink, now int64) { u.engine.links[0].meter.count(now, 50) })

@@ -11,7 +11,8 @@ const dayNS = 24 * 3600 * 1000 * ms
 // Spent is what a metered link has carried in one calendar day. It outlives the
 // engine: see [Ledger].
 type Spent struct {
-	Day   int64  `json:"day"` // days since 1970-01-01 where the car is; 0 = never known
+	Day   int64  `json:"day"`           // days since 1970-01-01 where the car is; 0 = never known
+	Top   int64  `json:"top,omitempty"` // the latest day that a clock has ever shown; 0 = Day
 	Bytes uint64 `json:"bytes"`
 }
 
@@ -31,15 +32,18 @@ func (m *metered) count(now int64, n int) {
 }
 
 // turn says which day it is; 0 = the clock is not set. Only a later day gives a
-// new budget: a clock that is set back and forth must not.
+// new budget: a clock that is set back, as one without a battery at each start, and
+// forth again to the day that had its budget must not. One that was wrong and far
+// ahead does not keep the days from going on.
 func (m *metered) turn(day int64) {
 	if day == 0 {
 		return
 	}
-	if day > m.Day && m.Day != 0 {
+	m.Top = max(m.Top, m.Day)
+	if m.Day != 0 && day > m.Day && day != m.Top {
 		m.Bytes = 0
 	}
-	m.Day = day
+	m.Day, m.Top = day, max(m.Top, day)
 }
 
 // age gives a new budget every 24 h to a car whose clock is never set.

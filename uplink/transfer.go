@@ -61,7 +61,7 @@ func (e *Engine) load(t *transfer) error {
 	}
 	parts, err := wire.SplitCatalogue(canonical, e.cfg.PartBytes)
 	if err != nil {
-		return fmt.Errorf("catalogue %x: %w", t.hash, err)
+		return fmt.Errorf("catalogue %s: %w", t.hash, err)
 	}
 	for i := range parts {
 		t.parts = append(t.parts, wire.AppendCataloguePart(nil, &parts[i]))
