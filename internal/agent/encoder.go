@@ -85,7 +85,6 @@ func newEncoder(p *plan, s appender, seal config.Seal, taken *Taken, log *slog.L
 // Run encodes until ctx ends, then flushes what it has. The spool must still
 // take batches then.
 func (e *encoder) Run(ctx context.Context) error {
-	defer close(e.ended)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -96,6 +95,8 @@ func (e *encoder) Run(ctx context.Context) error {
 			e.flushDue(time.Now())
 		case <-ctx.Done():
 			e.rest()
+			close(e.ended)
+			e.rest() // what was put just before it
 			return nil
 		}
 		if d, ok := e.nextDeadline(); ok {

@@ -457,3 +457,36 @@ func TestFullIsSmallerThanFast(t *testing.T) {
 		t.Errorf("bytes: %v", sizes)
 	}
 }
+
+// TestNothingIsTakenThatNobodyEncodes: what is put while the encoder ends is either
+// refused or in the spool; nobody is told that it was taken and loses it.
+func TestNothingIsTakenThatNobodyEncodes(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, noLive, []wire.Group{group("g", 1)})
+			taken := make(chan int)
+			go func() { // ends when the encoder does
+				for n := 0; ; n++ {
+					if b.encoder.event(wire.Event{BootNS: int64(n), Name: "mark"}, nil) != nil {
+						taken <- n
+						return
+					}
+					if n == 20 {
+						go b.stop() // ends when the encoder does
+					}
+				}
+			}()
+			n := <-taken
+			<-b.ended
+			synctest.Wait()
+			for range 100 {
+				if b.encoder.event(wire.Event{Name: "late"}, nil) == nil {
+					t.Fatal("an encoder that has ended took an event")
+				}
+			}
+			if got := b.taken.Batches[wire.LaneCritical].Load(); got < uint64(n) {
+				t.Fatalf("%d events of %d that were taken are in the spool", got, n)
+			}
+		})
+	}
+}

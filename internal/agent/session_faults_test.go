@@ -407,3 +407,46 @@ func TestSessionWithoutBootIDs(t *testing.T) {
 		t.Errorf("times of another start count: %+v", q)
 	}
 }
+
+// TestLapChannelThatIsNone: a channel that changes with every sample was taken for the
+// number of the lap. The card is not written for each of them, and the file has the last
+// one soon after it.
+func TestLapChannelThatIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := openPit(t, config.Session{LapChannel: "speed", ShortestLap: config.Duration(10 * time.Second)}, t.TempDir(), 1)
+		var writes atomic.Int64
+		p.write = func(path string, b []byte) error {
+			writes.Add(1)
+			return writeDurably(path, b)
+		}
+		if _, err := p.sessions.start("stint"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Run(ctx) }() // ends with cancel
+		const seconds, last = 20, 20_000
+		for i := range int64(last) {
+			if err := p.lapChannel(int64(time.Hour)+i*1e6, i+1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // virtual
+		}
+		if n := writes.Load(); n < seconds/2 || n > 6*seconds {
+			t.Errorf("%d writes in %d s", n, seconds)
+		}
+		time.Sleep(time.Second) // virtual
+		b, err := os.ReadFile(p.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var on Session
+		if err := json.Unmarshal(b, &on); err != nil || on.LapRaw == nil || *on.LapRaw != last {
+			t.Errorf("the file has %s (%v)", b, err)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}

@@ -14,8 +14,14 @@ import (
 	"telemetry/internal/clock"
 )
 
-// keepAgain is how long Run waits after a write that failed.
-const keepAgain = 2 * time.Second
+// Pauses of Run.
+const (
+	// keepAgain follows a write that failed.
+	keepAgain = 2 * time.Second
+	// keepEvery follows one that did not: a lap channel that changes with every
+	// sample must not wear the card.
+	keepEvery = 250 * time.Millisecond
+)
 
 // noBoot is the id of a machine's start that could not be read.
 var noBoot = hex.EncodeToString(make([]byte, 16))
@@ -87,6 +93,7 @@ func (s *sessions) Run(ctx context.Context) error {
 				break
 			}
 		}
+		_ = clock.Sleep(ctx, keepEvery) // its end is seen above
 	}
 }
 

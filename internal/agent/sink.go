@@ -40,11 +40,16 @@ func (c *rowChunk) free() { chunks.Put(c) }
 // errStopping is what a source gets from its sink when the agent ends.
 var errStopping = errors.New("agent: stopping")
 
-// put queues c; it fails when the encoder or stop has ended.
+// put queues c; it fails when the encoder or stop has ended. What it took in before the
+// encoder ended is encoded: see Run.
 func (e *encoder) put(c chunk, stop <-chan struct{}) error {
 	select {
 	case e.in <- c:
-		return nil
+		select {
+		case <-e.ended: // it came to a queue that nobody reads
+		default:
+			return nil
+		}
 	case <-stop:
 	case <-e.ended:
 	}

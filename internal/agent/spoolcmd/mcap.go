@@ -37,7 +37,7 @@ func (e *mcapOut) end() error             { return e.w.Close() }
 
 // group writes schema and channel of a group when it is first seen.
 func (e *mcapOut) group(h wire.Header, g *wire.Group) (*mcapGroup, error) {
-	key := fmt.Sprintf("%x/%s/%s", h.Catalogue, h.Stream.Lane, g.Name)
+	key := fmt.Sprintf("%s/%s/%s", h.Catalogue, h.Stream.Lane, g.Name)
 	if c := e.channels[key]; c != nil {
 		return c, nil
 	}
@@ -61,7 +61,7 @@ func (e *mcapOut) group(h wire.Header, g *wire.Group) (*mcapGroup, error) {
 	if err := e.w.WriteSchema(&mcap.Schema{ID: c.id, Name: g.Name, Encoding: "jsonschema", Data: schema}); err != nil {
 		return nil, err
 	}
-	meta := map[string]string{"car": h.Stream.Car, "lane": h.Stream.Lane.String(), "catalogue": fmt.Sprintf("%x", h.Catalogue)}
+	meta := map[string]string{"car": h.Stream.Car, "lane": h.Stream.Lane.String(), "catalogue": h.Catalogue.String()}
 	e.channels[key] = c
 	return c, e.w.WriteChannel(&mcap.Channel{ID: c.id, SchemaID: c.id, Topic: g.Name, MessageEncoding: "json", Metadata: meta})
 }
