@@ -6,6 +6,9 @@
 #
 # --check builds everything twice and fails when a byte differs, or when a
 # binary is dynamic or the armv7 edgeagent is over its size.
+#
+# Environment:
+#   AGAIN   names of the binaries that --check builds twice (default all of them)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,14 +25,18 @@ build() {
 		-ldflags "-s -w -buildid= -X telemetry/internal/version.stamp=$version" -o "$4" "./cmd/$3"
 }
 
+# all DIR [NAME…] builds the named binaries, or all.
 all() {
-	mkdir -p "$1"
-	build arm 6 edgeagent "$1/edgeagent-linux-armv6"
-	build arm 7 edgeagent "$1/edgeagent-linux-armv7"
-	build arm64 "" edgeagent "$1/edgeagent-linux-arm64"
-	build amd64 "" edgeagent "$1/edgeagent-linux-amd64"
-	build arm64 "" receiver "$1/receiver-linux-arm64"
-	build amd64 "" receiver "$1/receiver-linux-amd64"
+	local dir=$1 row name
+	shift
+	mkdir -p "$dir"
+	for row in 'arm 6 edgeagent armv6' 'arm 7 edgeagent armv7' 'arm64 - edgeagent arm64' 'amd64 - edgeagent amd64' \
+		'arm64 - receiver arm64' 'amd64 - receiver amd64'; do
+		read -r arch arm command board <<<"$row"
+		name=$command-linux-$board
+		[ $# -gt 0 ] && [[ " $* " != *" $name "* ]] && continue
+		build "$arch" "${arm#-}" "$command" "$dir/$name"
+	done
 }
 
 all "$dist"
@@ -39,9 +46,16 @@ ls -l "$dist"
 if [ $check = 1 ]; then
 	again=$(mktemp -d)
 	trap 'rm -rf "$again"' EXIT
-	GOCACHE=$again/cache all "$again/dist"
+	read -ra names <<<"${AGAIN:-}"
+	GOCACHE=$again/cache all "$again/dist" ${names[@]+"${names[@]}"}
+	built=$(cd "$again/dist" && echo *)
+	for name in ${names[@]+"${names[@]}"}; do
+		[[ " $built " == *" $name "* ]] || { echo "cross-build: AGAIN names $name, which is none of the binaries" >&2; exit 1; }
+	done
+	for name in $built; do
+		cmp "$dist/$name" "$again/dist/$name" || { echo "cross-build: $name differs between two builds" >&2; exit 1; }
+	done
 	for f in "$dist"/edgeagent-* "$dist"/receiver-*; do
-		cmp "$f" "$again/dist/$(basename "$f")" || { echo "cross-build: $f differs between two builds" >&2; exit 1; }
 		if file "$f" 2>/dev/null | grep -q 'dynamically linked'; then
 			echo "cross-build: $f is not static" >&2
 			exit 1
@@ -52,5 +66,5 @@ if [ $check = 1 ]; then
 		echo "cross-build: edgeagent-linux-armv7 has $size bytes (limit $max_armv7)" >&2
 		exit 1
 	fi
-	echo "cross-build: same bytes twice, static, armv7 edgeagent $size bytes"
+	echo "cross-build: the same bytes twice ($built), static, armv7 edgeagent $size bytes"
 fi
