@@ -89,7 +89,7 @@ func TestWriterTakesOrNot(t *testing.T) {
 	}
 	rec := topic.Record{Topic: spec.Name, Partition: -1, Key: []byte("k"), Value: []byte("v")}
 	done := 0
-	if err := w.Put(t.Context(), rec, func() { done++ }); err != nil {
+	if err := w.Put(t.Context(), rec, func(bool) { done++ }); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Flush(t.Context()); err != nil || done != 1 || w.Written() != 1 {
@@ -103,7 +103,7 @@ func TestWriterTakesOrNot(t *testing.T) {
 	if err := errors.Join(w.Put(t.Context(), large, nil), w.Flush(t.Context())); err == nil {
 		t.Error("a record that is too large is written")
 	}
-	if err := w.Put(t.Context(), rec, func() { done++ }); err == nil || done != 2 {
+	if err := w.Put(t.Context(), rec, func(bool) { done++ }); err == nil || done != 2 {
 		t.Errorf("after a failure the next is taken (%d done): %v", done, err)
 	}
 }

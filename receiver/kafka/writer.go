@@ -200,12 +200,12 @@ func (w *Writer) Exists(ctx context.Context, names ...string) (out map[string]in
 
 // Put writes a record; it blocks while as much waits as may be on its way. done, if
 // there is one, is called when nobody looks at the record any more, from any
-// goroutine. Put returns the first failure of any record, which is final, or ctx's
+// goroutine, and told whether it is durable. Put returns the first failure of any record, which is final, or ctx's
 // error: then this record is not written. The end of ctx takes back no record that
 // was taken.
-func (w *Writer) Put(ctx context.Context, rec topic.Record, done func()) error {
+func (w *Writer) Put(ctx context.Context, rec topic.Record, done func(written bool)) error {
 	if done == nil {
-		done = func() {}
+		done = func(bool) {}
 	}
 	size := int64(min(rec.Size(), maxWriting))
 	err := w.room.Acquire(ctx, size)
@@ -215,7 +215,7 @@ func (w *Writer) Put(ctx context.Context, rec topic.Record, done func()) error {
 		}
 	}
 	if err != nil {
-		done()
+		done(false)
 		return err
 	}
 	k := toKafka(&rec)
@@ -234,7 +234,7 @@ func (w *Writer) Put(ctx context.Context, rec topic.Record, done func()) error {
 			w.written++
 		}
 		w.mu.Unlock()
-		done()
+		done(err == nil)
 	})
 	return nil
 }

@@ -52,11 +52,11 @@ func (r *replayRun) report(st *replay.Stats, t *replay.Target, a archive.Report,
 	if r.files != nil {
 		rep.From, rep.Files = "files", r.files.Paths()
 	}
-	if st.Items > 0 {
+	if st.Same > 0 {
 		rep.FirstTime, rep.LastTime = recordedAt(st.FirstNS), recordedAt(st.LastNS)
 	}
 	if !complete {
-		if rep.Resume = o.resume; st.Items > 0 {
+		if rep.Resume = o.resume; st.Same > 0 {
 			rep.Resume = resumePlace(st.LastNS, st.Same)
 		}
 	}

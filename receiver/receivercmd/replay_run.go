@@ -276,16 +276,19 @@ func (r *replayRun) play(ctx context.Context) error {
 	}
 	pace := replay.NewPace(o.pace)
 	st, err := replay.Play(ctx, src, pace, shown{t, p})
-	if st.LastNS == o.atNS {
-		st.Same += o.skip
-	}
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit)
 	defer cancel()
 	interrupted := ctx.Err() != nil
 	if interrupted {
 		err = nil // that is how it is ended
 	}
-	err = errors.Join(err, t.Flush(flush))
+	if unwritten := t.Flush(flush); unwritten != nil {
+		err = errors.Join(err, unwritten)
+		st.LastNS, st.Same = t.Durable() // not what was given
+	}
+	if st.LastNS == o.atNS {
+		st.Same += o.skip
+	}
 	p.end()
 	rep := r.report(&st, t, report(), err == nil && !interrupted)
 	if err != nil {

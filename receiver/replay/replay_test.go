@@ -292,6 +292,48 @@ func checkResume(t *testing.T, p *archivetest.Pit) {
 	}
 }
 
+// ending is a target that calls end when some items are durable, and goes on.
+type ending struct {
+	*replay.Target
+	left int
+	end  func()
+}
+
+func (e *ending) Put(ctx context.Context, it *replay.Item) error {
+	if e.left--; e.left == -1 {
+		if err := e.Flush(ctx); err != nil {
+			return err
+		}
+		e.end()
+	}
+	return e.Target.Put(ctx, it)
+}
+
+// What was given to a cluster that fails is not what it has: a replay goes on behind
+// what is durable.
+func TestFailedReplayGoesOnBehindWhatIsDurable(t *testing.T) {
+	p := pit(t)
+	w := writer(t, p, "x")
+	sink := replay.NewTarget(w, p.Past, formats.JSON, archivetest.Partitions, true, func(string) {})
+	const durable = 30
+	failing := &ending{Target: sink, left: durable, end: func() { _ = w.Close() }} // from then on nothing is written
+	st, err := replay.Play(t.Context(), source(p, formats.JSON, w.Names()), replay.NewPace(replay.Max), failing)
+	if err == nil || sink.Flush(t.Context()) == nil {
+		t.Fatalf("a writer that is closed takes all: %+v", st)
+	}
+	count := func(src replay.Source) (n int) {
+		if _, err := replay.Play(t.Context(), src, replay.NewPace(replay.Max), replay.SinkFunc(func(context.Context, *replay.Item) error { n++; return nil })); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	whole := count(source(p, formats.JSON, w.Names()))
+	at, same := sink.Durable()
+	if rest := count(replay.Resumed{Source: source(p, formats.JSON, w.Names()), AtNS: at, Skip: same}); durable+rest != whole {
+		t.Errorf("%d durable, it goes on with %d of %d (given: %d)", durable, rest, whole, st.Items)
+	}
+}
+
 func TestTargetRefuses(t *testing.T) {
 	p := pit(t)
 	ours := func(n string) bool { return strings.HasPrefix(n, "telemetry.") }

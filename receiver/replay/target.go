@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"telemetry/receiver/archive"
@@ -35,6 +36,17 @@ type Target struct {
 
 	known map[wire.CatalogueHash]bool
 	total Written
+
+	mu    sync.Mutex
+	under []*underWay // guarded by mu, also what is in it: in the order of Put
+	atNS  int64       // guarded by mu: of the last item of which all before are durable as well
+	same  uint64      // guarded by mu: how many of these are due at atNS
+}
+
+// underWay is an item that the cluster may not have yet.
+type underWay struct {
+	atNS    int64
+	durable bool
 }
 
 // Written counts what a target was given, by topic.
@@ -158,7 +170,37 @@ func (t *Target) Put(ctx context.Context, it *Item) error {
 	}
 	t.total.Records++
 	t.total.Bytes += int64(len(it.Record.Key) + len(it.Record.Value))
-	return t.writer.Put(ctx, it.Record, it.Release)
+	u := &underWay{atNS: it.AtNS}
+	t.mu.Lock()
+	t.under = append(t.under, u)
+	t.mu.Unlock()
+	return t.writer.Put(ctx, it.Record, func(written bool) {
+		t.ended(u, written)
+		it.Release()
+	})
+}
+
+// ended notes what came of an item.
+func (t *Target) ended(u *underWay, durable bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u.durable = durable
+	for len(t.under) > 0 && t.under[0].durable {
+		if at := t.under[0].atNS; t.same == 0 || at != t.atNS {
+			t.atNS, t.same = at, 0
+		}
+		t.same++
+		t.under = t.under[1:]
+	}
+}
+
+// Durable returns up to where nothing is missing in the cluster, as [Stats] does of what
+// was given: when writing has failed, [Resumed] must go on there. Some of what comes
+// behind may be there as well.
+func (t *Target) Durable() (atNS int64, same uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.atNS, t.same
 }
 
 // catalogue writes the catalogue of an item, once.
