@@ -73,7 +73,7 @@ func (c *Core) take(now int64, k *car, st *stream, h wire.Header, s wire.Send, r
 		return
 	}
 	p := &pending{
-		car: k, st: st, seq: h.Seq, bytes: int64(len(raw)), hash: h.Catalogue, control: h.Control,
+		car: k, st: st, seq: h.Seq, bytes: int64(len(raw)) + recordCost, hash: h.Catalogue, control: h.Control,
 		rec: topic.Record{
 			Topic: c.cfg.Names.Batches, Partition: -1, Key: []byte(k.name), Value: raw,
 			Headers: topic.BatchHeaders(h.ID(), s, c.cfg.Instance),

@@ -130,7 +130,7 @@ func (c *Core) produceCatalogue(now int64, k *car, h wire.CatalogueHash, w *want
 	}
 	w.complete, w.parts = true, len(records)
 	for _, r := range records {
-		c.produce(now, &pending{car: k, hash: h, bytes: int64(len(r.Value)), rec: r})
+		c.produce(now, &pending{car: k, hash: h, bytes: int64(len(r.Value)) + recordCost, rec: r})
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ const (
 	// epochs that are drained at once after a long outage.
 	MaxStreams = 64
 	// MaxLinks bounds a car's links, by index.
-	MaxLinks = 8
+	MaxLinks = 16
 	// MaxGens bounds the connections of one link that are heard at once: a link
 	// is redialled beside its old connection.
 	MaxGens = 4
@@ -65,6 +65,10 @@ const (
 	// maxCatalogueNo is how often a car must say that it cannot send a
 	// catalogue until it is believed: it also says so when it is busy.
 	maxCatalogueNo = 5
+	// recordCost is what a record on its way costs beside its batch: its headers, what
+	// is noted of it here and what the producer keeps. Without it a car's smallest
+	// batches would take twenty-five times its credit.
+	recordCost = 1 << 10
 	// controlRoom is kept for control records and batches without columns of
 	// a car whose credit is used up.
 	controlRoom = 1 << 20

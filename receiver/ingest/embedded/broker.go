@@ -48,7 +48,7 @@ type Config struct {
 // Defaults of [Config], and the limits of one connection.
 const (
 	DefaultMaxConnections = 4096
-	DefaultMaxPerCar      = 32 // eight links, redialled beside old connections
+	DefaultMaxPerCar      = 32 // sixteen links, redialled beside old connections
 	DefaultMaxHandshakes  = 512
 	DefaultMaxPerAddress  = 128 // many cars may share an address of their carrier
 	// maxPending bounds the messages that wait for one slow client: acks of

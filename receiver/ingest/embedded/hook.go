@@ -34,7 +34,12 @@ type hook struct {
 type peer struct {
 	car   string           // "" in insecure mode: whoever its topics name
 	links map[string]uint8 // ctl filters subscribed to
+	asked map[string]bool  // ctl filters that were allowed
 }
+
+// maxFilters bounds what one connection subscribes to, each of which costs memory; a
+// car's has one.
+const maxFilters = 64
 
 func newHook(cfg Config, h *ingest.Handler) *hook {
 	k := &hook{cfg: cfg, peers: map[*mqtt.Client]*peer{}, perCar: map[string]int{}}
@@ -85,7 +90,7 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	defer h.mu.Unlock()
 	h.perCar[car]++
 	h.n.CarConnections++
-	h.peers[cl] = &peer{car: car, links: map[string]uint8{}}
+	h.peers[cl] = &peer{car: car, links: map[string]uint8{}, asked: map[string]bool{}}
 }
 
 // certificateCar returns the common name of the client's certificate.
@@ -134,9 +139,12 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	} else {
 		car, _, ok = splitCtl(topic)
 	}
-	if p == nil || !ok || p.car != "" && p.car != car {
+	if p == nil || !ok || p.car != "" && p.car != car || !write && !p.asked[topic] && len(p.asked) >= maxFilters {
 		h.n.Forbidden++
 		return false
+	}
+	if !write {
+		p.asked[topic] = true
 	}
 	return true
 }
@@ -193,6 +201,7 @@ func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
 		if p != nil {
 			_, had = p.links[f.Filter]
 			delete(p.links, f.Filter)
+			delete(p.asked, f.Filter)
 		}
 		h.mu.Unlock()
 		if car, link, ok := splitCtl(f.Filter); ok && had {
@@ -255,7 +264,8 @@ func splitTele(topic string) (car, leaf string, ok bool) {
 	return car, leaf, ok && wire.ValidCar(car) == nil
 }
 
-// splitCtl splits ctl/<car>/<link>.
+// splitCtl splits ctl/<car>/<link>. A link has one name: of others there would be as
+// many as somebody likes to subscribe to.
 func splitCtl(filter string) (car string, link uint8, ok bool) {
 	rest, ok := strings.CutPrefix(filter, "ctl/")
 	if !ok {
@@ -266,5 +276,6 @@ func splitCtl(filter string) (car string, link uint8, ok bool) {
 		return "", 0, false
 	}
 	n, err := strconv.ParseUint(number, 10, 8)
-	return car, uint8(n), err == nil && wire.ValidCar(car) == nil
+	ok = err == nil && n < ingest.MaxLinks && number == strconv.FormatUint(n, 10) && wire.ValidCar(car) == nil
+	return car, uint8(n), ok
 }
