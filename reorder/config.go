@@ -87,7 +87,7 @@ func Defaults() Config {
 			Epochs:      512,
 			Streams:     1024,
 			Tombstones:  4096,
-			Held:        1 << 18,
+			Held:        5 << 15, // released at once, their offsets take 4 bytes each: a state stays below 1 MB
 			HeldRanges:  4096,
 			GapRanges:   2048,
 			OtherRanges: 2048,

@@ -45,6 +45,28 @@ func HashCatalogue(canonical []byte) CatalogueHash {
 // Hash returns the catalogue's name.
 func (c *Catalogue) Hash() CatalogueHash { return HashCatalogue(c.Append(nil)) }
 
+// MaxKeptBytes is how much of parsed catalogues, by [Catalogue.Size], whoever keeps
+// several should keep: two of the largest, or as many as are usual.
+const MaxKeptBytes = 64 << 20
+
+// Size estimates the bytes of memory that the catalogue takes.
+func (c *Catalogue) Size() int {
+	const perGroup, perChannel, perEnum = 80, 136, 24 // without texts
+	n := 0
+	for i := range c.Groups {
+		g := &c.Groups[i]
+		n += perGroup + len(g.Name) + len(g.Source)
+		for k := range g.Channels {
+			ch := &g.Channels[k]
+			n += perChannel + len(ch.Name) + len(ch.Unit) + len(ch.Description)
+			for e := range ch.Enum {
+				n += perEnum + len(ch.Enum[e].Name)
+			}
+		}
+	}
+	return n
+}
+
 // Append appends the catalogue's canonical bytes: equal catalogues give equal
 // bytes. Texts longer than their limit are cut.
 func (c *Catalogue) Append(dst []byte) []byte {

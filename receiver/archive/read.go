@@ -19,6 +19,7 @@ type Decoder struct {
 	src     Source
 	decoder sequence.Decoder
 	known   map[wire.CatalogueHash]*wire.Catalogue
+	kept    int // bytes of known
 }
 
 // NewDecoder returns a decoder with the catalogues of a source.
@@ -58,6 +59,7 @@ func (d *Decoder) catalogue(ctx context.Context, h wire.CatalogueHash) (*wire.Ca
 	}
 	if len(d.known) >= maxCatalogues {
 		clear(d.known)
+		d.kept = 0
 	}
 	if !ok {
 		d.known[h] = nil
@@ -67,7 +69,13 @@ func (d *Decoder) catalogue(ctx context.Context, h wire.CatalogueHash) (*wire.Ca
 	if err != nil {
 		return nil, fmt.Errorf("catalogue %s: %w", h, err)
 	}
+	n := c.Size()
+	if d.kept+n > wire.MaxKeptBytes {
+		clear(d.known)
+		d.kept = 0
+	}
 	d.known[h] = c
+	d.kept += n
 	return c, nil
 }
 

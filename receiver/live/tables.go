@@ -189,6 +189,7 @@ const (
 type KnownCatalogues struct {
 	source  Catalogues
 	known   map[wire.CatalogueHash]*wire.Catalogue
+	kept    int // bytes of known
 	unknown map[wire.CatalogueHash]time.Time
 }
 
@@ -217,10 +218,13 @@ func (k *KnownCatalogues) Of(ctx context.Context, h wire.CatalogueHash) *wire.Ca
 		k.unknown[h] = time.Now()
 		return nil
 	}
-	if len(k.known) >= maxKnownCatalogues {
+	n := c.Size()
+	if len(k.known) >= maxKnownCatalogues || k.kept+n > wire.MaxKeptBytes {
 		clear(k.known)
+		k.kept = 0
 	}
 	k.known[h] = c
+	k.kept += n
 	delete(k.unknown, h)
 	return c
 }

@@ -8,7 +8,15 @@ import (
 
 // Decoder opens sealed batches. The zero value is ready; it is not safe for
 // concurrent use.
-type Decoder struct{ opener wire.Opener }
+type Decoder struct {
+	opener wire.Opener
+	grown  int // cells by which the memory of blocks has grown since it was given up
+}
+
+// maxGrown bounds the cells, 8 bytes each, for which a decoder keeps memory between
+// batches. A block uses the memory of the one in its place before, so that a car whose
+// largest block wanders would make all of them large.
+const maxGrown = 4 * wire.MaxBatchCells
 
 // Decode fills b from a sealed batch: ID, times, Blocks and Events. It reuses
 // b's memory and never looks at the catalogue, which is the caller's part.
@@ -25,7 +33,9 @@ func (d *Decoder) Decode(b *Batch, value []byte) error {
 func (d *Decoder) sections(b *Batch, sealed wire.Batch, columns bool) error {
 	h := &sealed.Header
 	b.FirstNS, b.LastNS, b.Samples = h.FirstNS, h.LastNS, h.Samples
-	b.Blocks, b.Events = b.Blocks[:0], b.Events[:0]
+	if b.Blocks, b.Events = b.Blocks[:0], b.Events[:0]; d.grown > maxGrown {
+		b.Blocks, d.grown = nil, 0
+	}
 	payload, err := d.opener.Payload(sealed)
 	if err != nil {
 		return err
@@ -43,7 +53,7 @@ func (d *Decoder) sections(b *Batch, sealed wire.Batch, columns bool) error {
 		if s.Type == wire.SectionBlock && !columns {
 			continue
 		}
-		if err := section(b, s); err != nil {
+		if err := d.section(b, s); err != nil {
 			return err
 		}
 		if k := len(b.Blocks); s.Type == wire.SectionBlock {
@@ -57,16 +67,10 @@ func (d *Decoder) sections(b *Batch, sealed wire.Batch, columns bool) error {
 
 // section takes one section of a payload. Control records have been read before;
 // unknown sections are skipped.
-func section(b *Batch, s wire.Section) error {
+func (d *Decoder) section(b *Batch, s wire.Section) error {
 	switch {
 	case s.Type == wire.SectionBlock:
-		n := len(b.Blocks)
-		if n < cap(b.Blocks) {
-			b.Blocks = b.Blocks[:n+1] // with the memory of an earlier block
-		} else {
-			b.Blocks = append(b.Blocks, wire.Block{})
-		}
-		return wire.ParseBlock(s.Body, &b.Blocks[n])
+		return d.block(b, s.Body)
 	case s.Type == wire.SectionEvent:
 		ctl, err := wire.ParseControl(s)
 		if err != nil {
@@ -78,3 +82,29 @@ func section(b *Batch, s wire.Section) error {
 	}
 	return nil
 }
+
+func (d *Decoder) block(b *Batch, body []byte) error {
+	n := len(b.Blocks)
+	if n < cap(b.Blocks) {
+		b.Blocks = b.Blocks[:n+1] // with the memory of an earlier block
+	} else {
+		b.Blocks = append(b.Blocks, wire.Block{})
+	}
+	to := &b.Blocks[n]
+	had := kept(to)
+	err := wire.ParseBlock(body, to)
+	d.grown += max(0, kept(to)-had)
+	return err
+}
+
+// kept returns the memory of a block's slices, in cells.
+func kept(b *wire.Block) int {
+	n := cap(b.Ticks) + cellsPerColumn*cap(b.Columns)
+	if cap(b.Columns) > 0 {
+		n += cap(b.Columns[:1][0].Values) // those of all columns
+	}
+	return n
+}
+
+// cellsPerColumn is the size of a [wire.Column] without its values.
+const cellsPerColumn = 8

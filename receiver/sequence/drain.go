@@ -89,10 +89,13 @@ func (p *Partition) Learn(h wire.CatalogueHash, c *wire.Catalogue) {
 		p.absent[h] = struct{}{}
 		return
 	}
-	if len(p.known) >= maxCatalogues {
+	n := c.Size()
+	if len(p.known) >= maxCatalogues || p.kept+n > wire.MaxKeptBytes {
 		clear(p.known)
+		p.kept = 0
 	}
 	p.known[h] = c
+	p.kept += n
 }
 
 // recall takes a record out of memory.
@@ -137,7 +140,8 @@ func (p *Partition) Gone(offset int64) {
 			q.pop()
 			p.queued--
 			c.dirty = true
-			if (it.kind == reorder.KindRelease || it.kind == reorder.KindLate) && !p.writtenOf(it.id.Stream).Contains(it.id.Seq) {
+			lost := it.kind == reorder.KindRelease || it.kind == reorder.KindLate || it.kind == reorder.KindDeadLetter && tellsGap(it.why)
+			if lost && !p.writtenOf(it.id.Stream).Contains(it.id.Seq) {
 				stats := &c.stats.Lanes[laneIndex(it.id.Stream.Lane)]
 				stats.Missing++
 				stats.Gaps.add(wire.ReasonRetention, 1)
@@ -147,13 +151,16 @@ func (p *Partition) Gone(offset int64) {
 	}
 }
 
+// tellsGap reports whether a dead letter is a batch that is in no other topic.
+func tellsGap(w reorder.Why) bool { return w == reorder.WhyCatalogue || w == reorder.WhyLimit }
+
 // write turns one batch into records. It is false when it needs a catalogue first.
 func (p *Partition) write(c *car, it *item, h *held) (need wire.CatalogueHash, ok bool) {
 	lane := &c.stats.Lanes[laneIndex(it.id.Stream.Lane)]
 	if it.kind == reorder.KindDeadLetter {
 		lane.DeadLetters++
 		p.deadLetter(it.offset, h, it.why.String(), "")
-		if it.why == reorder.WhyCatalogue || it.why == reorder.WhyLimit {
+		if tellsGap(it.why) {
 			p.gap(it.id, it.id.Seq, reorder.GapSettled, it.why.String(), wire.ReasonNone, &it.offset, "in the dead-letter topic")
 		}
 		return need, true

@@ -2,6 +2,7 @@ package sequence
 
 import (
 	"errors"
+	"fmt"
 
 	"telemetry/receiver/sequence/timemap"
 	"telemetry/receiver/topic"
@@ -26,7 +27,13 @@ const PlaceBatch = "batch"
 // default limit, so that one record can't stop a partition for ever.
 const MaxValueBytes = 900_000
 
-// ErrTooLarge says that a batch gives a record above MaxValueBytes.
+// MaxMadeBytes bounds what one batch makes, as [topic.Record.Size] counts. Columns that
+// do not change cost a car nothing: without it, less than a hundred bytes make a
+// gigabyte, which no transaction takes, and which is tried again for ever.
+const MaxMadeBytes = 64 << 20
+
+// ErrTooLarge says that a batch gives a record above MaxValueBytes, or more than
+// MaxMadeBytes.
 var ErrTooLarge = errors.New("sequence: output record too large")
 
 // Format turns decoded batches into output records. An instance serves one
@@ -156,6 +163,7 @@ type Output struct {
 	Bytes   int // estimated size of all records in a producer's buffer
 	Clamped int // records whose timestamp was moved, see [Batch.RecordMS]
 
+	began   int // Bytes when the batch began
 	bytes   arena[byte]
 	headers arena[topic.Header]
 }
@@ -171,6 +179,18 @@ func (o *Output) Keep(b []byte) []byte { return o.bytes.keep(b) }
 // Headers returns n headers to fill in.
 func (o *Output) Headers(n int) []topic.Header { return o.headers.take(n) }
 
+// Begin says that what is added from now on is another batch's, see [Output.Full].
+func (o *Output) Begin() { o.began = o.Bytes }
+
+// Full returns an error that wraps [ErrTooLarge] when a batch has made more than
+// MaxMadeBytes.
+func (o *Output) Full() error {
+	if o.Bytes-o.began > MaxMadeBytes {
+		return fmt.Errorf("%w: more than %d bytes of one batch", ErrTooLarge, MaxMadeBytes)
+	}
+	return nil
+}
+
 // Add adds a record.
 func (o *Output) Add(r topic.Record) {
 	o.Bytes += r.Size()
@@ -181,7 +201,7 @@ func (o *Output) Add(r topic.Record) {
 func (o *Output) Reset() {
 	clear(o.Records)
 	o.Records = o.Records[:0]
-	o.Bytes, o.Clamped = 0, 0
+	o.Bytes, o.Clamped, o.began = 0, 0, 0
 	o.bytes.reset()
 	o.headers.reset()
 }

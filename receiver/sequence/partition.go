@@ -64,6 +64,7 @@ type Partition struct {
 	batch     Batch
 	noCar     Counters // records of no car
 	known     map[wire.CatalogueHash]*wire.Catalogue
+	kept      int                             // bytes of known
 	absent    map[wire.CatalogueHash]struct{} // looked for in vain since the last commit
 	alarms    []Alarm
 	holes     []reorder.Hole

@@ -184,6 +184,21 @@ func TestQueuedWrittenAndDeletedIsNotMissing(t *testing.T) {
 	want(t, "the rest", b.write(), "gaps full#2-2 settled retention")
 }
 
+// TestDeadLetterDeletedIsMissing: what had no place was to be a dead letter, and is
+// deleted before it is one.
+func TestDeadLetterDeletedIsMissing(t *testing.T) {
+	cfg := config()
+	cfg.Reorder.Limits.Streams = 3
+	b, c := opened(t, cfg)
+	b.apply(c.Live(1000*ms), c.Full(1000*ms, 1))
+	b.write()
+	other := sequencetest.NewCar("car-1", 2, 0xabd)
+	b.apply(other.Event(1000*ms, "x"))
+	b.commit() // decided, nothing written
+	b.inherit(int64(len(b.log)))
+	want(t, "afterwards", b.write(), "gaps critical#1-1 settled retention")
+}
+
 func TestNewCarInAnOldLog(t *testing.T) {
 	preview := func(c *sequencetest.Car) topic.Record { // three links: it overtakes its EpochOpen
 		c.Live(1000 * ms)

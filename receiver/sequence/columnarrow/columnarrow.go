@@ -101,7 +101,7 @@ func (f *Format) add(out *sequence.Output, r topic.Record, batch arrow.RecordBat
 		return fmt.Errorf("%w: %d bytes (limit %d)", sequence.ErrTooLarge, len(r.Value), sequence.MaxValueBytes)
 	}
 	out.Add(r)
-	return nil
+	return out.Full()
 }
 
 // metadata describes the record; every value is text.

@@ -93,7 +93,7 @@ func (f *Format) add(out *sequence.Output, m *telemetrypb.Batch, r topic.Record)
 		return fmt.Errorf("%w: %d bytes of group %q (limit %d)", sequence.ErrTooLarge, len(r.Value), m.Group, sequence.MaxValueBytes)
 	}
 	out.Add(r)
-	return nil
+	return out.Full()
 }
 
 // AppendFrame appends Confluent's framing of the first message of a schema: a zero,

@@ -31,6 +31,7 @@ var ErrCatalogue = errors.New("columns: batch does not fit its catalogue")
 const (
 	MaxCells   = 16_384
 	MaxColumns = 1024
+	MaxRows    = 2048 // what a format repeats in each row counts as well
 )
 
 // Table is a stretch of rows of one group, or of a range of its channels. It is
@@ -156,7 +157,7 @@ func (r *Reader) plan(b *sequence.Batch) (n int, err error) {
 			one.width += len(blk.Columns)
 		}
 		one.blocks = b.Blocks[i:j]
-		one.rows = max(1, MaxCells/max(1, min(one.width, MaxColumns)))
+		one.rows = min(MaxRows, max(1, MaxCells/max(1, min(one.width, MaxColumns))))
 		r.runs = append(r.runs, one)
 		n += pieces(one.width, MaxColumns) * pieces(len(one.ticks), one.rows)
 		i = j

@@ -23,6 +23,7 @@ type Heads struct {
 
 // Begin prepares a batch; all bytes are in the output's memory.
 func (h *Heads) Begin(out *sequence.Output, b *sequence.Batch, contentType []byte) {
+	out.Begin()
 	st := b.ID.Stream
 	text := func(s string) []byte { return out.Keep(append(out.Value(len(s)), s...)) }
 	number := func(n uint64) []byte { return out.Keep(strconv.AppendUint(out.Value(20), n, 10)) }

@@ -15,6 +15,7 @@ type Plans struct {
 	take     func(group, channel string) bool
 	reserved []string
 	of       map[wire.CatalogueHash][]Group
+	kept     int // bytes of the catalogues in of
 }
 
 // NewPlans returns plans with nothing prepared; see [NewReader].
@@ -42,9 +43,12 @@ func (p *Plans) Of(h wire.CatalogueHash, c *wire.Catalogue) []Group {
 	if g, ok := p.of[h]; ok {
 		return g
 	}
-	if len(p.of) >= maxCatalogues {
+	n := c.Size()
+	if len(p.of) >= maxCatalogues || p.kept+n > wire.MaxKeptBytes {
 		clear(p.of)
+		p.kept = 0
 	}
+	p.kept += n
 	groups := make([]Group, len(c.Groups))
 	for i := range groups {
 		in, g := &c.Groups[i], &groups[i]

@@ -41,6 +41,7 @@ type Format struct {
 	options  Options
 	channels *columns.Plans
 	plans    map[wire.CatalogueHash][]groupPlan
+	kept     int // bytes of the catalogues in plans
 
 	runs    []run
 	cursors []int  // next value of each column of the run being written
@@ -97,6 +98,9 @@ func (f *Format) Append(out *sequence.Output, b *sequence.Batch) error {
 	for i := range b.Events {
 		place++
 		f.appendEvent(out, b, &b.Events[i], place, n)
+		if err := out.Full(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -179,6 +183,9 @@ func (f *Format) appendRun(out *sequence.Output, b *sequence.Batch, r *run, plac
 				Topic: b.Rows, Partition: -1, Key: key, Value: v, TimestampMS: ms,
 				Headers: f.rowHeaders(out, r.plan, *place, n, tick, st),
 			})
+			if err := out.Full(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

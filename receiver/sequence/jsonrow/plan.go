@@ -42,9 +42,12 @@ func (f *Format) prepare(b *sequence.Batch) []groupPlan {
 	if p, ok := f.plans[b.Hash]; ok {
 		return p
 	}
-	if len(f.plans) >= maxCatalogues {
+	n := b.Catalogue.Size()
+	if len(f.plans) >= maxCatalogues || f.kept+n > wire.MaxKeptBytes {
 		clear(f.plans)
+		f.kept = 0
 	}
+	f.kept += n
 	groups := f.channels.Of(b.Hash, b.Catalogue)
 	plans := make([]groupPlan, len(groups))
 	for i := range plans {

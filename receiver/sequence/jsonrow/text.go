@@ -31,6 +31,7 @@ type fixedHeaders struct {
 
 // begin prepares what is the same in all records of the batch.
 func (f *Format) begin(out *sequence.Output, b *sequence.Batch) {
+	out.Begin()
 	st := b.ID.Stream
 	h := &f.fixed
 	text := func(s string) []byte { return out.Keep(append(out.Value(len(s)), s...)) }

@@ -83,7 +83,7 @@ func (f *Format) add(out *sequence.Output, r topic.Record, model, value []byte) 
 	}
 	r.Headers = append(r.Headers, topic.Header{Key: HeaderModel, Value: model}, topic.Header{Key: HeaderCodec, Value: codecJSON})
 	out.Add(r)
-	return nil
+	return out.Full()
 }
 
 // table writes a TimeseriesData.

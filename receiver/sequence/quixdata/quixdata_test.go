@@ -15,6 +15,7 @@ import (
 	"telemetry/receiver/sequence/columns/columnstest"
 	"telemetry/receiver/sequence/quixdata"
 	"telemetry/receiver/topic"
+	"telemetry/wire"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -186,6 +187,24 @@ func TestFaults(t *testing.T) {
 	b.Blocks[0].Group = 7
 	if err := quixdata.New(nil).Append(new(sequence.Output), b); !errors.Is(err, columns.ErrCatalogue) {
 		t.Errorf("unknown group: %v", err)
+	}
+}
+
+// A fast channel that does not change has many rows in a batch: each repeats the tags.
+func TestManyRowsOfFewColumns(t *testing.T) {
+	b := columnstest.Batch()
+	const rows = 20_000
+	b.Blocks = []wire.Block{{Ticks: make([]int64, rows), Columns: []wire.Column{{Type: wire.TypeInt, Values: make([]int64, rows)}}}}
+	n := 0
+	for _, r := range write(t, nil, b) {
+		var v struct{ Timestamps []int64 }
+		if err := json.Unmarshal(r.Value, &v); err != nil {
+			t.Fatal(err)
+		}
+		n += len(v.Timestamps)
+	}
+	if n != rows {
+		t.Errorf("%d rows, want %d", n, rows)
 	}
 }
 
