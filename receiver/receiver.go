@@ -138,7 +138,7 @@ func readPool(path string) (*x509.CertPool, error) {
 func kafkaConfig(c config.Kafka, group string, log *slog.Logger) (kafka.Config, error) {
 	k := kafka.Config{
 		Brokers: c.Brokers, Prefix: c.Prefix, Group: group, Partitions: int32(c.Partitions), Replication: int16(c.Replication),
-		AllowWeak: c.AllowUnsafe, Log: log.With("component", "kafka"),
+		AllowWeak: c.AllowUnsafe, Compression: c.Compression, Log: log.With("component", "kafka"),
 		Embedded: kafka.Embedded{Dir: c.Embedded.Dir, Port: c.Embedded.Port, SyncWrites: true},
 	}
 	if c.TLS != nil {

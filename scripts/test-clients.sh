@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A simulated car through the real receiver into a real Apache Kafka, all outputs at
-# once, read by foreign clients: kcat and a windowed exactly-once Quix Streams
+# once, read by foreign clients: kcat, kafka-python and a windowed exactly-once Quix Streams
 # application read json, Quix Streams reads quix, confluent-kafka with its
 # deserialiser and Apicurio's schema registry reads protobuf, pyarrow and polars read
 # arrow. The receiver is killed half way. Every value, NaN, infinities, integers beyond

@@ -72,6 +72,20 @@ func TestOutputsRefused(t *testing.T) {
 	}
 }
 
+func TestCompression(t *testing.T) {
+	c, err := readOutputs(t, "", "    - {name: a, format: json}\n")
+	if err != nil || c.Kafka.Compression != "lz4" {
+		t.Fatalf("default %q, %v", c.Kafka.Compression, err)
+	}
+	if c, err = readOutputs(t, ", compression: gzip", "    - {name: a, format: json}\n"); err != nil || c.Kafka.Compression != "gzip" {
+		t.Errorf("gzip: %q, %v", c.Kafka.Compression, err)
+	}
+	_, err = readOutputs(t, ", compression: brotli", "    - {name: a, format: json}\n")
+	if err == nil || !strings.Contains(err.Error(), `kafka.compression: "brotli" is no compression (want lz4, gzip, snappy, zstd or none)`) {
+		t.Errorf("brotli: %v", err)
+	}
+}
+
 func TestDefaultOutputWithoutALane(t *testing.T) {
 	c, err := ReadReceiver(write(t, "version: 1\nmqtt: {insecure: true}\nkafka: {embedded: {dir: k}}\nsequence: {formats: {full: none}}\n"))
 	if err != nil || c.Sequence.Formats.Full != "none" || c.Sequence.Formats.Critical != "json" {

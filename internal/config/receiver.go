@@ -54,6 +54,7 @@ type Kafka struct {
 	Partitions  int        `yaml:"partitions"`   // of topics that are made; default 4
 	Replication int        `yaml:"replication"`  // of topics that are made; default 3, 1 embedded
 	AllowUnsafe bool       `yaml:"allow_unsafe"` // accept replication that can lose acknowledged records
+	Compression string     `yaml:"compression"`  // of all but batches: lz4, gzip, snappy, zstd or none; default lz4
 	TLS         *ClientTLS `yaml:"tls"`
 	SASL        *SASL      `yaml:"sasl"`
 	Registry    *Registry  `yaml:"registry"` // of schemas
@@ -154,6 +155,7 @@ func (c *Receiver) defaults() {
 	}
 	def(&c.MQTT.Listen, ":8883")
 	def(&c.Kafka.Prefix, "telemetry")
+	def(&c.Kafka.Compression, "lz4")
 	def(&c.Kafka.Partitions, 4)
 	if len(c.Kafka.Brokers) == 0 {
 		c.Kafka.Replication = 1
@@ -326,6 +328,11 @@ func (c *Receiver) validateMQTT(report func(path, format string, args ...any)) {
 
 func (c *Receiver) validateKafka(report func(path, format string, args ...any)) {
 	k := c.Kafka
+	switch k.Compression {
+	case "lz4", "gzip", "snappy", "zstd", "none":
+	default:
+		report("kafka.compression", "%q is no compression (want lz4, gzip, snappy, zstd or none)", k.Compression)
+	}
 	if !TopicPrefix(k.Prefix) {
 		report("kafka.prefix", "%q cannot begin a topic's name (want 1 to 64 of letters, digits, '.', '_', '-')", k.Prefix)
 	}

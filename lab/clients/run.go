@@ -1,5 +1,5 @@
-// Package clients lets foreign clients read what the receiver writes: kcat, Quix
-// Streams, confluent-kafka with a schema registry, pyarrow and polars, each the
+// Package clients lets foreign clients read what the receiver writes: kcat, kafka-python,
+// Quix Streams, confluent-kafka with a schema registry, pyarrow and polars, each the
 // output in its own format, all from one run of a simulated car through the real
 // receiver into a real Kafka. The receiver is killed in the middle of it.
 //
@@ -65,6 +65,7 @@ type client struct{ name, format, script string }
 
 var clients = []client{
 	{"kcat", "json", "read_kcat.py"},
+	{"kafka-python", "json", "read_kafka_python.py"},
 	{"quixstreams", "json", "read_quix_json.py"},
 	{"quixstreams", "quix", "read_quix.py"},
 	{"confluent-kafka", "protobuf", "read_protobuf.py"},

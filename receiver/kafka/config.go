@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,6 +46,9 @@ type Config struct {
 	// SessionTimeout is how long a silent sequencer keeps its partitions; 0
 	// means 10 s. Brokers bound it, usually to 6 s … 30 min.
 	SessionTimeout time.Duration
+	// Compression is the codec of what is written, all but telemetry.batches, which are
+	// compressed already: one of [Codecs]; "" means the first.
+	Compression string
 	// MaxBufferedBytes bounds the records that a producer holds; 0 means
 	// DefaultBufferedBytes. Ingest's total credit must be below it.
 	MaxBufferedBytes int
@@ -114,6 +119,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := c.SASL.mechanism(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.Compression != "" && !slices.Contains(Codecs(), c.Compression) {
+		bad("%q is no compression (want %s)", c.Compression, strings.Join(Codecs(), ", "))
 	}
 	if c.Log == nil {
 		bad("a log is needed")
@@ -191,6 +199,21 @@ func (c Config) producerOpts() []kgo.Opt {
 		kgo.ProducerBatchMaxBytes(maxBatchBytes),
 		kgo.UnknownTopicRetries(unknownRetries),
 	}
+}
+
+// Codecs lists what records may be compressed with. Every client reads gzip and none;
+// the others cost the sequencer less.
+func Codecs() []string { return []string{"lz4", "gzip", "snappy", "zstd", "none"} }
+
+// compression returns the option for [Config.Compression], which must be valid.
+func (c Config) compression() kgo.Opt {
+	codec := map[string]kgo.CompressionCodec{
+		"gzip": kgo.GzipCompression().WithLevel(1), "snappy": kgo.SnappyCompression(), "zstd": kgo.ZstdCompression(), "none": kgo.NoCompression(),
+	}
+	if of, ok := codec[c.Compression]; ok {
+		return kgo.ProducerBatchCompression(of, kgo.NoCompression())
+	}
+	return kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression())
 }
 
 // partitioner places a record where its Partition says, or by its key.

@@ -42,6 +42,9 @@ func startServer(cfg Embedded, batches string, log *slog.Logger) (*server, error
 	}
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(int16(kmsg.Produce), maxProduceVersion)
+	// Its answer has null where Java's admin client, and with it Flink, Spark and Kafka's
+	// own tools, wants a list. They ask for metadata where a broker does not know it.
+	versions.SetMaxKeyVersion(int16(kmsg.DescribeTopicPartitions), -1)
 	opts := []kfake.Opt{
 		kfake.Ports(cfg.Port), kfake.DataDir(filepath.Join(cfg.Dir, "data")), kfake.ClusterID("telemetry-embedded"),
 		kfake.MaxVersions(versions), kfake.WithLogger(serverLog{log}), kfake.BrokerConfigs(brokerConfigs),

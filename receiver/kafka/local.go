@@ -49,7 +49,7 @@ const (
 func (c *Cluster) openLocal(part int32, ticks *Producer) (*local, error) {
 	opts := append(c.cfg.producerOpts(),
 		kgo.ProducerLinger(0),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		c.cfg.compression(),
 	)
 	cl, err := c.newClient(opts...)
 	if err != nil {

@@ -74,7 +74,7 @@ func (c *Cluster) transactionalClient(part int32, v2 bool) (*kgo.Client, error) 
 		kgo.TransactionTimeout(c.cfg.txnTimeout),
 		kgo.ConcurrentTransactionsBackoff(3*time.Millisecond),
 		kgo.ProducerLinger(0),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		c.cfg.compression(),
 	)
 	return c.newClient(opts...)
 }

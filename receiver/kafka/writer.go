@@ -48,7 +48,7 @@ func OpenWriter(ctx context.Context, cfg Config) (*Writer, error) {
 	w := &Writer{c: Cluster{cfg: cfg, names: topic.NewNames(cfg.Prefix)}, room: semaphore.NewWeighted(maxWriting)}
 	if err := w.c.dial(ctx, append(cfg.producerOpts(),
 		kgo.ProducerLinger(0),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		cfg.compression(),
 	)...); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}

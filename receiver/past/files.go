@@ -30,8 +30,12 @@ func FileQuery(car string, from, to int64, sel *Selection) archive.Query {
 // WantsEvents reports whether a file of these channels has events.
 func (s *Selection) WantsEvents() bool { return s.All() || s.Takes("", export.EventsName) }
 
-// BaseName names the files of a car's time: "gt3-7-20260501T120000Z".
+// BaseName names the files of a car's time: "gt3-7-20260501T120000Z"; without a
+// beginning (0 and less) "gt3-7".
 func BaseName(car string, from int64) string {
+	if from <= 0 {
+		return export.FileName(car)
+	}
 	return export.FileName(car) + "-" + time.Unix(0, from).UTC().Format("20060102T150405Z")
 }
 

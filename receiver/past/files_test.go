@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"strconv"
@@ -50,6 +51,17 @@ func TestExportOfSeveralGroups(t *testing.T) {
 	check(t, err)
 	if resp.Header.Get("Content-Type") != "application/zip" || !strings.HasPrefix(string(b), "PK") || !strings.HasSuffix(resp.Header.Get("Content-Disposition"), "gt3-7-20270115T080140Z.zip") {
 		t.Errorf("%v, %d bytes", resp.Header, len(b))
+	}
+}
+
+func TestBaseName(t *testing.T) {
+	for _, tt := range []struct {
+		from int64
+		want string
+	}{{1_800_000_100_000_000_000, "gt3-7-20270115T080140Z"}, {0, "gt3-7"}, {math.MinInt64, "gt3-7"}} {
+		if got := past.BaseName("gt3-7", tt.from); got != tt.want {
+			t.Errorf("from %d: %q, want %q", tt.from, got, tt.want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package receivercmd
 
 import (
+	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"telemetry/internal/cli"
 	"telemetry/internal/config"
 	"telemetry/receiver"
+	"telemetry/receiver/sequence/columnpb/telemetrypb"
 )
 
 const (
@@ -23,7 +25,7 @@ func New() *cobra.Command {
 		Use:   "receiver",
 		Short: "Telemetry of race cars into Kafka: every sample once, in order",
 	}
-	root.AddCommand(runCommand(), validateCommand(), statusCommand(), topicsCommand(), catCommand(), lagCommand(), doctorCommand(), decodeCommand(), replayCommand(), exportCommand(), caCommand(), pageCommand(), configCommand(), cli.VersionCommand("receiver"))
+	root.AddCommand(runCommand(), validateCommand(), statusCommand(), topicsCommand(), catCommand(), lagCommand(), doctorCommand(), decodeCommand(), replayCommand(), exportCommand(), caCommand(), pageCommand(), configCommand(), protoCommand(), cli.VersionCommand("receiver"))
 	return cli.Command(root)
 }
 
@@ -36,6 +38,18 @@ func runCommand() *cobra.Command {
 	}
 	cli.ConfigFlag(c, &path, defaultConfig)
 	return c
+}
+
+func protoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "proto",
+		Short: "Print batch.proto, the schema of outputs in format protobuf and protobuf-raw",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := io.WriteString(c.OutOrStdout(), telemetrypb.Schema)
+			return err
+		},
+	}
 }
 
 func configCommand() *cobra.Command {
