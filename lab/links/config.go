@@ -15,7 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,9 +91,10 @@ const (
 // parseLink reads RATE/DELAY or FILE/DELAY; the delay is one way, and offset is
 // where in a trace the link begins.
 func parseLink(text string, offset time.Duration) (link.Spec, error) {
+	text = strings.TrimSpace(text)
 	i := strings.LastIndex(text, "/")
 	if i < 0 {
-		return link.Spec{}, fmt.Errorf("links: %q, want RATE/DELAY or FILE/DELAY", text)
+		return link.Spec{}, fmt.Errorf("links: %q, want RATE/DELAY or FILE/DELAY, as 10mbit/40ms", text)
 	}
 	what, after := text[:i], text[i+1:]
 	delay, err := time.ParseDuration(after)
@@ -99,21 +102,27 @@ func parseLink(text string, offset time.Duration) (link.Spec, error) {
 		return link.Spec{}, fmt.Errorf("links: delay in %q: %w", text, err)
 	}
 	s := link.Spec{Delay: delay, Queue: traceQueue}
-	if rate, ok := strings.CutSuffix(what, "mbit"); ok {
+	if rate, ok := strings.CutSuffix(strings.ToLower(what), "mbit"); ok {
 		mbit, err := strconv.ParseFloat(rate, 64)
-		if err != nil || mbit <= 0 {
-			return s, fmt.Errorf("links: rate in %q, want a number above 0", text)
+		if err != nil || !(mbit >= minMbit && mbit <= link.MaxBitRate/1e6) {
+			return s, fmt.Errorf("links: rate in %q, want a number from %g to %g", text, minMbit, link.MaxBitRate/1e6)
 		}
 		s.BitRate = int64(mbit * 1e6)
 		s.Queue = max(minQueue, int(s.BitRate/8*queueMS/1000))
 		return s, s.Validate()
 	}
 	if s.Trace, err = link.LoadTrace(filepath.Clean(what)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return s, fmt.Errorf("links: %q is neither a rate, as 10mbit, nor a file: %w", what, err)
+		}
 		return s, err
 	}
 	s.TraceFrom = offset
 	return s, s.Validate()
 }
+
+// minMbit is the least rate: a batch of the full lane takes 12 s.
+const minMbit = 0.01
 
 // Queues of the links: as modems have them.
 const (
@@ -133,33 +142,49 @@ func meanRate(s link.Spec) float64 {
 // Validate reports all faults at once.
 func (c *Config) Validate() error {
 	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("links: "+format, args...)) }
 	if n := len(c.Specs); n < 1 || n > 8 {
-		errs = append(errs, fmt.Errorf("links: %d links, want 1 to 8", n))
+		bad("%d links, want 1 to 8", n)
 	}
 	for _, s := range c.Specs {
 		if _, err := parseLink(s, 0); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	if !contains(cases, c.Case) {
-		errs = append(errs, fmt.Errorf("links: case %q, want one of %v", c.Case, cases))
+	if !slices.Contains(cases, c.Case) {
+		bad("case %q, want one of %s", c.Case, strings.Join(cases, ", "))
+	} else if least := shortest(c.Case); c.Seconds < least || c.Seconds > 600 {
+		bad("%d seconds, want %d to 600 for %s", c.Seconds, least, c.Case)
 	}
-	if c.Seconds < 10 || c.Seconds > 600 {
-		errs = append(errs, fmt.Errorf("links: %d seconds, want 10 to 600", c.Seconds))
+	if c.Offset != nil && !(*c.Offset >= 0 && *c.Offset <= maxOffset) {
+		bad("offset %g s, want 0 to %d", *c.Offset, maxOffset)
 	}
-	for _, p := range c.Peers {
-		if !contains([]string{subjectMPTCP, subjectTCP, subjectSRTLA}, p) {
-			errs = append(errs, fmt.Errorf("links: peer %q, want mptcp, tcp or srtla", p))
+	if !(c.LoadMbit >= 0 && c.LoadMbit <= link.MaxBitRate/1e6) {
+		bad("load of %g Mbit/s, want 0 to %g", c.LoadMbit, link.MaxBitRate/1e6)
+	}
+	if c.Tries < 0 {
+		bad("%d tries, want 0 or more", c.Tries)
+	}
+	for i, p := range c.Peers {
+		if !slices.Contains([]string{subjectMPTCP, subjectTCP, subjectSRTLA}, p) || slices.Contains(c.Peers[:i], p) {
+			bad("peer %q, want mptcp, tcp or srtla, each once", p)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
+// maxOffset is further, in s, than any trace is long.
+const maxOffset = 1_000_000
+
+// shortest returns how many seconds a run of a case takes at least: something counts,
+// and where links have troubles one of them has.
+func shortest(which string) int {
+	for s := minSeconds; s < 60; s++ {
+		if len(plan(which, 1, s)) > 0 {
+			return s
 		}
 	}
-	return false
+	return minSeconds
 }
+
+const minSeconds = 10

@@ -21,6 +21,20 @@ const (
 type load struct {
 	StartNS, EndNS int64
 	FullBitS       float64 // 0 = as much as is taken
+	Backlog        int64   // bytes of the full lane that wait at all times then
+}
+
+// Bounds of the backlog that saturation keeps.
+const (
+	minBacklog = 512 << 10
+	maxBacklog = 3 << 20
+)
+
+// backlog returns what should wait, so that links of so many bit/s in all never lack
+// it and have drained it soon after the end: two seconds of theirs within bounds, and
+// half a second of the fastest.
+func backlog(bitS float64) int64 {
+	return int64(max(min(max(bitS/8*2, minBacklog), maxBacklog), bitS/8/2))
 }
 
 // freshBitS is what critical and live take of a load.

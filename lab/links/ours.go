@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"telemetry/lab/netns"
+	"telemetry/spool"
 	"telemetry/wire"
 )
 
@@ -43,13 +44,19 @@ func (r *run) ours(ctx context.Context, t *trial) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	res, err := t.figures(rep, got)
+	kept := map[wire.ID]bool{}
+	if rep.Drained != "" {
+		if kept, err = keptIn(spoolDir(dir)); err != nil {
+			return Result{}, err
+		}
+	}
+	res, err := t.figures(rep, got, kept)
 	if err != nil {
 		return Result{}, err
 	}
 	r.say("%s: suspicions, re-dials and re-sent: %s", subjectOurs, brief(rep))
 	if rep.Drained != "" {
-		r.say("%s: not drained: %s", subjectOurs, rep.Drained)
+		r.say("%s: not drained, what is in the car's spool is not lost: %s", subjectOurs, rep.Drained)
 	}
 	if r.Plot != "" {
 		name := filepath.Join(r.Plot, fmt.Sprintf("links-%s-%g.svg", r.Case, t.offset))
@@ -59,6 +66,24 @@ func (r *run) ours(ctx context.Context, t *trial) (Result, error) {
 		r.say("%s at %g s: plot in %s", subjectOurs, t.offset, name)
 	}
 	return res, nil
+}
+
+func spoolDir(dir string) string { return filepath.Join(dir, "spool") }
+
+// keptIn returns the batches of critical and full that a spool nobody has open holds.
+func keptIn(dir string) (map[wire.ID]bool, error) {
+	v, err := spool.OpenView(dir, nil)
+	if err != nil {
+		return nil, fmt.Errorf("links: what the car has kept: %w", err)
+	}
+	out := map[wire.ID]bool{}
+	for _, l := range []wire.Lane{wire.LaneCritical, wire.LaneFull} {
+		err := v.Each(l, func(b wire.Batch) error { out[b.Header.ID()] = true; return nil })
+		if err != nil {
+			return nil, fmt.Errorf("links: what the car has kept: %w", err)
+		}
+	}
+	return out, nil
 }
 
 // stateRoot is where the spool lies: in memory if there is such a place, since a
@@ -98,7 +123,12 @@ func (r *run) drive(ctx context.Context, t *trial, broker, dir string) (carRepor
 	cpu := make(chan float64, 1)
 	go func() { cpu <- cpuOf(ctx, cmd.Process.Pid, t.countFrom(), t.load.EndNS) }() // ends at the load's end, or with ctx
 	err := t.play(ctx)
-	limit := time.NewTimer(drainLimit + 15*time.Second)
+	wait := drainLimit + 15*time.Second
+	if ctx.Err() != nil {
+		wait = 5 * time.Second
+		err = errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))
+	}
+	limit := time.NewTimer(wait)
 	defer limit.Stop()
 	select {
 	case werr := <-ended:
@@ -107,6 +137,9 @@ func (r *run) drive(ctx context.Context, t *trial, broker, dir string) (carRepor
 		err = errors.Join(err, errors.New("links: the car's process does not end"), cmd.Process.Signal(syscall.SIGKILL), <-ended)
 	}
 	t.cores = <-cpu
+	if ctx.Err() != nil {
+		return rep, fmt.Errorf("links: %w", ctx.Err()) // and so did the car
+	}
 	if err != nil {
 		return rep, fmt.Errorf("links: the car: %w\n%s", err, tail(said.String()))
 	}
@@ -118,7 +151,7 @@ func tail(s string) string { return s[max(0, len(s)-2000):] }
 func agentYAML(bed *netns.Testbed, broker, dir string) []byte {
 	var b strings.Builder
 	q := strconv.Quote
-	fmt.Fprintf(&b, "version: 1\ncar: lab-car\nsocket: %s\nspool: {dir: %s}\n", q(filepath.Join(dir, "s.sock")), q(filepath.Join(dir, "spool")))
+	fmt.Fprintf(&b, "version: 1\ncar: lab-car\nsocket: %s\nspool: {dir: %s}\n", q(filepath.Join(dir, "s.sock")), q(spoolDir(dir)))
 	b.WriteString("live: {off: true}\nseal: {full: 1ms, live: 1ms, critical: 1ms}\n")
 	b.WriteString("sources: [{name: sim, sim: {channels: 1, rate: 1Hz}}]\nlinks:\n")
 	for _, p := range bed.Paths() {
@@ -156,8 +189,8 @@ func cpuTime(pid int) int64 {
 	return (user + sys) * tick
 }
 
-// figures computes the result of our run.
-func (t *trial) figures(rep carReport, got []arrival) (Result, error) {
+// figures computes the result of our run; kept is what was in the spool at its end.
+func (t *trial) figures(rep carReport, got []arrival, kept map[wire.ID]bool) (Result, error) {
 	res := t.result(subjectOurs)
 	first := map[wire.ID]arrival{}
 	var app int64
@@ -168,6 +201,7 @@ func (t *trial) figures(rep carReport, got []arrival) (Result, error) {
 			continue
 		}
 		first[id] = a
+		delete(kept, id)
 		if t.counts(a.atNS) {
 			app += int64(a.size)
 		}
@@ -192,6 +226,10 @@ func (t *trial) figures(rep carReport, got []arrival) (Result, error) {
 		return res, err
 	}
 	var lost int64
+	for id := range kept { // has not arrived and can still come
+		lost--
+		top[id.Stream.Lane] = max(top[id.Stream.Lane], id.Seq) // the agent's end made some
+	}
 	for _, l := range []wire.Lane{wire.LaneCritical, wire.LaneFull} {
 		lost += int64(max(top[l], rep.Status.Lanes[l.String()].Batches)) - released[l]
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"time"
 
 	"telemetry/lab/link"
@@ -40,6 +41,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if cfg.Progress == nil {
 		cfg.Progress = io.Discard
+	}
+	if cfg.Plot != "" { // a run of minutes should not end with a folder that is missing
+		if err := os.MkdirAll(cfg.Plot, 0o755); err != nil {
+			return fmt.Errorf("links: plot: %w", err)
+		}
 	}
 	prefer()
 	r := &run{Config: cfg, begun: time.Now()}
@@ -139,7 +145,7 @@ func (r *run) try(ctx context.Context, who string, offset float64, n uint64) (re
 	ctx, cancel := context.WithCancel(ctx)
 	sampling, stopSampling := context.WithCancel(ctx)
 	t.begunNS = bootNS()
-	t.load = load{StartNS: t.begunNS + int64(lead), FullBitS: r.fullBitS(t.specs)}
+	t.load = load{StartNS: t.begunNS + int64(lead), FullBitS: r.fullBitS(t.specs), Backlog: backlog(meanRates(t.specs))}
 	t.load.EndNS = t.load.StartNS + int64(r.Seconds)*int64(time.Second)
 	t.sampler = &sampler{specs: t.specs}
 	carried, sampled := make(chan error, 1), make(chan struct{})
@@ -188,6 +194,14 @@ func (r *run) fullBitS(specs []link.Spec) float64 {
 		return 0
 	}
 	return max(total-freshBitS, 1000)
+}
+
+// meanRates returns the mean capacity of all links in bit/s.
+func meanRates(specs []link.Spec) (sum float64) {
+	for _, s := range specs {
+		sum += meanRate(s)
+	}
+	return sum
 }
 
 // countFrom is from when on things count.

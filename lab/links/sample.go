@@ -73,8 +73,11 @@ func (s *sampler) shares(from, to int64) (out []string) {
 const appShare = 1448.0 / link.SlotBytes
 
 // queueMS returns how long bytes that entered between two times stayed in the
-// links' queues, sampled for each link: the time from their coming in to their
-// coming out, less the delay. It makes no sense where packets were lost.
+// links' queues because of what was in front of them, sampled for each link: the time
+// from their coming in to their coming out, less the delay and less what a packet
+// alone would have waited for the link's next chance. A link that stops for a while is
+// no queue that anybody made; what was given to it before is. It makes no sense where
+// packets were lost.
 func (s *sampler) queueMS(from, to int64) (out []float64) {
 	for i := range s.links {
 		out = append(out, s.linkQueueMS(i, from, to)...)
@@ -96,7 +99,7 @@ func (s *sampler) queues(from, to int64) (out []string) {
 
 func (s *sampler) linkQueueMS(i int, from, to int64) (out []float64) {
 	l := s.links[i]
-	k := 0
+	k, chance := 0, 0 // samples: when x is out; the first one with room for a packet since x
 	last := int64(-1)
 	for _, x := range l {
 		if x.bootNS < from || x.bootNS >= to || x.in == last || x.in == x.out {
@@ -114,7 +117,11 @@ func (s *sampler) linkQueueMS(i int, from, to int64) (out []float64) {
 		if k > 0 && l[k].out > l[k-1].out {
 			at = float64(l[k-1].bootNS) + float64(l[k].bootNS-l[k-1].bootNS)*float64(x.in-l[k-1].out)/float64(l[k].out-l[k-1].out)
 		}
-		out = append(out, max(0, (at-float64(x.bootNS)-float64(s.specs[i].Delay))/1e6))
+		for chance < len(l) && (l[chance].bootNS <= x.bootNS || l[chance].capacity < x.capacity+link.SlotBytes) {
+			chance++
+		}
+		alone := l[chance-1].bootNS // x's own time, unless there was no room for a packet for longer than a sample
+		out = append(out, max(0, (at-float64(alone)-float64(s.specs[i].Delay))/1e6))
 	}
 	return out
 }

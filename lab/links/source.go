@@ -24,12 +24,9 @@ const randomValues = 1 << 18
 // fullColumns is how wide a row of the full and the live group is.
 const fullColumns = 64
 
-// Bounds of the load: the backlog that saturation keeps is enough for half a second
-// of the fastest links, and little enough to drain at the end.
 const (
-	runEvery     = 20 * time.Millisecond // of the full lane at a steady load: sources deliver rows in runs
-	backlogBytes = 3 << 20
-	pendingEvery = 100 * time.Millisecond
+	runEvery     = 20 * time.Millisecond  // of the full lane at a steady load: sources deliver rows in runs
+	pendingEvery = 100 * time.Millisecond // the backlog of saturation is filled up
 )
 
 // Groups implements sensors.Source.
@@ -82,7 +79,7 @@ func (s *source) Run(ctx context.Context, out sensors.Sink) error {
 				break
 			}
 			full = bootNS() + int64(pendingEvery)
-			for n := s.pending(); n < backlogBytes && err == nil; n += fullBytes {
+			for n := s.pending(); n < s.load.Backlog && err == nil; n += fullBytes {
 				err = s.emit(out, 2, fullBytes/8/fullColumns, fullColumns)
 			}
 		}
