@@ -8,7 +8,7 @@
 #
 #   --pictures   only make the README's pictures, docs/img/pitwall-*.png
 #   --only       take these steps only: moves, links, strips, holes, keys, address,
-#                slow, laps, take, replay, looks, labels, failing, roles, console, silent,
+#                odd, slow, laps, take, replay, looks, labels, failing, roles, console, silent,
 #                speed; those that they need come with them (take, replay, looks, labels and
 #                failing need laps)
 #   --keep       keep the stack's folder with its logs, and say where

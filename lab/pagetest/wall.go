@@ -34,6 +34,7 @@ func wallSteps() []step {
 		{"holes", (*suite).holes, page},
 		{"keys", (*suite).keys, page},
 		{"address", (*suite).address, []string{"open", "keys"}},
+		{"odd", (*suite).odd, page},
 		{"slow", (*suite).slow, page},
 		{"laps", (*suite).laps, page},
 		{"take", (*suite).take, lapped},

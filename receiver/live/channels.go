@@ -104,6 +104,9 @@ func (c *car) regroup(ch *channel, group []byte) {
 
 func (ch *channel) fold() {
 	ch.folded = strings.ToLower(ch.name + "\x00" + ch.group + "\x00" + ch.unit)
+	if rest, ok := strings.CutPrefix(ch.unit, "deg"); ok { // the page writes it so
+		ch.folded += "\x00°" + strings.ToLower(rest)
+	}
 }
 
 // tell gives a channel what its catalogue says of it, and reports whether that is news.

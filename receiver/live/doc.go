@@ -36,7 +36,8 @@
 //	                         that is not known
 //	GET /api/v1/cars/{car}/channels?q=…&offset=…&limit=…
 //	                         {"described","total","offset","channels":[{"id","name","group","unit","lane","description",
-//	                         "enum"}]} by name; q: words that the name, group or unit has; limit at most 200
+//	                         "enum"}]}, best fit first and then by name; q: words that the name, group or unit has;
+//	                         limit at most 200
 //	GET /api/v1/cars/{car}/channels?name=…&name=…
 //	                         those with exactly these names, at most 200
 //	GET /api/v1/cars/{car}/lanes

@@ -219,6 +219,11 @@ func TestFleetKnowsLinksAndLag(t *testing.T) {
 	if v := s.list()[0]; *v.LagMS != 80 || *v.Holes != 4 || v.Missing != 2 {
 		t.Errorf("got %+v", v)
 	}
+	put(t, s, inOrder, day, rowText("d", "full", day, `,"x":1`))
+	s.step(Report{Ingest: true, Cars: map[string]CarReport{"d": {Conns: []Conn{{Link: 0, SilentMS: 100}, {Link: 1, SilentMS: 20_000}}}}}, 1, day)
+	if v := s.list()[1]; v.LinkCount != 2 || v.LinksUp != 1 {
+		t.Errorf("a car that tells no states: %+v", v)
+	}
 	text, err := json.Marshal(s.list()[0])
 	if err != nil {
 		t.Fatal(err)

@@ -149,6 +149,53 @@ func TestChannelsAreFoundAndSorted(t *testing.T) {
 	}
 }
 
+func TestDegreesAreFoundAsThePageWritesThem(t *testing.T) {
+	s := quietStore()
+	put(t, s, inOrder, 1e12, rowText("c", "full", 1e11, `,"oil":1,"yaw":2,"rpm":3`))
+	s.describe(wire.CatalogueHash{1}, &wire.Catalogue{Car: "c", Groups: []wire.Group{{Name: "engine", Channels: []wire.Channel{{Name: "oil", Unit: "degC"}, {Name: "yaw", Unit: "deg/s"}, {Name: "rpm", Unit: "1/min"}}}}})
+	for query, want := range map[string]string{"°C": "oil", "degc": "oil", "°/s": "yaw", "deg/s": "yaw", "°": "oil yaw", "1/min": "rpm"} {
+		_, found, _ := s.find("c", query, 0, 10)
+		var names []string
+		for _, c := range found {
+			names = append(names, c.Name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+}
+
+// What somebody types is more often a name, or how one of its words begins, than a part
+// of a word.
+func TestTheBestFitIsFoundFirst(t *testing.T) {
+	s := quietStore()
+	put(t, s, inOrder, 1e12, rowText("c", "full", 1e11, `,"a_speedy":1,"brake_temp":2,"gnss.speed":3,"Speed":4,"speed_fl":5,"state":6,"temp":7,"wheelspeed":8`))
+	for _, c := range []struct {
+		query         string
+		offset, limit int
+		want          string
+		total         int
+	}{
+		{"speed", 0, 10, "Speed speed_fl a_speedy gnss.speed wheelspeed", 5},
+		{" SPEED ", 0, 2, "Speed speed_fl", 5},
+		{"speed", 1, 2, "speed_fl a_speedy", 5},
+		{"speed", 4, 2, "wheelspeed", 5},
+		{"speed", 5, 2, "", 5},
+		{"te", 0, 10, "temp brake_temp state", 3},
+		{"temp engine", 0, 1, "temp", 2},
+		{"nothing", 0, 10, "", 0},
+	} {
+		total, found, _ := s.find("c", c.query, c.offset, c.limit)
+		var names []string
+		for _, ch := range found {
+			names = append(names, ch.Name)
+		}
+		if got := strings.Join(names, " "); got != c.want || total != c.total {
+			t.Errorf("%q from %d, %d: %d %q, want %d %q", c.query, c.offset, c.limit, total, got, c.total, c.want)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	const now = int64(1e12)
 	s := quietStore()

@@ -77,6 +77,10 @@ func (s *store) list() []CarView {
 	return out
 }
 
+// heardMS is how long ago a link whose state the car does not tell may have been heard to
+// count as one that is up.
+const heardMS = 5000
+
 // view returns a car as lists have it.
 func (s *store) view(c *car) CarView {
 	if c.place.stale {
@@ -88,7 +92,7 @@ func (s *store) view(c *car) CarView {
 	}
 	for _, l := range c.linksOf() {
 		v.LinkCount++
-		if l.State == linkUp {
+		if l.State == linkUp || l.State == "" && l.HeardMS != nil && *l.HeardMS < heardMS {
 			v.LinksUp++
 		}
 	}
@@ -166,29 +170,6 @@ func (s *store) linkChanges(name string) uint64 {
 		return c.linkChanges
 	}
 	return 0
-}
-
-// find returns a page of the channels of a car that have all the words of query
-// in their name, group or unit, and how many there are.
-func (s *store) find(name, query string, offset, limit int) (total int, out []ChannelView, ok bool) {
-	words := strings.Fields(strings.ToLower(query))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.cars[name]
-	if c == nil {
-		return 0, nil, false
-	}
-	out = []ChannelView{}
-	for _, ch := range c.inOrder() {
-		if slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(ch.folded, w) }) {
-			continue
-		}
-		if total >= offset && len(out) < limit {
-			out = append(out, ch.view())
-		}
-		total++
-	}
-	return total, out, true
 }
 
 // exactly returns the channels of a car that have given names, in the order of the

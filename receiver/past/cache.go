@@ -2,7 +2,6 @@ package past
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 )
@@ -27,8 +26,8 @@ const (
 	cacheTime  = 20 * time.Second
 )
 
-func cacheKey(car string, names []string, from, to, step int64, store bool) string {
-	return fmt.Sprintf("%q %q %d %d %d %v", car, strings.Join(names, ","), from, to, step, store)
+func cacheKey(car string, sel *Selection, from, to, step int64, store bool) string {
+	return fmt.Sprintf("%q %q %q %d %d %d %v", car, sel.names, sel.whole, from, to, step, store)
 }
 
 func (c *cache) get(key string) *SeriesAnswer {

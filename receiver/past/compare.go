@@ -102,7 +102,7 @@ func cutLast(s string, c byte) (before, after string, ok bool) {
 
 func (s *server) compare(w http.ResponseWriter, r *http.Request) error {
 	q, car, ctx := r.URL.Query(), r.PathValue("car"), r.Context()
-	sel := ParseSelection(q["channels"]...)
+	sel := selection(q)
 	if err := sel.need(); err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (s *server) export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return bad("%v", err)
 	}
-	sel := ParseSelection(q["channels"]...)
+	sel := selection(q)
 	from, to, free, err := s.begin(r.Context(), car, q, MaxExport)
 	if err != nil {
 		return err

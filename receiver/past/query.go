@@ -87,7 +87,22 @@ func (s *server) window(ctx context.Context, car string, q url.Values, limit tim
 }
 
 // Selection is a choice of channels.
-type Selection struct{ names []string }
+type Selection struct {
+	names []string // group.channel, channel, group.*
+	whole []string // group.channel, channel, whatever stands in them
+}
+
+// selection reads the choice of a request: channels= with commas between names, and
+// channel= for one name each, in which everything stands for itself.
+func selection(q url.Values) Selection {
+	s := ParseSelection(q["channels"]...)
+	for _, n := range q["channel"] {
+		if n != "" && !slices.Contains(s.whole, n) {
+			s.whole = append(s.whole, n)
+		}
+	}
+	return s
+}
 
 // ParseSelection reads names with commas between them: group.channel, channel,
 // group.*; none selects all.
@@ -104,7 +119,7 @@ func ParseSelection(names ...string) Selection {
 }
 
 // All reports that nothing was chosen, so that everything is.
-func (s *Selection) All() bool { return len(s.names) == 0 }
+func (s *Selection) All() bool { return len(s.names)+len(s.whole) == 0 }
 
 // Takes reports whether a channel is chosen.
 func (s *Selection) Takes(group, channel string) bool {
@@ -112,7 +127,7 @@ func (s *Selection) Takes(group, channel string) bool {
 		return true
 	}
 	full := group + "." + channel
-	return slices.ContainsFunc(s.names, func(n string) bool { return n == full || n == channel || n == group+".*" })
+	return slices.Contains(s.whole, full) || slices.Contains(s.whole, channel) || slices.ContainsFunc(s.names, func(n string) bool { return n == full || n == channel || n == group+".*" })
 }
 
 // Take is Takes as a query has it: nil takes all.
@@ -130,16 +145,24 @@ func (s *Selection) exact() []string {
 			return nil
 		}
 	}
-	return s.names
+	for _, n := range s.whole {
+		if !strings.Contains(n, ".") {
+			return nil
+		}
+	}
+	return s.all()
 }
+
+// all returns what was chosen, as it was written.
+func (s *Selection) all() []string { return slices.Concat(s.names, s.whole) }
 
 // need refuses a selection of everything where that is too much to tell.
 func (s *Selection) need() error {
 	if s.All() {
-		return bad("no channel (want channels=group.channel,…)")
+		return bad("no channel (want channels=group.channel,… or channel=group.channel, as often as there are channels)")
 	}
-	if len(s.names) > MaxSeries {
-		return bad("%d channels (want at most %d)", len(s.names), MaxSeries)
+	if n := len(s.all()); n > MaxSeries {
+		return bad("%d channels (want at most %d)", n, MaxSeries)
 	}
 	return nil
 }

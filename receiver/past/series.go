@@ -164,7 +164,7 @@ func gapsOf(in []archive.Gap) []Gap {
 // past answers with series.
 func (s *server) past(w http.ResponseWriter, r *http.Request) error {
 	q, car := r.URL.Query(), r.PathValue("car")
-	sel := ParseSelection(q["channels"]...)
+	sel := selection(q)
 	if err := sel.need(); err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (s *server) past(w http.ResponseWriter, r *http.Request) error {
 	b.from = from / b.step * b.step
 	b.to = (to + b.step - 1) / b.step * b.step
 	p := newReply(w, r)
-	key := cacheKey(car, sel.names, b.from, b.to, b.step, store)
+	key := cacheKey(car, &sel, b.from, b.to, b.step, store)
 	if a := s.cache.get(key); a != nil {
 		return p.result(a, nil)
 	}

@@ -20,7 +20,7 @@ import { Past } from "./past.js";
 import { Picker } from "./picker.js";
 import { cursorText, measure, ready } from "./pulse.js";
 import { Replay } from "./replay.js";
-import { connection, events, foot, notice, pace, passing, tiles } from "./report.js";
+import { behind, connection, events, foot, notice, pace, passing, tiles } from "./report.js";
 import { Store } from "./series.js";
 import { State } from "./state.js";
 import { Strips } from "./strips.js";
@@ -133,6 +133,7 @@ function takeCars(list) {
 function clear() {
   stream.drop();
   catalogue = null;
+  notice("old", "");
   agent.clear();
   picker.watched = [];
   for (const m of [values, stamps]) m.clear();
@@ -174,7 +175,7 @@ async function begin() {
     await c.resolve(plots.flatMap((p) => p.names));
     if (mine !== turn) return;
     catalogue = c;
-    if (state.plots) wall.follow();
+    if (state.plots || !plots.length) wall.follow(); // none: its channels are still to come
     else state.set({ plots });
     wall.resolve(c);
     ask();
@@ -208,7 +209,8 @@ function takeCar(d) {
   if (!d.replay) strips.remember(d.car);
   if (!agent.told && !d.replay) agent.past(d.now_ms).then((past) => strips.recall(past));
   tiles(d, live.holes.count("open"));
-  events(d.events, (ms) => state.set({ at: Math.round(ms + state.span / 2), view: "wall" }));
+  behind(d, state.view === "wall" && !state.at ? state.span : Infinity, (ms) => state.set({ at: Math.round(ms) }));
+  events(d.events, d.now_ms, (ms) => state.set({ at: Math.round(ms + state.span / 2), view: "wall" }));
   replay.hear(d.replay);
 }
 
@@ -225,6 +227,7 @@ async function more(d) {
       if (!map.car && [...c.byName.keys()].some((n) => placed.test(n))) map.use(state.car);
       if (told || !agent.ids.length) agent.read(c).then((here) => here && askSoon());
       picker.again();
+      if (!state.plots) usual();
     }
   }
   c.seen = d.channels;
@@ -267,7 +270,7 @@ function look(from, to) {
 // usual shows the plots of a first visit.
 async function usual() {
   const c = catalogue, names = await c?.start();
-  if (c && c === catalogue) state.set({ plots: names.map((n) => ({ names: n, w: 1, h: 2 })) });
+  if (c && c === catalogue && names.length) state.set({ plots: names.map((n) => ({ names: n, w: 1, h: 2 })) });
 }
 
 const controls = bind({ state, tl, wall, replay, compare, take, select, usual });

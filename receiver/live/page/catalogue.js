@@ -50,16 +50,17 @@ export function choose(channels) {
   return out;
 }
 
-// byGroup sorts channels into their groups; what the agent says of itself comes
+// byGroup sorts channels into their groups, by name or, when the channels are in the order
+// of how well they fit a search, by the best one; what the agent says of itself comes
 // last. Pure.
-export function byGroup(channels) {
+export function byGroup(channels, fitting = false) {
   const groups = new Map();
   for (const c of channels) {
     if (!groups.has(c.group)) groups.set(c.group, []);
     groups.get(c.group).push(c);
   }
   const own = (g) => /^(agent\b|source\.|live\.)/.test(g);
-  return [...groups].sort(([a], [b]) => own(a) - own(b) || (a < b ? -1 : 1));
+  return [...groups].sort(([a], [b]) => own(a) - own(b) || (fitting ? 0 : a < b ? -1 : 1));
 }
 
 // Catalogue knows channels of one car; it asks for those it does not.

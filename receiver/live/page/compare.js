@@ -1,7 +1,7 @@
 // compare owns two laps on top of each other: channels of the wall by distance or
 // by time, and how far B is behind A.
 
-import { carPath, longPast } from "./net.js";
+import { carPath, longPast, query } from "./net.js";
 import { $, el, put, show } from "./dom.js";
 import { delta, lapTime, reading, short, unit } from "./format.js";
 import { find, ordered } from "./lap.js";
@@ -33,7 +33,7 @@ export class Compare {
     $(`by-${by}`).checked = true;
     this.title();
     if (view !== "past" || !a || !b || !car || !this.names().length) return;
-    const q = new URLSearchParams({ a, b, by, points: 2000, channels: this.names().slice(0, most).join(",") });
+    const q = query({ a, b, by, points: 2000 }, this.names().slice(0, most));
     const path = `${carPath(base(car), "/compare")}?${q}`;
     if (path === this.asked) return;
     this.asked = path;

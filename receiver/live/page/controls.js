@@ -2,7 +2,7 @@
 // what stands in the state.
 
 import { $, put, say, show } from "./dom.js";
-import { spanText } from "./format.js";
+import { day, spanText } from "./format.js";
 import { Keys } from "./keys.js";
 import { passing } from "./report.js";
 import { spans } from "./scale.js";
@@ -26,7 +26,7 @@ export function bind({ state, tl, wall, replay, compare, take, select, usual }) 
     $("cols").value = String(state.cols);
     put($("pause"), at ? "Go live" : "Pause");
     $("pause").dataset.on = at ? "1" : "";
-    put($("paused"), at ? "paused" : "");
+    put($("paused"), !at ? "" : day(at) === day(Date.now()) ? "paused" : `paused, ${day(at)}`);
     show($("lap-compare"), Boolean(state.a && state.b));
   }
 

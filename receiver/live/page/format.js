@@ -21,9 +21,10 @@ export function short(v) {
   return minus(v.toFixed(digits));
 }
 
-// valueText writes a value of a channel: the name of a state when it has one.
+// valueText writes a value of a channel: the name of a state when it has one. What is
+// counted is written whole, as far as a browser knows every digit of it.
 export function valueText(channel, v) {
-  return channel?.enum?.[v] ?? (counted.has(channel?.unit) && Number.isInteger(v) ? count(v) : short(v));
+  return channel?.enum?.[v] ?? (counted.has(channel?.unit) && Number.isSafeInteger(v) ? count(v) : short(v));
 }
 
 // counted are the units of what is counted, not measured.
@@ -98,11 +99,22 @@ export function clock(ms, digits = 0) {
   return digits ? `${s}.${String(Math.floor(d.getMilliseconds())).padStart(3, "0").slice(0, digits)}` : s;
 }
 
-// stamp writes local date and time, to the second.
-export function stamp(ms) {
-  if (!ms) return none;
+// day writes the local date.
+export function day(ms) {
   const d = new Date(ms);
-  return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${clock(ms)}`;
+  return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
+}
+
+// stamp writes local date and time, to the second.
+export const stamp = (ms) => (ms ? `${day(ms)} ${clock(ms)}` : none);
+
+// when writes the local time of day, after the date where that is not the day of now.
+export const when = (ms, now, digits = 0) => (day(ms) === day(now) ? clock(ms, digits) : `${day(ms)} ${clock(ms, digits)}`);
+
+// zone names the time zone of this browser at a time: "Europe/Berlin, UTC+01:00".
+export function zone(ms) {
+  const east = -new Date(ms).getTimezoneOffset(), a = Math.abs(east);
+  return `${Intl.DateTimeFormat().resolvedOptions().timeZone}, UTC${east < 0 ? "−" : "+"}${two(Math.floor(a / 60))}:${two(a % 60)}`;
 }
 
 // detailText writes the detail of an event: what is JSON in words, without ids.

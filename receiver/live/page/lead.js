@@ -2,7 +2,7 @@
 // channel that is charted for the first time: it is read out of the archive, once for
 // each choice of channels and span, and joins the bins of the stream.
 
-import { carPath, longPast } from "./net.js";
+import { carPath, longPast, query } from "./net.js";
 import { fromPast } from "./series.js";
 
 const leastMS = 60_000; // of the view: the server keeps so much of every channel
@@ -65,7 +65,7 @@ export class Lead {
     const from = Math.floor((edge - span) / step) * step, { channels, to } = this.lacking(from);
     if (!channels.length) return;
     const stop = (this.stop = new AbortController()), ids = new Map(channels.map(([id, name]) => [name, id]));
-    const q = new URLSearchParams({ from, to, points: Math.round((to - from) / step), channels: [...ids.keys()].join(",") });
+    const q = query({ from, to, points: Math.round((to - from) / step) }, [...ids.keys()]);
     for (const id of ids.values()) this.ids.add(id);
     try {
       const r = await longPast(`${carPath(car, "/past")}?${q}`, { signal: stop.signal });

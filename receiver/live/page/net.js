@@ -36,6 +36,11 @@ export async function api(path, { method = "GET", body, signal } = {}) {
   }
 }
 
+// query writes the parameters of a request; channels are names, each taken as it is.
+export function query(params, channels = []) {
+  return String(new URLSearchParams([...Object.entries(params), ...channels.map((n) => ["channel", n])]));
+}
+
 const slowMS = 10_000; // a reading of the past takes long
 
 // long asks for what takes time: progress(done, of, slow) is called on the way, of is 0

@@ -24,6 +24,7 @@ export class Picker {
     this.active = -1;
     this.watched = [];
     this.total = 0; // that the words found
+    this.wanted = page; // as many channels are to be listed
     this.turn = 0;
     this.input = $("q");
     this.list = $("found");
@@ -46,7 +47,7 @@ export class Picker {
   // marked and where the list stands stay.
   async again() {
     if (this.stale || !this.catalogue) return; // it is about to be searched anyway
-    const turn = ++this.turn, of = Math.max(page, this.options.length), lists = [];
+    const turn = ++this.turn, of = Math.max(this.wanted, this.options.length), lists = [];
     this.stop?.abort();
     this.stop = new AbortController();
     try {
@@ -58,8 +59,13 @@ export class Picker {
     if (turn !== this.turn) return;
     const channels = lists.flatMap((l) => l.channels), total = lists.at(-1).total;
     if (total === this.total && channels.map(sign).join() === this.options.map((o) => sign(o.channel)).join()) return;
+    this.redraw(channels, 0, total);
+  }
+
+  // redraw lists channels anew; what is marked and where the list stands stay.
+  redraw(channels, offset, total) {
     const marked = this.options[this.active]?.channel.id, box = this.list.parentElement, top = box.scrollTop;
-    this.draw(channels, 0, total, false);
+    this.draw(channels, offset, total, false);
     if (marked !== undefined) this.mark(this.options.findIndex((o) => o.channel.id === marked), false);
     box.scrollTop = top;
   }
@@ -73,11 +79,14 @@ export class Picker {
   async search(offset = 0) {
     if (!this.catalogue) return this.draw([], 0, 0);
     const turn = ++this.turn;
+    this.wanted = offset + page; // also of a search that takes the place of this one
     this.stop?.abort();
     this.stop = new AbortController();
     try {
       const l = await this.catalogue.ask(this.input.value.trim(), offset, page, this.stop.signal);
-      if (turn === this.turn) this.draw(l.channels, offset, l.total);
+      if (turn !== this.turn) return;
+      if (offset) this.redraw(l.channels, offset, l.total);
+      else this.draw(l.channels, 0, l.total);
     } catch (e) {
       if (e.name !== "AbortError") put($("count"), e.message);
     }
@@ -90,11 +99,12 @@ export class Picker {
     this.seen.disconnect();
     this.visible.clear();
     this.options = [];
-    this.list.replaceChildren(...byGroup(all).map(([group, list], g) => {
+    const searched = this.input.value.trim() !== "";
+    this.list.replaceChildren(...byGroup(all, searched).map(([group, list], g) => {
       const title = el("div", { class: "group", id: `group-${g}`, role: "presentation", text: group || "no group" });
       return el("div", { role: "group", "aria-labelledby": title.id }, title, ...list.map((c) => this.option(c)));
     }));
-    put($("count"), this.catalogue ? (total ? `${count(all.length)} of ${count(total)}` : "No channel has these words") : "");
+    put($("count"), !this.catalogue ? "" : total ? `${count(all.length)} of ${count(total)}` : searched ? "No channel has these words" : "This car has sent no channel yet");
     show($("more"), all.length < total);
     this.mark(this.input.value && all.length ? 0 : -1, scroll);
     for (const o of this.options) this.seen.observe(o);
@@ -122,12 +132,10 @@ export class Picker {
 
   key(e) {
     const n = this.options.length;
-    if (e.key === "ArrowDown" || e.key === "ArrowUp") {
+    const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[e.key];
+    if (by) {
       e.preventDefault();
-      if (n) this.mark(Math.min(n - 1, Math.max(0, this.active + (e.key === "ArrowDown" ? 1 : -1))));
-    } else if (e.key === "PageDown" || e.key === "PageUp") {
-      e.preventDefault();
-      if (n) this.mark(Math.min(n - 1, Math.max(0, this.active + (e.key === "PageDown" ? 10 : -10))));
+      if (n) this.go(by);
     } else if (e.key === "Enter") {
       e.preventDefault();
       this.enter(e.shiftKey);
@@ -137,6 +145,12 @@ export class Picker {
         this.search();
       } else this.input.blur();
     }
+  }
+
+  // go marks the option so many further on; behind the last one there may be more.
+  async go(by) {
+    if (by > 0 && this.active === this.options.length - 1 && this.options.length < this.total && !this.stale) await this.search(this.options.length);
+    this.mark(Math.min(this.options.length - 1, Math.max(0, this.active + by)));
   }
 
   // enter puts the marked channel on the wall, of what has been typed.

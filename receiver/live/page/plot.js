@@ -2,9 +2,9 @@
 // unit (the first two are drawn), its holes, and the legend with the values.
 
 import { Columns } from "./series.js";
-import { Range, axisSize, fits, ticks, tickText, timeStep } from "./scale.js";
+import { Range, axisSize, fits, stateText, stateTicks, ticks, tickText, timeStep } from "./scale.js";
 import { draw, shade } from "./paths.js";
-import { clock, short, unit, valueText } from "./format.js";
+import { clock, day, short, unit, valueText } from "./format.js";
 import { button, el, put, show } from "./dom.js";
 import { colors } from "./theme.js";
 
@@ -85,6 +85,7 @@ export class Plot {
   }
 
   drawLegend() {
+    this.legend.classList.toggle("many", this.lines.length > 4); // more than there is room for at once
     this.legend.replaceChildren(...this.lines.map((l) => {
       l.value = el("b", { text: "–" });
       l.row = el("li", { class: l.channel ? "" : "absent", title: [l.name, l.channel?.description].filter(Boolean).join(": ") },
@@ -132,7 +133,7 @@ export class Plot {
       values: (u, splits) => {
         const { min, max } = u.scales.x, w = u.bbox.width / devicePixelRatio, digits = u.timeStep < 10 ? 3 : u.timeStep < 100 ? 2 : u.timeStep < 1000 ? 1 : 0;
         return splits.map((t) => {
-          const text = clock(t, digits);
+          const time = clock(t, digits), text = /^[0:.]+$/.test(time) ? day(t) : time;
           return fits(((t - min) / (max - min)) * w, textWidth(text), w) ? text : "";
         });
       },
@@ -148,10 +149,12 @@ export class Plot {
       size: (_, words) => (size = axisSize(words?.reduce((w, t) => Math.max(w, textWidth(t)), 0) ?? 0, axisGap, size, least)), ticks: { show: false }, grid: { show: i === 0, stroke: () => colors.grid, width: 1 },
       stroke: () => (this.scales.length > 1 ? colors.lines[this.lines.find((l) => l.scale === scale).color] : colors.soft),
       splits: (u, _, lo, hi) => {
-        const s = ticks(lo, hi, Math.max(2, u.bbox.height / devicePixelRatio / 30));
+        if (!this.ranges.get(scale)?.known) return []; // no number is known yet
+        const most = Math.max(2, u.bbox.height / devicePixelRatio / 30);
+        const named = state ? stateTicks(state, lo, hi, most) : [], s = named.length > 1 ? named : ticks(lo, hi, most);
         return state ? s.filter(Number.isInteger) : s;
       },
-      values: (_, s) => s.map((v) => state?.[v]?.slice(0, 7) ?? tickText(v, s.length > 1 ? s[1] - s[0] : Math.abs(v) || 1)),
+      values: (_, s) => s.map((v) => (state?.[v] === undefined ? tickText(v, s.length > 1 ? s[1] - s[0] : Math.abs(v) || 1) : stateText(state[v], least < axisW ? 5 : 10))),
     };
   }
 

@@ -88,7 +88,7 @@ export class Replay {
     const bar = $("transport").dataset;
     bar.replay = r.id;
     bar.speed = String(r.speed ?? 1);
-    show($("transport"), true);
+    this.bar(true);
     const s = $("seek");
     s.min = r.from_ms;
     s.max = r.to_ms;
@@ -98,10 +98,16 @@ export class Replay {
     this.write();
   }
 
+  // bar shows or hides the transport bar; what stands beside it makes room.
+  bar(yes) {
+    show($("transport"), yes);
+    if ((document.body.dataset.replays === "1") !== yes) document.body.dataset.replays = yes ? "1" : "";
+  }
+
   async poll() {
     if (!this.id) {
       this.now = null;
-      show($("transport"), false);
+      this.bar(false);
       return;
     }
     if (document.hidden || this.told > performance.now() - 2500) return; // the stream tells it

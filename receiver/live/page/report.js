@@ -2,8 +2,8 @@
 // of events and gaps, the connection, how fast this viewer is served, and what is
 // wrong with the server.
 
-import { $, el, kind, put, say, show } from "./dom.js";
-import { age, clock, count, eventText, perS } from "./format.js";
+import { $, button, el, kind, put, say, show } from "./dom.js";
+import { age, count, day, eventText, perS, stamp, when } from "./format.js";
 import { counters } from "./frame.js";
 
 const words = {
@@ -24,13 +24,14 @@ export function connection(state, why) {
   else if (why) notice("stream", `${w}: ${why}`);
 }
 
-// notice shows a line for as long as a cause has words.
+// notice shows a line for as long as a cause has words, with a button if there is something
+// to do about it: [words, f].
 const notices = new Map();
-export function notice(cause, text) {
-  if ((notices.get(cause) ?? "") === text) return;
-  if (text) notices.set(cause, text);
+export function notice(cause, text, act) {
+  if ((notices.get(cause)?.[0] ?? "") === text) return;
+  if (text) notices.set(cause, [text, act]);
   else notices.delete(cause);
-  $("notices").replaceChildren(...[...notices].map(([c, t]) => el("p", { text: t, data: { cause: c } })));
+  $("notices").replaceChildren(...[...notices].map(([c, [t, a]]) => el("p", { data: { cause: c } }, t, ...(a ? [" ", button(a[0], a[1], { class: "pick" })] : []))));
   show($("notices"), notices.size > 0);
 }
 
@@ -58,28 +59,45 @@ const tile = (id, text, k = "") => {
   put($(id), text);
 };
 
+const silentMS = 15_000; // without a row for so long, a car is silent
+const heardMS = 5000; // a link that says nothing of itself is there for so long
+
+// behind says that the newest values of a car lie before the span that is shown, why that
+// may be, and offers to go there: show(ms).
+export function behind(d, span, show) {
+  const newest = Math.max(0, ...d.lanes.map((l) => l.newest_ms)), old = d.now_ms - newest;
+  if (d.replay || !newest || old < Math.max(span, oldMS)) return notice("old", "");
+  const words = d.now_ms - d.seen_ms > silentMS
+    ? `${d.car} has been silent since ${stamp(newest)}.`
+    : `The newest values of ${d.car} are ${old < 100_000 ? "more than 30 s" : age(old)} old: its clock is wrong, or it sends first what it has kept.`;
+  behind.newest = newest;
+  notice("old", words, ["Show them", () => show(behind.newest)]);
+}
+const oldMS = 30_000;
+
 // tiles shows the car in six numbers.
 export function tiles(d, holes) {
   const all = (f) => d.lanes.reduce((n, l) => n + (f(l) ?? 0), 0);
   const newest = Math.max(0, ...d.lanes.map((l) => l.newest_ms)), old = d.now_ms - newest;
-  const up = d.links.filter((l) => l.state === "up").length;
+  const said = d.links.some((l) => l.state), up = d.links.filter((l) => (said ? l.state === "up" : l.heard_ms !== null && l.heard_ms < heardMS)).length;
+  const silent = !d.replay && d.now_ms - d.seen_ms > silentMS; // what it said of its links last holds no more
   tile("t-age", newest ? age(old) : "–", newest && old > 5000 ? "warn" : "");
   tile("t-rows", `${perS(all((l) => l.rows_s))} /s`);
-  tile("t-links", d.links.length ? `${up} of ${d.links.length} up` : "–", d.links.length && up < d.links.length ? (up ? "warn" : "bad") : "");
+  tile("t-links", d.links.length && !silent ? `${up} of ${d.links.length} ${said ? "up" : "heard"}` : "–", d.links.length && !silent && up < d.links.length ? (up ? "warn" : "bad") : "");
   const open = d.sequence ? all((l) => l.holes) : holes;
   tile("t-holes", `${count(open)} open`, open ? "warn" : "");
   tile("t-missing", count(all((l) => l.missing)), all((l) => l.missing) ? "bad" : "");
   tile("t-late", count(all((l) => l.late)), all((l) => l.late) ? "warn" : "");
 }
 
-// events lists events and gaps, newest first; go(ms) shows their time.
-export function events(list, go) {
+// events lists events and gaps, newest first, at a time; go(ms) shows theirs.
+export function events(list, now, go) {
   show($("events-none"), !list.length);
-  const key = JSON.stringify(list), ol = $("events");
+  const key = day(now) + JSON.stringify(list), ol = $("events");
   if (ol.key === key) return;
   ol.key = key;
   ol.replaceChildren(...list.map((e) => {
-    const b = el("button", { type: "button", class: "link", title: "show this time on the wall", on: { click: () => go(e.time_ms) } }, el("time", { text: clock(e.time_ms, 1) }));
+    const b = el("button", { type: "button", class: "link", title: "show this time on the wall", on: { click: () => go(e.time_ms) } }, el("time", { text: when(e.time_ms, now, 1) }));
     return el("li", {}, b, el("span", { class: "kind", data: { kind: e.kind }, text: e.kind }), el("span", { text: eventText(e) }));
   }));
 }

@@ -24,16 +24,46 @@ export function roundStep(raw) {
 export function ticks(lo, hi, n) {
   const step = roundStep((hi - lo) / Math.max(1, n));
   const out = [];
-  for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + step * 1e-9 && out.length < 32; i++) out.push(i === 0 ? 0 : i * step);
+  const first = Math.ceil(lo / step - 1e-9);
+  for (let k = 0; (first + k) * step <= hi + step * 1e-9 && k < 32; k++) {
+    const v = (first + k) * step || 0;
+    if (!(v <= out.at(-1))) out.push(v); // beyond 2⁵³ not every step is another number
+  }
   return out;
 }
 
-// tickText writes one of the ticks with the digits that their step needs.
+const mostDigits = 7; // of a tick's text
+
+// tickText writes one of the ticks with the digits that their step needs. Where those are
+// too many, its last ones stand behind an ellipsis: what differs from tick to tick.
 export function tickText(v, step) {
-  if (Math.abs(v) >= 1e7 || (step > 0 && step < 1e-4)) return v.toExponential(1).replace("-", "−");
+  const a = Math.abs(v);
+  if (a >= 1e7 || (step > 0 && step < 1e-4)) {
+    const digits = step > 0 && a > 0 ? Math.floor(Math.log10(a) + 1e-9) - Math.floor(Math.log10(step) + 1e-9) : 1;
+    if (digits < mostDigits) return v.toExponential(Math.max(1, digits)).replaceAll("-", "−");
+    if (step >= 1 && a < 1e21) return `${v < 0 ? "−" : ""}${a < 1e10 ? a.toFixed(0) : `…${a.toFixed(0).slice(-6)}`}`;
+    return v.toExponential(mostDigits - 1).replaceAll("-", "−");
+  }
   if (Math.abs(v) >= 1e4 && step >= 100) return `${Number((v / 1000).toPrecision(4))}k`.replace("-", "−");
   const digits = Math.min(6, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
   return v.toFixed(digits).replace("-", "−");
+}
+
+// stateTicks returns the values of [lo, hi] that have names, at most about n of them: those
+// that stand too close to the one before are left out. names is by value.
+export function stateTicks(names, lo, hi, n) {
+  const least = (hi - lo) / Math.max(1, n), out = [];
+  for (const v of Object.keys(names).map(Number).sort((a, b) => a - b)) {
+    if (v < lo || v > hi || v - out.at(-1) < least) continue;
+    out.push(v);
+  }
+  return out;
+}
+
+// stateText writes the name of a state beside an axis, which has room for so many letters.
+export function stateText(name, most = 10) {
+  const letters = [...name];
+  return letters.length <= most ? name : `${letters.slice(0, most - 1).join("").trimEnd()}…`;
 }
 
 // fits reports whether a label of a width that is centred at a place of an axis, from 0 to

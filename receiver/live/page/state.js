@@ -112,8 +112,13 @@ export class State {
     Object.assign(this, parse(location.hash));
     this.listeners = [];
     this.timer = 0;
+    this.steps = false; // what is written next is a new entry of the browser's history
+    this.written = location.hash.slice(1); // or read
     addEventListener("hashchange", () => {
-      if (location.hash.slice(1) !== this.written) this.set(parse(location.hash));
+      if (location.hash.slice(1) === this.written) return;
+      this.forget();
+      this.written = location.hash.slice(1);
+      this.set(parse(location.hash), true);
     });
   }
 
@@ -121,22 +126,39 @@ export class State {
     this.listeners.push(fn);
   }
 
-  set(patch) {
+  // set changes fields. Another car or view is a step that the browser's Back takes back;
+  // what comes out of the address is none.
+  set(patch, address = false) {
     const changed = new Set(Object.keys(patch).filter((k) => k === "plots" ? JSON.stringify(patch[k]) !== JSON.stringify(this[k]) : patch[k] !== this[k]));
     if (!changed.size) return;
+    if (!address && this.car && !this.steps && (changed.has("car") || changed.has("view"))) {
+      if (this.timer) this.write(); // as it was before
+      this.steps = true;
+    }
     Object.assign(this, patch);
     for (const fn of this.listeners) fn(changed);
-    this.remember();
+    if (!address) this.remember();
   }
 
   // remember writes the address, a little later: browsers bound how often.
   remember() {
-    this.timer ||= setTimeout(() => {
-      this.timer = 0;
-      this.written = write(this);
-      history.replaceState(null, "", `#${this.written}`);
-      this.written = location.hash.slice(1);
-    }, 250);
+    this.timer ||= setTimeout(() => this.write(), 250);
+  }
+
+  write() {
+    if (location.hash.slice(1) !== this.written) return this.forget(); // the browser has gone elsewhere, and is about to say so
+    const hash = `#${write(this)}`, steps = this.steps;
+    this.forget();
+    if (steps && hash !== location.hash) history.pushState(null, "", hash);
+    else history.replaceState(null, "", hash);
+    this.written = location.hash.slice(1);
+  }
+
+  // forget drops what was about to be written.
+  forget() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.steps = false;
   }
 
   // link returns the whole address of what is shown now.

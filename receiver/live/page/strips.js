@@ -11,6 +11,8 @@ import { laneLevel, lanePoint, points, Recent, stepMS } from "./recent.js";
 const stateKinds = { up: "good", suspect: "warn", dialing: "warn", held: "warn", quiet: "warn", dead: "bad", down: "bad" };
 const signs = { good: "●", warn: "◐", bad: "○", soft: "·" };
 
+const quietMS = 15_000; // without a row for so long, a lane does not flow
+
 const levels = { good: 0, soft: 0, warn: 1, bad: 2 };
 
 // spark draws a short past: the line, and behind it where things were bad.
@@ -185,8 +187,9 @@ export class Strips {
 
   lane(l, d) {
     const s = this.of(this.lanes, "lanes", l.lane, laneWords), pending = this.pending(l.lane);
-    const behind = laneLevel(l.lag_ms, 0), waits = l.holes ? "warn" : "", k = behind || l.holes ? "warn" : l.newest_ms ? "good" : "soft";
-    s.say(l.holes ? "waits" : behind ? "behind" : l.newest_ms ? "flows" : "nothing yet", k);
+    const behind = laneLevel(l.lag_ms, 0), waits = l.holes ? "warn" : "", flows = l.rows_s >= 0.05 || d.now_ms - l.newest_ms < quietMS;
+    const k = behind || l.holes ? "warn" : l.newest_ms && flows ? "good" : "soft";
+    s.say(l.holes ? "waits" : behind ? "behind" : !l.newest_ms ? "nothing yet" : flows ? "flows" : "quiet", k);
     s.set(0, age(l.lag_ms), behind ? "warn" : "");
     s.set(1, pending === null ? count(l.holes) : `${count(l.holes)} + ${count(pending)} in car`, waits);
     s.set(2, count(l.missing), l.missing ? "bad" : "");

@@ -1,8 +1,9 @@
 // take owns the dialog that takes data home: a window, channels and a format. The
 // file comes from the server, value by value as in Kafka.
 
-import { carPath, refusal, unreachable } from "./net.js";
+import { carPath, query, refusal, unreachable } from "./net.js";
 import { $, put, show } from "./dom.js";
+import { zone } from "./format.js";
 import { base } from "./past.js";
 
 const pad = (n, w = 2) => String(n).padStart(w, "0");
@@ -32,8 +33,11 @@ export class Take {
 
   open(from, to) {
     if (!this.state.car) return;
-    $("take-from").value = local(Math.floor(from));
-    $("take-to").value = local(Math.ceil(to));
+    this.from = Math.floor(from);
+    this.to = Math.ceil(to);
+    $("take-from").value = local(this.from);
+    $("take-to").value = local(this.to);
+    put($("take-zone"), `Times are those of this browser: ${zone(to)}.`);
     const names = this.names();
     put($("take-some-words"), names.length ? `the wall's: ${names.join(", ")}` : "the wall has none");
     $("take-some").disabled = !names.length;
@@ -51,10 +55,11 @@ export class Take {
   }
 
   url() {
-    const from = utc($("take-from").value), to = utc($("take-to").value);
-    if (!(to > from)) throw new Error("the end lies before the begin");
-    const q = new URLSearchParams({ format: new FormData($("take-form")).get("format"), from: Math.round(from), to: Math.round(to) });
-    if ($("take-some").checked) q.set("channels", this.names().join(","));
+    const time = (id, ms) => ($(id).value === local(ms) ? ms : utc($(id).value)); // a time of day may come twice
+    const from = time("take-from", this.from), to = time("take-to", this.to);
+    if (!(to > from)) throw new Error("The end lies before the begin: set To to a later time.");
+    const what = { format: new FormData($("take-form")).get("format"), from: Math.round(from), to: Math.round(to) };
+    const q = query(what, $("take-some").checked ? this.names() : []);
     return `api/v1/${carPath(base(this.state.car), "/export")}?${q}`;
   }
 

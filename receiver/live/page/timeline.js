@@ -2,7 +2,7 @@
 // stopped it), the span, and the bins of a window that has gone by, which it asks
 // the server for and otherwise takes from the browser's own memory.
 
-import { api, ApiError, carPath, longPast } from "./net.js";
+import { api, ApiError, carPath, longPast, query } from "./net.js";
 import { reading } from "./format.js";
 import { notice } from "./report.js";
 import { Store, fromPast } from "./series.js";
@@ -138,7 +138,7 @@ export class Timeline {
     const tell = (...far) => notice("window", reading("Reading a time that the live page no longer keeps", ...far));
     tell();
     const named = charted.filter(([, name]) => name), ids = new Map(named.map(([id, name]) => [name, id]));
-    const q = new URLSearchParams({ from, to, points: Math.min(points, 2000), channels: named.map(([, name]) => name).join(",") });
+    const q = query({ from, to, points: Math.min(points, 2000) }, named.map(([, name]) => name));
     const r = await longPast(`${carPath(car, "/past")}?${q}`, { signal: this.stop.signal, progress: tell });
     return { step_ms: r.step_ms, series: fromPast(r, ids), coverage: { lanes: { full: holesOf(r.gaps) } } };
   }

@@ -4,13 +4,13 @@
 
 import { Plot } from "./plot.js";
 import { counters } from "./frame.js";
-import { $, button, el, say, show } from "./dom.js";
+import { $, button, el, put, say, show } from "./dom.js";
 import { maxLines, maxPlots } from "./state.js";
 import { gridRows } from "./scale.js";
 import { Drag } from "./drag.js";
 
 const gapPX = 8, leastPX = 340; // of a column
-const rowPX = 84, mostRowPX = 190, widePX = 760; // of a row; narrower pages scroll
+const rowPX = 84, mostRowPX = 330, widePX = 760; // of a row; narrower pages scroll
 const streamLines = 60; // about what one stream can carry
 
 export class Wall {
@@ -76,10 +76,18 @@ export class Wall {
     });
     this.frames.plots = this.plots;
     if (!this.plots.includes(this.selected)) this.selected = null;
-    show($("wall-empty"), !this.plots.length && this.state.plots !== null);
+    this.tell();
     this.rows();
     this.count();
     this.changed();
+  }
+
+  // tell says what to do where there is no plot.
+  tell() {
+    const bare = this.catalogue?.total === 0; // the car has sent no channel yet
+    show($("wall-empty"), !this.plots.length && (this.state.plots !== null || bare));
+    put($("wall-empty-words"), bare ? "No channel has come from this car yet: its plots appear when one does." : "No plot here. Search a channel and press Enter, or ");
+    show($("wall-default"), !bare);
   }
 
   make(spec) {
@@ -101,6 +109,7 @@ export class Wall {
   resolve(catalogue) {
     this.catalogue = catalogue;
     for (const p of this.plots) p.resolve(catalogue);
+    this.tell();
     this.changed();
   }
 

@@ -33,6 +33,12 @@ test("groups in order, channels in theirs", () => {
   assert.deepEqual(g.map(([n, l]) => [n, l.map((c) => c.name)]), [["y", ["a"]], ["z", ["b", "c"]], ["agent", ["c"]], ["agent.links", ["d"]]]);
 });
 
+test("groups of a search stand in the order of their best channel", () => {
+  const found = ["state.link_te", "tyre.temp", "brake.brake_temp", "agent.temp", "tyre.state"].map((n) => n.split(".")).map(([group, name]) => ({ group, name }));
+  assert.deepEqual(byGroup(found, true).map(([g]) => g), ["state", "tyre", "brake", "agent"]);
+  assert.deepEqual(byGroup(found).map(([g]) => g), ["brake", "state", "tyre", "agent"]);
+});
+
 test("what a car has described since is read again", async () => {
   let described = 0;
   const asked = [];

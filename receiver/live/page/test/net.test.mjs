@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { reading } from "../format.js";
-import { api, ApiError, long, longPast, onLogin, refusal } from "../net.js";
+import { api, ApiError, long, longPast, onLogin, query, refusal } from "../net.js";
 
 const encoder = new TextEncoder();
 
@@ -91,4 +91,10 @@ test("a login that is needed is told", () => {
   onLogin((words) => told.push(words));
   assert.equal(refusal(401, '{"error":"log in","login":true}').message, "log in");
   assert.deepEqual(told, ["log in"]);
+});
+
+test("names of channels are asked for as they are", () => {
+  const q = new URLSearchParams(query({ from: 1, by: "time" }, ["g.a,b", " g. c&d=e#", "g.<b>"]));
+  assert.deepEqual([...q], [["from", "1"], ["by", "time"], ["channel", "g.a,b"], ["channel", " g. c&d=e#"], ["channel", "g.<b>"]]);
+  assert.equal(query({ from: 1 }), "from=1");
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Clock } from "../clock.js";
-import { age, bytes, count, delta, detailText, eventText, lapTime, mbit, short, spanText, text, unit, valueText } from "../format.js";
+import { when, zone, age, bytes, count, delta, detailText, eventText, lapTime, mbit, short, spanText, text, unit, valueText } from "../format.js";
 import { Holes, holeText } from "../holes.js";
 
 test("numbers", () => {
@@ -16,6 +16,8 @@ test("numbers", () => {
   assert.equal(valueText({ enum: { 2: "up" } }, 2), "up");
   assert.equal(valueText({ enum: { 2: "up" } }, 3), "3.000");
   assert.equal(valueText({ unit: "B" }, 1234567), "1\u202f234\u202f567");
+  assert.equal(valueText({ unit: "" }, 2 ** 53 - 1), "9\u202f007\u202f199\u202f254\u202f740\u202f991");
+  assert.equal(valueText({ unit: "" }, 2 ** 53 + 2), "9.01e+15", "no digits that nobody knows");
   assert.equal(valueText({ unit: "km/h" }, 100), "100.00");
 });
 
@@ -94,4 +96,11 @@ test("a hole that becomes late or lost, or leaves the window, has not filled", (
 test("holes in words", () => {
   assert.equal(holeText([0, 2500, "open"]), "2.5 s waited for");
   assert.equal(holeText([0, 900, "lost", "quota"]), "900 ms lost: quota");
+});
+
+test("a time of another day says which", () => {
+  const noon = new Date(2026, 9, 25, 12).getTime();
+  assert.equal(when(noon - 1000, noon), "11:59:59");
+  assert.equal(when(new Date(2026, 9, 23, 10).getTime(), noon, 1), "2026-10-23 10:00:00.0");
+  assert.match(zone(noon), /^[A-Z].*, UTC[+−]\d\d:\d\d$/);
 });

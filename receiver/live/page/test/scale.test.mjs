@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Range, axisSize, gridRows, roundStep, spans, ticks, tickText, timeStep, zoom, fits } from "../scale.js";
+import { Range, axisSize, gridRows, roundStep, spans, stateText, stateTicks, ticks, tickText, timeStep, zoom, fits } from "../scale.js";
 
 test("zoom goes through the spans and stops at both ends", () => {
   assert.equal(zoom(10_000, 1), 20_000);
@@ -32,6 +32,25 @@ test("texts of ticks have the digits that the step needs", () => {
   assert.equal(tickText(-50, 50), "−50");
   assert.equal(tickText(20_000, 5000), "20k");
   assert.equal(tickText(2e7, 1e6), "2.0e+7");
+});
+
+test("no two ticks of an axis have the same text", () => {
+  for (const [lo, hi] of [[9007199254825518, 9007199254825522], [1.8e19, 1.9e19], [1.2e9, 1.2e9 + 40], [-1e-12, 1e-12], [101324.999, 101325.001], [2 ** 53, 2 ** 53 + 1000], [-(2 ** 40), -(2 ** 40) + 3]]) {
+    const s = ticks(lo, hi, 5), texts = s.map((v) => tickText(v, s[1] - s[0]));
+    assert.ok(s.length > 1 && new Set(texts).size === s.length, texts.join(" "));
+    for (const t of texts) assert.ok(t.length <= 14, t);
+  }
+  assert.equal(tickText(9007199254825520, 1), "…825520", "the digits that differ");
+});
+
+test("an axis of states has ticks where states are, as far as there is room", () => {
+  const names = { 0: "on track", 1: "pit lane", 2: "garage", 255: "not available" };
+  assert.deepEqual(stateTicks(names, -0.5, 2.5, 8), [0, 1, 2]);
+  assert.deepEqual(stateTicks(names, 0, 300, 8), [0, 255]);
+  assert.deepEqual(stateTicks(names, 10, 20, 8), []);
+  assert.equal(stateText("garage"), "garage");
+  assert.equal(stateText("On track, flying lap"), "On track,…");
+  assert.equal(stateText("🏁🏁🏁🏁", 3), "🏁🏁…", "whole letters");
 });
 
 test("a value axis has room for its widest label, and holds still", () => {
