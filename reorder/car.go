@@ -37,6 +37,7 @@ type Car struct {
 	orderAt int
 
 	inside  bool                          // the log begins in the middle of the car's history (see StartInside)
+	unread  bool                          // a part of the log was deleted before it was read (see DeletedUnread)
 	written func(wire.Stream) wire.Ranges // see Written; nil: nothing
 	// After ParseCar: where the held set begins, its time, and whether wait ranges
 	// may still lack their entries.
@@ -151,6 +152,11 @@ func (c *Car) tick(offset, appendMS int64, out *Out) {
 // first epoch seen then counts as opened, and its streams begin at the base of
 // their first copy; what is below is reported with the reason "retention".
 func (c *Car) StartInside() { c.inside = len(c.epochs) == 0 }
+
+// DeletedUnread says that records which nobody has read are deleted, some of them
+// perhaps the car's. A number below a base is in the log or reported as lost; what is
+// neither is then reported with the reason "retention" instead of waited for.
+func (c *Car) DeletedUnread() { c.unread = true }
 
 // firstSight notes the first batch of an epoch: the wait for an anchor begins.
 func (c *Car) firstSight(e *epoch, in *Input, out *Out) {

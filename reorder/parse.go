@@ -74,7 +74,8 @@ func (r *reader) car(cfg Config) *Car {
 	for i := range c.alarmed {
 		c.alarmed[i] = alarmed>>i&1 != 0
 	}
-	c.inside = r.uint(1) != 0
+	log := r.flags(1<<2 - 1)
+	c.inside, c.unread = log(stateLogInside), log(stateLogUnread)
 	r.epochs(c)
 	for n := r.count(9); n > 0; n-- {
 		c.tombs = append(c.tombs, r.epoch())

@@ -128,7 +128,7 @@ func (c *Car) mergeGaps(out *Out) bool {
 
 // setBase notes the lowest number that a stream may still send; the greatest one
 // counts (rule 2). In live it settles what is below. In critical and full
-// nothing below may be unknown: a loss record came first.
+// nothing below may be unknown: a loss record came first, or it was deleted unread.
 func (c *Car) setBase(x *stream, base uint64, out *Out) {
 	base = min(base, MaxSeq)
 	if base <= x.base {
@@ -150,7 +150,12 @@ func (c *Car) setBase(x *stream, base uint64, out *Out) {
 	for n := 0; from < base && n < most; {
 		k, last := x.classify(from)
 		last = min(last, base-1)
-		if k == unknown {
+		switch {
+		case k == unknown && c.unread:
+			for _, r := range c.takeWritten(x, wire.Ranges{{First: from, Last: last}}) {
+				c.settle(x, r.First, r.Last, wire.ReasonRetention, out)
+			}
+		case k == unknown:
 			d := out.add(KindAlarm, x, from)
 			d.Last, d.Alarm = last, AlarmBelowBase
 			n++

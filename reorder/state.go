@@ -29,6 +29,12 @@ var ErrState = errors.New("reorder: not a state")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Bits of the log in a car's state.
+const (
+	stateLogInside = 1 << iota
+	stateLogUnread
+)
+
 // Flags of epochs and streams in a state.
 const (
 	stateOpened = 1 << iota
@@ -74,7 +80,7 @@ func (c *Car) AppendState(dst []byte) []byte {
 		}
 	}
 	w.uint(alarmed)
-	w.uint(bits(c.inside))
+	w.uint(bits(c.inside, c.unread))
 	w.uint(uint64(len(c.epochs)))
 	for _, e := range c.epochs {
 		w.epoch(e.id)

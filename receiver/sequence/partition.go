@@ -120,6 +120,12 @@ func NewPartition(cfg Config, number int32, l Loaded) (*Partition, error) {
 		}
 	}
 	p.rebuildTo = max(p.rebuildTo, p.input)
+	if p.logStart > p.input {
+		for _, c := range p.byName {
+			c.core.DeletedUnread()
+			c.dirty = true
+		}
+	}
 	return p, nil
 }
 

@@ -199,6 +199,35 @@ func TestDeadLetterDeletedIsMissing(t *testing.T) {
 	want(t, "afterwards", b.write(), "gaps critical#1-1 settled retention")
 }
 
+// TestUnreadAndDeletedIsTold: an output that nobody runs for longer than retention
+// loses what it has not read of a car that it knows. That is said, and nothing waits
+// for it behind a hole that nothing fills, also when the car only sends after another
+// owner has taken over.
+func TestUnreadAndDeletedIsTold(t *testing.T) {
+	for _, takeovers := range []int{1, 2} {
+		cfg := config()
+		cfg.Reorder.Windows[wire.LaneFull] = reorder.None
+		b, c := opened(t, cfg)
+		b.apply(c.Full(1000*ms, 1))
+		want(t, "before", b.write(), "samples full#1:1/1 synced")
+		b.commit()
+		for i := range 2 { // full 2 and 3, durable and acked, and nobody reads them
+			r := c.Full(int64(1001+i)*ms, 1)
+			r.Offset, r.TimestampMS = int64(len(b.log)), b.nowMS
+			b.log = append(b.log, r)
+		}
+		for range takeovers {
+			b.inherit(int64(len(b.log)))
+			b.commit()
+		}
+		c.Base = 4
+		b.apply(c.Full(1003*ms, 1))
+		want(t, "after it", b.write(), "gaps full#2-3 settled retention", "samples full#4:1/1 synced")
+		b.apply(c.Full(1004*ms, 1))
+		want(t, "as always", b.write(), "samples full#5:1/1 synced")
+	}
+}
+
 func TestNewCarInAnOldLog(t *testing.T) {
 	preview := func(c *sequencetest.Car) topic.Record { // three links: it overtakes its EpochOpen
 		c.Live(1000 * ms)
